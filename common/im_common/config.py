@@ -1,0 +1,295 @@
+"""Typed settings: YAML with go-zero's keys, `IM_…` variables on top, secrets only from outside.
+
+A settings class derives from :class:`Settings`. The YAML spells its fields in PascalCase (`ListenOn`),
+a variable in upper snake case with `__` between levels (`IM_ETCD__HOSTS`). Any key or variable that
+nobody knows is an error: a mistyped name must not be silently without effect.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import ValidationError as PydanticError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "IM_"
+MIN_SECRET_BYTES = 32
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; the text says which key or variable and why."""
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+# A list that a variable gives separated by commas.
+Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split)]
+
+
+class Section(BaseModel):
+    """A part of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EtcdConf(Section):
+    """Where services find each other; `key` is the prefix this service registers under."""
+
+    hosts: Addresses = ["127.0.0.1:2379"]
+    key: str = ""
+
+
+class RedisConf(Section):
+    host: Address = "127.0.0.1:6379"
+    db: int = 0
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    tls: bool = False
+
+
+class DbConf(Section):
+    """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://)."""
+
+    data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
+    password: SecretStr = SecretStr("")
+    pool_size: int = Field(default=10, ge=1, le=200)
+
+
+class BusConf(Section):
+    """`kafka` for production; `redis` keeps the same promises on Redis Streams."""
+
+    kind: Literal["kafka", "redis"] = "kafka"
+    brokers: Addresses = ["127.0.0.1:9092"]
+    # Partitions of im-chat-topic, made when the topic is missing.
+    partitions: int = Field(default=3, ge=1, le=1000)
+
+
+class DevServerConf(Section):
+    """The HTTP port of /healthz, /readyz and /metrics."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9100, ge=0, le=65535)
+
+
+class LogConf(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    encoding: Literal["json", "plain"] = "json"
+
+
+class ClientConf(Section):
+    """How to reach another service: by its etcd key, or at fixed `endpoints` instead of etcd."""
+
+    key: str = ""
+    endpoints: Addresses = []
+    # Milliseconds for one call, unless the caller's own deadline is nearer.
+    timeout: int = Field(default=2000, ge=1)
+
+
+class Settings(BaseSettings):
+    """What every process has. Secrets have no place in the YAML."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    name: str
+    # `off` turns every rate limit off, for benchmarks.
+    rate_limits: Literal["on", "off"] = "on"
+    # Signs the tokens that services show each other; at least 32 bytes.
+    internal_secret: SecretStr = SecretStr("")
+    etcd: EtcdConf = EtcdConf()
+    redis: RedisConf = RedisConf()
+    dev_server: DevServerConf = DevServerConf()
+    log: LogConf = LogConf()
+    # Time for what is in flight at the end, in milliseconds.
+    grace: int = Field(default=5000, ge=0, le=10_000)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # init_settings is the YAML; the environment goes before it.
+        return (env_settings, init_settings)
+
+
+class RpcSettings(Settings):
+    """A process that serves gRPC."""
+
+    # host:port of the gRPC server; port 0 takes a free one.
+    listen_on: Address = "127.0.0.1:0"
+    # host:port that is told to etcd when it differs from listen_on (a container, a NAT).
+    advertise_on: str = ""
+    # Deadline of an incoming call that brings none, in milliseconds.
+    timeout: int = Field(default=2000, ge=1)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.environ) -> SettingsT:
+    """Reads the YAML at ``path``, puts the variables on top and checks the whole.
+
+    Raises:
+        ConfigError: unreadable file, unknown key or variable, a value of the wrong kind, a secret in
+            the YAML, or an internal secret that is missing or shorter than 32 bytes.
+    """
+    values = _read_yaml(path)
+    for secret_path in _secret_paths(cls):
+        if _lookup(values, secret_path) is not None:
+            name = variable_name(secret_path)
+            raise ConfigError(f"{path}: secrets do not belong in YAML; set {name} or {name}_FILE")
+    _refuse_unknown_variables(cls, environ)
+    _put_secret_files(cls, values, environ)
+    try:
+        settings = cls(**values)
+    except PydanticError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+    except ValueError as error:  # pydantic-settings: a variable that cannot be parsed
+        raise ConfigError(f"{path}: {error}") from None
+    _check_secret(settings)
+    return settings
+
+
+def known_variables(cls: type[Settings]) -> set[str]:
+    """Names of all variables that ``cls`` understands, `…_FILE` of the secrets included."""
+    names = {variable_name(path) for path, _ in _leaves(cls)}
+    return names | {variable_name(path) + "_FILE" for path in _secret_paths(cls)}
+
+
+def variable_name(path: tuple[str, ...]) -> str:
+    """``("redis", "host")`` is `IM_REDIS__HOST`."""
+    return PREFIX + "__".join(path).upper()
+
+
+def show(settings: Settings) -> str:
+    """The settings in force as YAML, secrets masked."""
+    text: str = yaml.safe_dump(_pascal(settings.model_dump(mode="json")), sort_keys=False)
+    return text
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of settings")
+    return cast("dict[str, Any]", _snake(values))
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_snake_key(str(key)): _snake(inner) for key, inner in value.items()}
+    return value
+
+
+def _snake_key(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()
+
+
+def _pascal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            "".join(part.capitalize() for part in key.split("_")): _pascal(inner)
+            for key, inner in value.items()
+        }
+    return value
+
+
+def _leaves(
+    cls: type[BaseModel], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, info in cls.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _leaves(kind, (*prefix, name))
+        else:
+            yield (*prefix, name), kind
+
+
+def _secret_paths(cls: type[BaseModel]) -> list[tuple[str, ...]]:
+    return [path for path, kind in _leaves(cls) if kind is SecretStr]
+
+
+def _lookup(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = values
+    for part in path:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _refuse_unknown_variables(cls: type[Settings], environ: Mapping[str, str]) -> None:
+    known = known_variables(cls)
+    unknown = sorted(n for n in environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    if unknown:
+        hints = [
+            f"{name} (did you mean {close[0]}?)" if close else name
+            for name in unknown
+            for close in [difflib.get_close_matches(name.upper(), known, n=1)]
+        ]
+        raise ConfigError(f"unknown variable {', '.join(hints)}")
+
+
+def _put_secret_files(
+    cls: type[Settings], values: dict[str, Any], environ: Mapping[str, str]
+) -> None:
+    for path in _secret_paths(cls):
+        file = environ.get(variable_name(path) + "_FILE")
+        if not file:
+            continue
+        if environ.get(variable_name(path)):
+            raise ConfigError(f"set {variable_name(path)} or {variable_name(path)}_FILE, not both")
+        try:
+            secret = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{variable_name(path)}_FILE: {error}") from None
+        target = values
+        for part in path[:-1]:
+            target = target.setdefault(part, {})
+        target[path[-1]] = secret
+
+
+def _check_secret(settings: Settings) -> None:
+    size = len(settings.internal_secret.get_secret_value().encode())
+    if size < MIN_SECRET_BYTES:
+        raise ConfigError(
+            f"IM_INTERNAL_SECRET must have at least {MIN_SECRET_BYTES} bytes, it has {size}"
+        )
+
+
+def _explain(error: PydanticError) -> str:
+    problems = []
+    for item in error.errors():
+        place = tuple(str(part) for part in item["loc"])
+        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        problems.append(f"{'.'.join(place)} (variable {variable_name(place)}): {what}")
+    return "; ".join(problems)

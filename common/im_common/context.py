@@ -1,0 +1,107 @@
+"""What travels with a request through all services: who asks, its id, its trace, its deadline."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from opentelemetry.trace import format_span_id, format_trace_id
+from opentelemetry.trace.propagation import get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+# Metadata keys of our gRPC calls, and headers of our HTTP and bus messages.
+AUTHORIZATION = "authorization"
+SERVICE_TOKEN = "x-im-service-token"
+REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
+CLIENT_ADDRESS = "x-im-client-address"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_propagator = TraceContextTextMapPropagator()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a verified access token speaks for."""
+
+    user_id: int
+    session_id: str
+    device_id: str
+    platform: str
+    expires_at_ms: int
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request, from its entry to the last service it reaches."""
+
+    request_id: str
+    traceparent: str
+    # time.monotonic() seconds; None when nobody set a limit.
+    deadline: float | None = None
+    identity: Identity | None = None
+    # The user's own token, passed on to services that act for the user.
+    user_token: str | None = None
+    # The service that called, when it proved itself.
+    service: str | None = None
+    # The client's network address, as the gateway saw it.
+    client_address: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent.split("-")[1]
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline, never below 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+current: ContextVar[RequestContext | None] = ContextVar("im_request", default=None)
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def new_traceparent(parent: str | None = None) -> str:
+    """A W3C trace context for a new piece of work: the parent's trace with a span id of our own.
+
+    A missing or malformed parent starts a new trace. Source: W3C Trace Context, section 3.2.
+    """
+    span_id = secrets.randbits(64) or 1
+    if parent:
+        context = _propagator.extract({TRACEPARENT: parent})
+        span = get_current_span(context).get_span_context()
+        if span.is_valid:
+            flags = int(span.trace_flags)
+            return f"00-{format_trace_id(span.trace_id)}-{format_span_id(span_id)}-{flags:02x}"
+    return f"00-{format_trace_id(secrets.randbits(128) or 1)}-{format_span_id(span_id)}-01"
+
+
+def begin(
+    *, request_id: str | None = None, parent: str | None = None, deadline: float | None = None
+) -> RequestContext:
+    """Makes the current request of this task (and of the tasks it starts) and returns it."""
+    request = RequestContext(
+        request_id=request_id if request_id and _usable(request_id) else new_request_id(),
+        traceparent=new_traceparent(parent),
+        deadline=deadline,
+    )
+    current.set(request)
+    return request
+
+
+def identity() -> Identity:
+    """The verified user of the current request; only for methods with ACCESS_USER."""
+    request = current.get()
+    if request is None or request.identity is None:
+        raise RuntimeError("no verified user: the method must declare ACCESS_USER")
+    return request.identity
+
+
+def _usable(request_id: str) -> bool:
+    # A caller's id goes into logs and headers: only short, plain ones are taken.
+    return _PLAIN.fullmatch(request_id) is not None

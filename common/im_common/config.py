@@ -1,8 +1,8 @@
 """Typed settings: YAML with go-zero's keys, `IM_…` variables on top, secrets only from outside.
 
-A settings class derives from :class:`Settings`. The YAML spells its fields in PascalCase (`ListenOn`),
-a variable in upper snake case with `__` between levels (`IM_ETCD__HOSTS`). Any key or variable that
-nobody knows is an error: a mistyped name must not be silently without effect.
+A settings class derives from :class:`Settings`. The YAML spells its fields in PascalCase
+(`ListenOn`), a variable in upper snake case with `__` between levels (`IM_ETCD__HOSTS`). Any key or
+variable that nobody knows is an error: a mistyped name must not be silently without effect.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.envir
     """Reads the YAML at ``path``, puts the variables on top and checks the whole.
 
     Raises:
-        ConfigError: unreadable file, unknown key or variable, a value of the wrong kind, a secret in
-            the YAML, or an internal secret that is missing or shorter than 32 bytes.
+        ConfigError: unreadable file, unknown key or variable, a value of the wrong kind, a secret
+            in the YAML, or an internal secret that is missing or shorter than 32 bytes.
     """
     values = _read_yaml(path)
     for secret_path in _secret_paths(cls):

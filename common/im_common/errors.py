@@ -116,7 +116,7 @@ class AppError(Exception):
 
 
 def invalid(field: str, problem: str) -> AppError:
-    """INVALID_ARGUMENT for one field of the request: ``invalid("limit", "must be at most 100")``."""
+    """INVALID_ARGUMENT for one field: ``invalid("limit", "must be at most 100")``."""
     return AppError(Code.INVALID_ARGUMENT, f"{field} {problem}", field=field)
 
 
@@ -173,7 +173,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> AppError:
         status = Status.FromString(value if isinstance(value, bytes) else value.encode())
         for detail in status.details:
             info = ErrorInfo()
-            if detail.Unpack(info) and info.domain == _DOMAIN and info.reason in Code:
+            if detail.Unpack(info) and info.domain == _DOMAIN and info.reason in Code.__members__:
                 retry = info.metadata.get("retry_after_ms")
                 return AppError(
                     Code(info.reason),

@@ -1,0 +1,130 @@
+"""Access tokens: what they say, and how every service checks them by itself.
+
+A token is an Ed25519 JWT made by auth-service. A check has two parts: the signature, with the public
+keys of auth-service, and the session, which must still be in Redis. The outcome of each is remembered
+for a short time, so a revoked session ends within SESSION_CACHE_S. When Redis is down, a check fails
+with UNAVAILABLE: nobody gets in unchecked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import jwt
+from jwt.algorithms import OKPAlgorithm
+from redis.asyncio import Redis
+
+from im.auth.v1 import auth_pb2, auth_pb2_grpc
+from im_common.context import Identity
+from im_common.errors import AppError, Code, unauthenticated
+
+ISSUER = "im-auth"
+AUDIENCE = "im"
+ALGORITHM = "EdDSA"
+SESSION_CACHE_S = 2.0
+_CACHED = 20_000
+
+
+def session_key(session_id: str) -> str:
+    """The Redis hash of a session. Without it the session is over."""
+    return f"session:{session_id}"
+
+
+class PublicKeys(Protocol):
+    """Finds the key that verifies a token."""
+
+    async def find(self, kid: str) -> Any | None: ...
+
+
+class RemoteKeys:
+    """The public keys of auth-service, fetched when a token names one that is not known yet."""
+
+    # A token with a made-up kid must not turn into a call each.
+    _ASK_AGAIN_S = 2.0
+
+    def __init__(self, auth: auth_pb2_grpc.AuthServiceAsyncStub) -> None:
+        self._auth = auth
+        self._keys: dict[str, Any] = {}
+        self._asked_at = float("-inf")
+
+    async def find(self, kid: str) -> Any | None:
+        if kid not in self._keys and time.monotonic() - self._asked_at > self._ASK_AGAIN_S:
+            answer = await self._auth.GetJwks(auth_pb2.GetJwksRequest())
+            self._asked_at = time.monotonic()
+            self._keys = {key.kid: public_key(key) for key in answer.keys}
+        return self._keys.get(kid)
+
+
+def public_key(key: auth_pb2.Jwk) -> Any:
+    return OKPAlgorithm.from_jwk({"kty": key.kty, "crv": key.crv, "x": key.x})
+
+
+class AccessTokens:
+    """Verifies access tokens; implements ``rpc.access.UserTokens``."""
+
+    def __init__(self, keys: PublicKeys, redis: Redis) -> None:
+        self._keys = keys
+        self._redis = redis
+        self._verified: dict[str, Identity] = {}
+        self._alive_until: dict[str, float] = {}
+
+    async def verify(self, token: str) -> Identity:
+        """Whom the token speaks for.
+
+        Raises:
+            AppError: UNAUTHENTICATED, TOKEN_EXPIRED, SESSION_REVOKED; UNAVAILABLE when the keys or
+                the session cannot be looked up.
+        """
+        identity = self._verified.get(token)
+        if identity is None:
+            identity = await self._check_signature(token)
+            _remember(self._verified, token, identity)
+        elif identity.expires_at_ms <= time.time() * 1000:
+            del self._verified[token]
+            raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")
+        await self._check_session(identity.session_id)
+        return identity
+
+    async def _check_signature(self, token: str) -> Identity:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._keys.find(str(header.get("kid", "")))
+            if key is None:
+                raise unauthenticated("the access token is not valid")
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                options={"require": ["exp", "sub", "sid", "did"]},
+            )
+            return Identity(
+                user_id=int(claims["sub"]),
+                session_id=str(claims["sid"]),
+                device_id=str(claims["did"]),
+                platform=str(claims.get("plt", "other")),
+                expires_at_ms=int(claims["exp"]) * 1000,
+            )
+        except jwt.ExpiredSignatureError:
+            raise AppError(Code.TOKEN_EXPIRED, "the access token has expired") from None
+        except (jwt.PyJWTError, ValueError):
+            raise unauthenticated("the access token is not valid") from None
+
+    async def _check_session(self, session_id: str) -> None:
+        now = time.monotonic()
+        if self._alive_until.get(session_id, 0.0) > now:
+            return
+        if not await self._redis.exists(session_key(session_id)):
+            self._alive_until.pop(session_id, None)
+            raise AppError(Code.SESSION_REVOKED, "the session has ended")
+        _remember(self._alive_until, session_id, now + SESSION_CACHE_S)
+
+
+def _remember(cache: dict[str, Any], key: str, value: Any) -> None:
+    if len(cache) >= _CACHED:
+        # The oldest half goes: dicts keep the order of insertion.
+        for old in list(cache)[: _CACHED // 2]:
+            del cache[old]
+    cache[key] = value

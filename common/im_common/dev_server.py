@@ -1,0 +1,116 @@
+"""The operator's HTTP port of each process: /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from im_common import __version__
+from im_common.config import DevServerConf
+
+log = structlog.get_logger(__name__)
+
+# Raises (anything) when the part is not usable.
+Check = Callable[[], Awaitable[None]]
+CHECK_TIMEOUT_S = 1.5
+
+Scope = Mapping[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class DevServer:
+    """Alive is that the loop answers; ready is that every check passes and the end has not begun."""
+
+    def __init__(self, conf: DevServerConf, service: str) -> None:
+        self._conf = conf
+        self._service = service
+        self._checks: dict[str, Check] = {}
+        self._started = False
+        self._server: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def add_check(self, name: str, check: Check) -> None:
+        self._checks[name] = check
+
+    def set_started(self, started: bool) -> None:
+        """Whether the process has come up (and has not begun to end)."""
+        self._started = started
+
+    async def start(self) -> None:
+        """Listens. Raises OSError when the port is taken."""
+        config = uvicorn.Config(
+            self._app,
+            host=self._conf.host,
+            port=self._conf.port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = EmbeddedServer(config)
+        sockets = [config.bind_socket()] if self._conf.port else None
+        self._task = asyncio.create_task(self._server.serve(sockets), name="dev-server")
+
+    async def close(self) -> None:
+        if self._server is None or self._task is None:
+            return
+        self._server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(self._task, 2)
+
+    async def _app(self, scope: Scope, _receive: object, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, content_type, body = await self._respond(scope["path"])
+        headers = [(b"content-type", content_type.encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(self, path: str) -> tuple[int, str, bytes]:
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest()
+        if path == "/healthz":
+            return _json(200, {"status": "ok", "service": self._service, "version": __version__})
+        if path == "/readyz":
+            failing = await self.failing()
+            status = "ready" if not failing else "not ready"
+            return _json(200 if not failing else 503, {"status": status, "failing": failing})
+        return _json(404, {"error": "only /healthz, /readyz and /metrics are here"})
+
+    async def failing(self) -> dict[str, str]:
+        """Names of the checks that fail, with a short reason each."""
+        if not self._started:
+            return {"process": "starting or ending"}
+        names = list(self._checks)
+        results = await asyncio.gather(
+            *(asyncio.wait_for(self._checks[name](), CHECK_TIMEOUT_S) for name in names),
+            return_exceptions=True,
+        )
+        return {
+            name: type(result).__name__
+            for name, result in zip(names, results, strict=True)
+            if isinstance(result, BaseException)
+        }
+
+
+class EmbeddedServer(uvicorn.Server):
+    """A uvicorn server that is one part of a process, whose signals somebody else handles."""
+
+    def install_signal_handlers(self) -> None: ...
+
+    @property
+    def capture_signals(self) -> Any:  # type: ignore[override]
+        from contextlib import nullcontext
+
+        return nullcontext
+
+
+def _json(status: int, body: object) -> tuple[int, str, bytes]:
+    return status, "application/json", msgspec.json.encode(body)

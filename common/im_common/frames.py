@@ -1,0 +1,207 @@
+"""The WebSocket frames: JSON objects told apart by `type`.
+
+Client frames are decoded and checked in one pass; what is wrong becomes an AppError that names the
+field. Server frames are encoded where their facts are known: messages by chat-service's consumer
+(once, however many receive them), the rest by ws-gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from im_common.errors import AppError, Code
+
+MAX_FRAME_BYTES = 64 * 1024
+MAX_CONTENT_BYTES = 16 * 1024
+MAX_CLIENT_MSG_ID = 64
+MAX_MENTIONS = 100
+CONTENT_TYPES = ("text", "image", "file", "audio", "video", "location", "custom")
+
+
+class ClientFrame(msgspec.Struct, tag_field="type"):
+    """Any frame from a client."""
+
+
+class Chat(ClientFrame, tag="chat"):
+    content: str
+    to: int | None = None
+    group_id: int | None = None
+    client_msg_id: str | None = None
+    content_type: str = "text"
+    reply_to: str | None = None
+    mentions: list[int] = msgspec.field(default_factory=list)
+    ext: dict[str, Any] | None = None
+
+
+class Ack(ClientFrame, tag="ack"):
+    conversation_id: str
+    seq: int
+
+
+class Read(ClientFrame, tag="read"):
+    conversation_id: str
+    seq: int
+
+
+class Recall(ClientFrame, tag="recall"):
+    message_id: str
+
+
+class Typing(ClientFrame, tag="typing"):
+    to: int | None = None
+    group_id: int | None = None
+
+
+class Sync(ClientFrame, tag="sync"):
+    cursors: dict[str, int] = msgspec.field(default_factory=dict)
+    limit: int = 200
+
+
+class OfflineAck(ClientFrame, tag="offline_ack"):
+    batch_id: str
+
+
+class Ping(ClientFrame, tag="ping"):
+    pass
+
+
+AnyClientFrame = Chat | Ack | Read | Recall | Typing | Sync | OfflineAck | Ping
+_decoder = msgspec.json.Decoder(AnyClientFrame)
+_encoder = msgspec.json.Encoder()
+
+
+class ServerFrame(msgspec.Struct, tag_field="type"):
+    """Any frame to a client."""
+
+
+class Hello(ServerFrame, tag="hello"):
+    user_id: int
+    session_id: str
+    device_id: str
+    server_time: int
+    heartbeat_ms: int
+
+
+class Message(ServerFrame, tag="message"):
+    message_id: str
+    conversation_id: str
+    seq: int
+    from_: int = msgspec.field(name="from")
+    content_type: str
+    content: str
+    timestamp: int
+    to: int | UnsetType = UNSET
+    group_id: int | UnsetType = UNSET
+    client_msg_id: str | UnsetType = UNSET
+    reply_to: str | UnsetType = UNSET
+    mentions: list[int] | UnsetType = UNSET
+    ext: Raw | UnsetType = UNSET
+
+
+class Sent(ServerFrame, tag="sent"):
+    client_msg_id: str
+    message_id: str
+    conversation_id: str
+    seq: int
+    timestamp: int
+
+
+class Error(ServerFrame, tag="error"):
+    code: str
+    message: str
+    client_msg_id: str | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET
+    field: str | UnsetType = UNSET
+
+
+class Offline(ServerFrame, tag="offline"):
+    batch_id: str
+    frames: list[Raw]
+    remaining: int
+
+
+class Kick(ServerFrame, tag="kick"):
+    reason: str
+
+
+class Pong(ServerFrame, tag="pong"):
+    pass
+
+
+PONG = _encoder.encode(Pong())
+
+
+def encode(frame: ServerFrame) -> bytes:
+    return _encoder.encode(frame)
+
+
+def error_frame(error: AppError, client_msg_id: str | None = None) -> bytes:
+    """The `error` frame for an error; ``client_msg_id`` says which message it answers."""
+    return encode(
+        Error(
+            code=error.code.value,
+            message=error.message,
+            client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+            retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
+            field=UNSET if error.field is None else error.field,
+        )
+    )
+
+
+_answer_decoder = msgspec.json.Decoder(Sent | Error)
+
+
+def decode_answer(frame: bytes) -> Sent | AppError:
+    """What a `sent` or `error` frame says, for those who wait without a WebSocket."""
+    answer = _answer_decoder.decode(frame)
+    if isinstance(answer, Sent):
+        return answer
+    return AppError(
+        Code(answer.code),
+        answer.message,
+        field=None if answer.field is UNSET else answer.field,
+        retry_after_ms=None if answer.retry_after_ms is UNSET else answer.retry_after_ms,
+    )
+
+
+class BadFrame(AppError):
+    """A client frame that cannot be taken; the answer names its client_msg_id when it had one."""
+
+    def __init__(self, message: str, field: str | None, client_msg_id: str | None) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, message, field=field)
+        self.client_msg_id = client_msg_id
+
+
+def decode(text: str | bytes) -> AnyClientFrame:
+    """Decodes a client frame. Raises BadFrame."""
+    try:
+        return _decoder.decode(text)
+    except msgspec.DecodeError as error:  # ValidationError is one too
+        raise _explain(text, error) from None
+
+
+class _Probe(msgspec.Struct):
+    type: Any = None
+    client_msg_id: Any = None
+
+
+def _explain(text: str | bytes, error: msgspec.DecodeError) -> BadFrame:
+    """msgspec says `Expected `int`, got `str` - at `$.to``: turned into a field and a sentence."""
+    try:
+        probe = msgspec.json.decode(text, type=_Probe)
+    except (msgspec.DecodeError, UnicodeError):
+        return BadFrame("a frame must be one JSON object", None, None)
+    client_msg_id = probe.client_msg_id if isinstance(probe.client_msg_id, str) else None
+    known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]  # type: ignore[attr-defined]
+    if probe.type not in known:
+        return BadFrame(f"type must be one of {', '.join(known)}", "type", client_msg_id)
+    problem, _, place = str(error).partition(" - at `$.")
+    field = place.rstrip("`")
+    if not field and "required field" in problem:
+        field = problem.rpartition("field `")[2].rstrip("`")
+        return BadFrame(f"{field} is missing", field, client_msg_id)
+    problem = problem.replace("`", "")
+    return BadFrame(f"{field}: {problem}" if field else problem, field or None, client_msg_id)

@@ -1,0 +1,18 @@
+"""Metrics that several parts count; /metrics shows them."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+RPC_SERVED = Histogram(
+    "im_rpc_server_seconds", "Time of served calls", ["method", "code"], buckets=_LATENCY_S
+)
+RPC_CALLED = Histogram(
+    "im_rpc_client_seconds",
+    "Time of calls to other services",
+    ["method", "code"],
+    buckets=_LATENCY_S,
+)
+FAULTS = Counter("im_faults_total", "Unexpected exceptions", ["where"])

@@ -1,0 +1,56 @@
+"""Migrations: Alembic scripts that a service carries in its package, run on MySQL and SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import Connection, make_url, text
+
+from im_common.config import DbConf
+from im_common.db import Database
+
+LOCK_WAIT_S = 60
+
+
+def upgrade(conf: DbConf, scripts: Path) -> None:
+    """Brings the database to the newest version. Instances that start together take turns."""
+    asyncio.run(_upgrade(conf, scripts))
+
+
+async def _upgrade(conf: DbConf, scripts: Path) -> None:
+    if make_url(conf.data_source).get_backend_name() == "sqlite":
+        Path(make_url(conf.data_source).database or "").parent.mkdir(parents=True, exist_ok=True)
+    database = Database(conf)
+    try:
+        async with database.engine.connect() as connection:
+            await connection.run_sync(_run, scripts, database.is_sqlite)
+    finally:
+        await database.close()
+
+
+def _run(connection: Connection, scripts: Path, is_sqlite: bool) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts))
+    config.attributes["connection"] = connection
+    if not is_sqlite:
+        # DDL is not transactional there; the lock is this connection's and ends with it.
+        taken = connection.execute(
+            text("SELECT GET_LOCK(CONCAT('im_migrate_', DATABASE()), :wait)"),
+            {"wait": LOCK_WAIT_S},
+        ).scalar()
+        if taken != 1:
+            raise TimeoutError("another migration of this database is running")
+        connection.commit()
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def run_env() -> None:
+    """The whole of a service's `migrations/env.py`."""
+    connection: Connection = context.config.attributes["connection"]
+    context.configure(connection=connection, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,64 @@
+"""Frames for users who are away: the Redis list `offline:msg:{user_id}`.
+
+A frame stays until a device confirms it. The newest 1,000 are kept, for 30 days; what falls out is
+still in the history, and `sync` finds it. When Redis is down the caller waits and tries again: a
+frame is never counted as delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from redis.asyncio import Redis
+
+MOST_FRAMES = 1000
+KEEP_S = 30 * 24 * 3600
+BATCH_FRAMES = 100
+
+# Takes away exactly the given frames from the head: what another device confirmed, or what the cap
+# dropped in between, is no longer there and must not cost a newer frame its place.
+_CONFIRM = """
+local taken = 0
+for i = 1, #ARGV do
+  if redis.call('LINDEX', KEYS[1], 0) == ARGV[i] then
+    redis.call('LPOP', KEYS[1])
+    taken = taken + 1
+  end
+end
+return taken
+"""
+
+
+class OfflineList:
+    """Appends, reads and confirms."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._confirm = redis.register_script(_CONFIRM)
+
+    async def append(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
+        """Adds frames, in order, to the lists of users; one pipeline for all."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id, items in frames:
+            key = _key(user_id)
+            pipeline.rpush(key, *items)
+            pipeline.ltrim(key, -MOST_FRAMES, -1)
+            pipeline.expire(key, KEEP_S)
+        await pipeline.execute()
+
+    async def head(self, user_id: int, limit: int = BATCH_FRAMES) -> tuple[list[bytes], int]:
+        """The oldest frames, and how many wait after them."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.lrange(_key(user_id), 0, limit - 1)
+        pipeline.llen(_key(user_id))
+        frames, length = await pipeline.execute()
+        return frames, max(0, length - len(frames))
+
+    async def confirm(self, user_id: int, frames: Sequence[bytes]) -> None:
+        """Takes frames away that a device has confirmed. Safe to repeat."""
+        if frames:
+            await self._confirm(keys=[_key(user_id)], args=list(frames))
+
+
+def _key(user_id: int) -> str:
+    return f"offline:msg:{user_id}"

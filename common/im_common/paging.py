@@ -1,0 +1,42 @@
+"""Lists in pages: a bounded `limit` and an opaque `cursor`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+import msgspec
+
+from im_common.errors import invalid
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 100
+
+
+def page_limit(limit: int, *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
+    """The page size that was asked for; 0 means ``default``. INVALID_ARGUMENT outside 1 to ``most``."""
+    if limit == 0:
+        return default
+    if not 1 <= limit <= most:
+        raise invalid("limit", f"must be 1 to {most}")
+    return limit
+
+
+def write_cursor(*values: int | str) -> str:
+    """Where a page ended, as text that a client gives back as it is."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, length: int) -> Sequence[int] | None:
+    """The numbers in a cursor, or None for the first page. INVALID_ARGUMENT when it is no cursor."""
+    if not cursor:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        values = msgspec.json.decode(raw, type=list[int])
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        raise invalid("cursor", "is not one that this list gave") from None
+    if len(values) != length:
+        raise invalid("cursor", "is not one that this list gave")
+    return values

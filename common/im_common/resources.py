@@ -1,0 +1,69 @@
+"""What a process holds while it runs, opened once and closed in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import structlog
+from redis.asyncio import Redis
+
+from im_common.config import ClientConf, DbConf, Settings
+from im_common.db import Database
+from im_common.dev_server import DevServer
+from im_common.discovery import EtcdClient
+from im_common.redis_client import open_redis
+from im_common.rpc.client import BalancedChannel, connect
+from im_common.rpc.service_token import ServiceTokens
+
+log = structlog.get_logger(__name__)
+
+
+class Resources:
+    """Opens the parts that a service asks for, watches their health and closes them at the end."""
+
+    def __init__(self, settings: Settings, dev_server: DevServer, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.dev_server = dev_server
+        self.service_tokens = ServiceTokens(
+            settings.internal_secret.get_secret_value(), settings.name
+        )
+        self.ending = asyncio.Event()
+        self._stack = stack
+        self._etcd: EtcdClient | None = None
+        self._redis: Redis | None = None
+
+    def on_close(self, close: Callable[[], Awaitable[object]]) -> None:
+        """``close`` runs at the end, before what was opened earlier is closed."""
+        self._stack.push_async_callback(close)
+
+    def redis(self) -> Redis:
+        if self._redis is None:
+            redis = self._redis = open_redis(self.settings.redis)
+            self.on_close(redis.aclose)
+
+            async def ping() -> None:
+                await redis.ping()
+
+            self.dev_server.add_check("redis", ping)
+        return self._redis
+
+    def etcd(self) -> EtcdClient:
+        if self._etcd is None:
+            self._etcd = EtcdClient(self.settings.etcd.hosts)
+            self.on_close(self._etcd.close)
+        return self._etcd
+
+    def database(self, conf: DbConf) -> Database:
+        database = Database(conf)
+        self.on_close(database.close)
+        self.dev_server.add_check("database", database.ping)
+        return database
+
+    async def channel(self, conf: ClientConf) -> BalancedChannel:
+        """A channel to another service, for its generated stub."""
+        channel = connect(conf, None if conf.endpoints else self.etcd(), self.service_tokens)
+        await channel.start()
+        self.on_close(channel.close)
+        return channel

@@ -1,0 +1,79 @@
+"""Which gateway holds which connection of which user: `route:{user_id}` in Redis.
+
+A sorted set for each user with a member for each connection, scored by the Unix time (ms) at which it
+expires. A gateway renews its own; those of a gateway that died expire. When Redis is down nobody can
+be found: the callers wait (delivery) or say so (presence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from im_common.ids import now_ms
+
+TTL_MS = 30_000
+RENEW_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One connection."""
+
+    # host:port of the gateway's PushService.
+    gateway: str
+    connection_id: int
+    platform: str
+    device_id: str
+
+    def encode(self) -> bytes:
+        # device_id is the client's own text, so it comes last.
+        return f"{self.gateway}|{self.connection_id}|{self.platform}|{self.device_id}".encode()
+
+    @classmethod
+    def decode(cls, member: bytes) -> Route:
+        gateway, connection_id, platform, device_id = member.decode().split("|", 3)
+        return cls(gateway, int(connection_id), platform, device_id)
+
+
+class RouteTable:
+    """Reads and writes routes, many at once in one pipeline."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
+        """Adds or renews routes of users for the next 30 s."""
+        expires = now_ms() + TTL_MS
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id, route in routes:
+            pipeline.zadd(_key(user_id), {route.encode(): expires})
+            pipeline.pexpire(_key(user_id), TTL_MS * 2)
+        await pipeline.execute()
+
+    async def remove(self, routes: Iterable[tuple[int, Route]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id, route in routes:
+            pipeline.zrem(_key(user_id), route.encode())
+        await pipeline.execute()
+
+    async def find(self, user_ids: Sequence[int]) -> dict[int, list[Route]]:
+        """The live connections of each user; users without any are not in the result."""
+        if not user_ids:
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        now = now_ms()
+        for user_id in user_ids:
+            pipeline.zrangebyscore(_key(user_id), now, "+inf")
+        found = await pipeline.execute()
+        return {
+            user_id: [Route.decode(member) for member in members]
+            for user_id, members in zip(user_ids, found, strict=True)
+            if members
+        }
+
+
+def _key(user_id: int) -> str:
+    return f"route:{user_id}"

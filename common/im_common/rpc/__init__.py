@@ -1,0 +1,1 @@
+"""gRPC: the server that enforces access, and the channels to other services."""

@@ -1,0 +1,169 @@
+"""The gRPC server of every service.
+
+One interceptor does for each call, in this order: request id and trace, deadline, access, the call
+itself, errors, metrics and log. A call of a service that is not in the access table (health and
+reflection, which are gRPC's own) passes untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from im.common.v1 import access_pb2
+from im_common import context, metrics
+from im_common.context import RequestContext
+from im_common.errors import AppError, Code, to_trailers
+from im_common.faults import as_unavailable
+from im_common.rpc.access import Gatekeeper, access_table
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+
+
+class RpcServer:
+    """Listens, answers and stops in order."""
+
+    def __init__(
+        self,
+        *,
+        listen_on: str,
+        services: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        gatekeeper: Gatekeeper,
+        timeout_ms: int,
+    ) -> None:
+        """``services`` are the full names; ``register`` adds their servicers.
+
+        Raises:
+            UndeclaredAccess: a method does not say who may call it.
+        """
+        table = access_table(services)
+        self._listen_on = listen_on
+        self._names = (*services, health.SERVICE_NAME)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000)],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+                # Clients ping to notice a peer that vanished; the default counts that as abuse.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ],
+        )
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*self._names, reflection.SERVICE_NAME), self._server)
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listens and reports healthy. Raises RuntimeError when the port is taken."""
+        self.port = self._server.add_insecure_port(self._listen_on)
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def report_not_serving(self) -> None:
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuses new calls, waits for those in flight, at most ``grace_s``."""
+        await self._server.stop(grace_s)
+
+
+class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    def __init__(
+        self,
+        table: dict[str, access_pb2.Access.ValueType],
+        gatekeeper: Gatekeeper,
+        timeout_s: float,
+    ) -> None:
+        self._table = table
+        self._gatekeeper = gatekeeper
+        self._timeout_s = timeout_s
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[..., Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or path not in self._table:
+            return handler
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            self._guard(path, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        self._wrapped[path] = wrapped
+        return wrapped
+
+    def _guard(self, path: str, behaviour: Behaviour) -> Behaviour:
+        access = self._table[path]
+
+        async def guarded(message: Any, call: grpc.aio.ServicerContext) -> Any:
+            started = time.perf_counter()
+            metadata = {k: v for k, v in call.invocation_metadata() or () if isinstance(v, str)}
+            limit_s = call.time_remaining() or self._timeout_s
+            request = context.begin(
+                request_id=metadata.get(context.REQUEST_ID),
+                parent=metadata.get(context.TRACEPARENT),
+                deadline=time.monotonic() + limit_s,
+            )
+            code = "OK"
+            try:
+                async with asyncio.timeout(limit_s) as limit:
+                    await self._gatekeeper.admit(access, metadata, request)
+                    return await behaviour(message, call)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception as caught:
+                error = _to_app_error(caught, timed_out=limit.expired(), path=path)
+                code = error.code.value
+                await _abort(call, error)
+            finally:
+                elapsed_s = time.perf_counter() - started
+                metrics.RPC_SERVED.labels(path, code).observe(elapsed_s)
+                _log_call(path, code, elapsed_s, request)
+
+        return guarded
+
+
+def _to_app_error(caught: Exception, *, timed_out: bool, path: str) -> AppError:
+    if isinstance(caught, AppError):
+        return caught
+    if timed_out and isinstance(caught, TimeoutError):
+        return AppError(Code.DEADLINE_EXCEEDED, "the request took too long")
+    if isinstance(caught, NotImplementedError):
+        return AppError(Code.UNIMPLEMENTED, "not available")
+    outage = as_unavailable(caught)
+    if outage is not None:
+        log.warning("a part is away", method=path, error=repr(caught))
+        return outage
+    metrics.FAULTS.labels(path).inc()
+    log.error("unexpected exception", method=path, exc_info=caught)
+    return AppError(Code.INTERNAL, "internal error")
+
+
+async def _abort(call: grpc.aio.ServicerContext, error: AppError) -> None:
+    await call.abort(error.traits.grpc, error.message, to_trailers(error))
+
+
+def _log_call(path: str, code: str, elapsed_s: float, request: RequestContext) -> None:
+    log.debug("rpc", method=path, code=code, ms=round(elapsed_s * 1000, 2), caller=request.service)

@@ -1,0 +1,99 @@
+"""What a message must be before it may go to the log, wherever it comes in.
+
+ws-gateway and chat-service (for HTTP and gRPC) check with the same function and make the same record.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from im.chat.v1 import record_pb2
+from im_common import frames, ids
+from im_common.errors import AppError, Code, invalid
+
+CHAT_TOPIC = "im-chat-topic"
+EVENT_TOPIC = "im-event-topic"
+DEAD_LETTER_TOPIC = "im-chat-dlq"
+
+_MAX_ID = 2**63 - 1
+
+
+def build_record(
+    sender_id: int, chat: frames.Chat, origin: record_pb2.Origin
+) -> record_pb2.ChatRecord:
+    """Checks a message and stamps its id and time.
+
+    Raises:
+        AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
+    """
+    message = record_pb2.NewMessage(
+        message_id=ids.new_message_id(),
+        sender_id=sender_id,
+        client_msg_id=_client_msg_id(chat),
+        content_type=_content_type(chat),
+        content=_content(chat),
+        reply_to=_reply_to(chat),
+        mentions=_mentions(chat),
+        timestamp=ids.now_ms(),
+    )
+    if chat.ext is not None:
+        message.ext_json = msgspec.json.encode(chat.ext).decode()
+    if (chat.to is None) == (chat.group_id is None):
+        raise invalid("to", "or group_id must be given, and not both")
+    if chat.to is not None:
+        if chat.to == sender_id:
+            raise invalid("to", "must be another user")
+        message.to_user_id = check_id("to", chat.to)
+        message.conversation_id = ids.single_conversation(sender_id, chat.to)
+    elif chat.group_id is not None:
+        message.group_id = check_id("group_id", chat.group_id)
+        message.conversation_id = ids.group_conversation(chat.group_id)
+    return record_pb2.ChatRecord(origin=origin, message=message)
+
+
+def check_id(field: str, value: int) -> int:
+    """A user or group id as it is, or INVALID_ARGUMENT."""
+    if not 1 <= value <= _MAX_ID:
+        raise invalid(field, "must be a positive 64-bit number")
+    return value
+
+
+def _client_msg_id(chat: frames.Chat) -> str:
+    if chat.client_msg_id is None:
+        return ids.new_message_id()
+    if not 1 <= len(chat.client_msg_id) <= frames.MAX_CLIENT_MSG_ID:
+        raise invalid("client_msg_id", f"must have 1 to {frames.MAX_CLIENT_MSG_ID} characters")
+    return chat.client_msg_id
+
+
+def _content_type(chat: frames.Chat) -> str:
+    if chat.content_type not in frames.CONTENT_TYPES:
+        raise invalid("content_type", f"must be one of {', '.join(frames.CONTENT_TYPES)}")
+    return chat.content_type
+
+
+def _content(chat: frames.Chat) -> str:
+    if not chat.content and chat.content_type == "text":
+        raise invalid("content", "must not be empty")
+    # A character takes at most 4 bytes: most contents need not be encoded to be measured.
+    if len(chat.content) * 4 > frames.MAX_CONTENT_BYTES:
+        size = len(chat.content.encode())
+        if size > frames.MAX_CONTENT_BYTES:
+            raise AppError(
+                Code.PAYLOAD_TOO_LARGE,
+                f"content has {size} bytes, at most {frames.MAX_CONTENT_BYTES} are taken",
+                field="content",
+            )
+    return chat.content
+
+
+def _reply_to(chat: frames.Chat) -> str:
+    if chat.reply_to is not None and not 1 <= len(chat.reply_to) <= 36:
+        raise invalid("reply_to", "must be a message_id")
+    return chat.reply_to or ""
+
+
+def _mentions(chat: frames.Chat) -> list[int]:
+    if len(chat.mentions) > frames.MAX_MENTIONS:
+        raise invalid("mentions", f"may name at most {frames.MAX_MENTIONS} users")
+    return [check_id("mentions", user_id) for user_id in chat.mentions]

@@ -1,0 +1,9 @@
+"""Settings of friend-service."""
+
+from im_common.config import ClientConf, DbConf, RpcSettings
+
+
+class Settings(RpcSettings):
+    db: DbConf
+    auth_rpc: ClientConf = ClientConf(key="auth.rpc")
+    user_rpc: ClientConf = ClientConf(key="user.rpc")

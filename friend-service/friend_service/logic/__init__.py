@@ -1,0 +1,1 @@
+"""What friend-service does; knows no transport."""

@@ -1,0 +1,1 @@
+"""Tables of friend-service and their queries."""

@@ -1,0 +1,66 @@
+"""Table `blocked_users`: (user_id, blocked_id) says that user_id has blocked blocked_id."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, select, tuple_
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from im_common.db import MYSQL_TABLE, Database
+
+metadata = MetaData()
+
+blocked_users = Table(
+    "blocked_users",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("blocked_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_blocked_users_page", "user_id", "created_at", "blocked_id"),
+    **MYSQL_TABLE,
+)
+_t = blocked_users.c
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedUser:
+    user_id: int
+    created_at: int
+
+
+async def insert(
+    db: Database, connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
+) -> None:
+    """A second block of the same user keeps the first one's time."""
+    await connection.execute(
+        db.upsert(blocked_users, ["user_id", "blocked_id"], None),
+        [{"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}],
+    )
+
+
+async def delete(connection: AsyncConnection, user_id: int, blocked_id: int) -> None:
+    await connection.execute(
+        sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
+    )
+
+
+async def page(
+    connection: AsyncConnection, user_id: int, *, before: Sequence[int] | None, limit: int
+) -> list[BlockedUser]:
+    """Newest first; ``before`` is (created_at, blocked_id) of the last one of the page before."""
+    query = select(_t.blocked_id, _t.created_at).where(_t.user_id == user_id)
+    if before is not None:
+        query = query.where(tuple_(_t.created_at, _t.blocked_id) < tuple(before))
+    query = query.order_by(_t.created_at.desc(), _t.blocked_id.desc()).limit(limit)
+    return [BlockedUser(*row) for row in await connection.execute(query)]
+
+
+async def existing(
+    connection: AsyncConnection, pairs: Collection[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Those of the (user_id, blocked_id) pairs that are in the table, by one query."""
+    query = select(_t.user_id, _t.blocked_id).where(tuple_(_t.user_id, _t.blocked_id).in_(pairs))
+    return {(row[0], row[1]) for row in await connection.execute(query)}

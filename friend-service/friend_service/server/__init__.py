@@ -1,0 +1,24 @@
+"""The gRPC face of friend-service."""
+
+from __future__ import annotations
+
+from friend_service import svc
+from friend_service.config import Settings
+from friend_service.server.friend import FriendServicer
+from im.friend.v1.friend_pb2_grpc import add_FriendServiceServicer_to_server
+from im_common.process import serve_rpc
+from im_common.resources import Resources
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    context = await svc.build(settings, resources)
+    server = RpcServer(
+        listen_on=settings.listen_on,
+        services=["im.friend.v1.FriendService"],
+        register=lambda s: add_FriendServiceServicer_to_server(FriendServicer(context), s),
+        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        timeout_ms=settings.timeout,
+    )
+    await serve_rpc(settings, resources, server)

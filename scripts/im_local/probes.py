@@ -1,0 +1,100 @@
+"""Is it there? Raw sockets, because client libraries retry for seconds before they say no."""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+HOST = "127.0.0.1"
+Probe = Callable[[], Awaitable[bool]]
+
+_TIMEOUT_S = 2.0
+_KAFKA_METADATA = struct.pack(">hhih2si", 3, 0, 1, 2, b"im", 0)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on the port now; the rests of closed connections do not count.
+
+    Raises OSError for what is no port at all, or one that this user may not have.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+def http(port: int, path: str, *, contains: bytes = b"") -> Probe:
+    """True when the path answers 200 with a body that contains the bytes."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+
+    async def probe() -> bool:
+        answer = await _exchange(port, request, until_closed=True)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return head.split(b"\r\n", 1)[0].split(b" ")[1:2] == [b"200"] and contains in body
+
+    return probe
+
+
+def redis(port: int) -> Probe:
+    """True when PING is answered; a server that still loads its file answers otherwise."""
+
+    async def probe() -> bool:
+        return (await _exchange(port, b"PING\r\n")).startswith(b"+PONG")
+
+    return probe
+
+
+def etcd(port: int) -> Probe:
+    """True when etcd calls itself healthy, which needs an elected leader."""
+    return http(port, "/health", contains=b'"true"')
+
+
+def mysql(port: int) -> Probe:
+    """True when a MySQL or MariaDB greeting comes; it comes only when the server takes clients."""
+
+    async def probe() -> bool:
+        greeting = await _exchange(port, b"")
+        return len(greeting) > 5 and greeting[4] == 10
+
+    return probe
+
+
+def kafka(port: int) -> Probe:
+    """True when the metadata names a broker: it is registered, unfenced and takes requests."""
+    request = struct.pack(">i", len(_KAFKA_METADATA)) + _KAFKA_METADATA
+
+    async def probe() -> bool:
+        answer = await _exchange(port, request)
+        return len(answer) >= 12 and struct.unpack_from(">i", answer, 8)[0] > 0
+
+    return probe
+
+
+async def passes(probe: Probe) -> bool:
+    """Run a probe; whatever keeps it from an answer is a no."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await probe()
+    except (OSError, TimeoutError, ValueError):
+        return False
+
+
+async def wait_until(probe: Probe, *, every_s: float = 0.05) -> None:
+    """Return when the probe says yes; the caller sets the limit."""
+    while not await passes(probe):
+        await asyncio.sleep(every_s)
+
+
+async def _exchange(port: int, request: bytes, *, until_closed: bool = False) -> bytes:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(request)
+        return await reader.read(-1 if until_closed else 4096)
+    finally:
+        writer.close()

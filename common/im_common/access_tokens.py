@@ -63,7 +63,11 @@ def public_key(key: auth_pb2.Jwk) -> Any:
 class AccessTokens:
     """Verifies access tokens; implements ``rpc.access.UserTokens``."""
 
-    def __init__(self, keys: PublicKeys, redis: Redis) -> None:
+    def __init__(
+        self, keys: PublicKeys, redis: Redis, *, session_cache_s: float = SESSION_CACHE_S
+    ) -> None:
+        """``session_cache_s``: for how long a session that was there is believed to be there."""
+        self._session_cache_s = session_cache_s
         self._keys = keys
         self._redis = redis
         self._verified: dict[str, Identity] = {}
@@ -119,7 +123,7 @@ class AccessTokens:
         if not await self._redis.exists(session_key(session_id)):
             self._alive_until.pop(session_id, None)
             raise AppError(Code.SESSION_REVOKED, "the session has ended")
-        _remember(self._alive_until, session_id, now + SESSION_CACHE_S)
+        _remember(self._alive_until, session_id, now + self._session_cache_s)
 
 
 def _remember(cache: dict[str, Any], key: str, value: Any) -> None:

@@ -13,6 +13,20 @@ from im_common import __version__
 from im_common.config import ConfigError, Settings, load, show
 
 
+def _no_arguments(_parser: argparse.ArgumentParser) -> None: ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that only one service has."""
+
+    help: str
+    # Gets the settings and the parsed arguments; returns the exit code.
+    run: Callable[[Any, argparse.Namespace], int]
+    # Adds the arguments that the command takes besides -f.
+    configure: Callable[[argparse.ArgumentParser], None] = _no_arguments
+
+
 @dataclass(frozen=True)
 class Program:
     """What a service tells the command line about itself."""
@@ -27,8 +41,8 @@ class Program:
     serve: Callable[[Any], int]
     # Alembic scripts; None for a service without a database.
     migrations: Path | None = None
-    # Commands of this service alone: name -> (help, function of the settings).
-    extra: dict[str, tuple[str, Callable[[Any], int]]] = field(default_factory=dict)
+    # Commands of this service alone, by name.
+    extra: dict[str, Command] = field(default_factory=dict)
 
 
 def main(program: Program, arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +71,7 @@ def _run(program: Program, options: argparse.Namespace, settings: Settings) -> i
         text = show(settings) if options.what == "show" else f"{options.file}: ok"
         print(text.rstrip())  # noqa: T201
         return 0
-    return program.extra[options.command][1](settings)
+    return program.extra[options.command].run(settings, options)
 
 
 def _parser(program: Program) -> argparse.ArgumentParser:
@@ -82,6 +96,6 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     commands.add_parser("version", help="print the version")
     config = add("config", "check or print the settings in force")
     config.add_argument("what", choices=("validate", "show"))
-    for name, (description, _function) in program.extra.items():
-        add(name, description)
+    for name, own in program.extra.items():
+        own.configure(add(name, own.help))
     return parser

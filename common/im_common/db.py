@@ -31,7 +31,8 @@ from im_common.config import DbConf
 # An id that counts up; SQLite does that only for INTEGER.
 AutoId = BigInteger().with_variant(Integer(), "sqlite")
 
-MYSQL_TABLE = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+# Keyword arguments of every Table: text compares by code point, on MySQL as on SQLite.
+MYSQL_TABLE: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
 def ascii_key(length: int) -> String:
@@ -147,5 +148,5 @@ def is_duplicate_key(error: Exception) -> bool:
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.IntegrityError):
         return "UNIQUE" in str(original) or "PRIMARY" in str(original)
-    arguments = getattr(original, "args", ())
-    return bool(arguments) and arguments[0] == 1062
+    arguments: Sequence[Any] = getattr(original, "args", ())
+    return len(arguments) > 0 and arguments[0] == 1062

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -55,8 +56,9 @@ class DevServer:
             timeout_graceful_shutdown=1,
         )
         self._server = EmbeddedServer(config)
-        sockets = [config.bind_socket()] if self._conf.port else None
-        self._task = asyncio.create_task(self._server.serve(sockets), name="dev-server")
+        # Bound here: uvicorn would end the process when the port is taken.
+        listener = socket.create_server((self._conf.host, self._conf.port))
+        self._task = asyncio.create_task(self._server.serve([listener]), name="dev-server")
 
     async def close(self) -> None:
         if self._server is None or self._task is None:
@@ -103,13 +105,8 @@ class DevServer:
 class EmbeddedServer(uvicorn.Server):
     """A uvicorn server that is one part of a process, whose signals somebody else handles."""
 
-    def install_signal_handlers(self) -> None: ...
-
-    @property
-    def capture_signals(self) -> Any:  # type: ignore[override]
-        from contextlib import nullcontext
-
-        return nullcontext
+    def capture_signals(self) -> Any:
+        return nullcontext()
 
 
 def _json(status: int, body: object) -> tuple[int, str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 
 from im_common.errors import AppError, unavailable
 
@@ -14,6 +13,8 @@ _OUTAGES: dict[str, tuple[str, ...]] = {
     "sqlalchemy.exc": ("OperationalError", "InterfaceError", "TimeoutError"),
     "im_common.bus": ("BusUnavailable",),
 }
+
+_known: dict[type[BaseException], bool] = {}
 
 
 def as_unavailable(error: BaseException) -> AppError | None:
@@ -27,10 +28,12 @@ def is_outage(error: BaseException) -> bool:
         return True
     if getattr(error, "connection_invalidated", False):
         return True
-    return _is_outage_class(type(error))
+    kind = type(error)
+    if kind not in _known:
+        _known[kind] = _is_outage_class(kind)
+    return _known[kind]
 
 
-@lru_cache(maxsize=256)
 def _is_outage_class(kind: type[BaseException]) -> bool:
     for module_name, names in _OUTAGES.items():
         module = sys.modules.get(module_name)

@@ -69,7 +69,7 @@ class Ping(ClientFrame, tag="ping"):
 
 
 AnyClientFrame = Chat | Ack | Read | Recall | Typing | Sync | OfflineAck | Ping
-_decoder = msgspec.json.Decoder(AnyClientFrame)
+_decoder: msgspec.json.Decoder[AnyClientFrame] = msgspec.json.Decoder(AnyClientFrame)
 _encoder = msgspec.json.Encoder()
 
 
@@ -195,7 +195,7 @@ def _explain(text: str | bytes, error: msgspec.DecodeError) -> BadFrame:
     except (msgspec.DecodeError, UnicodeError):
         return BadFrame("a frame must be one JSON object", None, None)
     client_msg_id = probe.client_msg_id if isinstance(probe.client_msg_id, str) else None
-    known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]  # type: ignore[attr-defined]
+    known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]
     if probe.type not in known:
         return BadFrame(f"type must be one of {', '.join(known)}", "type", client_msg_id)
     problem, _, place = str(error).partition(" - at `$.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -12,6 +13,7 @@ from im_common.errors import invalid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
+T = TypeVar("T")
 
 
 def page_limit(limit: int, *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
@@ -30,13 +32,22 @@ def write_cursor(*values: int | str) -> str:
 
 def read_cursor(cursor: str, length: int) -> Sequence[int] | None:
     """The numbers in a cursor, or None for the first page. INVALID_ARGUMENT when it is no cursor."""
+    values = read_cursor_as(list[int], cursor)
+    if values is not None and len(values) != length:
+        raise invalid("cursor", "is not one that this list gave")
+    return values
+
+
+def read_cursor_as(kind: type[T], cursor: str) -> T | None:
+    """The values in a cursor, as a list or tuple type, or None for the first page.
+
+    Raises:
+        AppError: INVALID_ARGUMENT when it is no cursor with such values.
+    """
     if not cursor:
         return None
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        values = msgspec.json.decode(raw, type=list[int])
+        return msgspec.json.decode(raw, type=kind)
     except (binascii.Error, msgspec.DecodeError, ValueError):
         raise invalid("cursor", "is not one that this list gave") from None
-    if len(values) != length:
-        raise invalid("cursor", "is not one that this list gave")
-    return values

@@ -9,13 +9,16 @@ from contextlib import AsyncExitStack
 import structlog
 from redis.asyncio import Redis
 
-from im_common.config import ClientConf, DbConf, Settings
+from im_common.bus import Consumer, Producer
+from im_common.bus.factory import ensure_topics, open_consumer, open_producer
+from im_common.config import BusConf, ClientConf, DbConf, Settings
 from im_common.db import Database
 from im_common.dev_server import DevServer
 from im_common.discovery import EtcdClient
 from im_common.redis_client import open_redis
-from im_common.rpc.client import BalancedChannel, connect
+from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 
 log = structlog.get_logger(__name__)
 
@@ -67,3 +70,39 @@ class Resources:
         await channel.start()
         self.on_close(channel.close)
         return channel
+
+    def address_channels(self) -> AddressChannels:
+        """Channels to particular instances, by their addresses."""
+        channels = AddressChannels(self.service_tokens)
+        self.on_close(channels.close)
+        return channels
+
+    async def producer(self, conf: BusConf) -> Producer:
+        """Connects in the background; makes the topics when they are missing."""
+        redis = self.redis()
+        topics = {CHAT_TOPIC: conf.partitions, EVENT_TOPIC: conf.partitions, DEAD_LETTER_TOPIC: 1}
+        ensuring = asyncio.create_task(ensure_topics(conf, redis, topics), name="ensure-topics")
+        producer = open_producer(conf, self.settings.name, redis)
+        await producer.start()
+
+        async def close() -> None:
+            ensuring.cancel()
+            await asyncio.gather(ensuring, return_exceptions=True)
+            await producer.close()
+
+        self.on_close(close)
+        self.dev_server.add_check("bus", producer.ping)
+        return producer
+
+    def consumer(self, conf: BusConf, *, topic: str, group: str, max_batch: int) -> Consumer:
+        """Whoever runs it stops it."""
+        consumer = open_consumer(
+            conf, self.settings.name, self.redis(), topic=topic, group=group, max_batch=max_batch
+        )
+
+        async def check() -> None:
+            if not consumer.ready():
+                raise ConnectionError(f"not in the group of {topic}")
+
+        self.dev_server.add_check(f"consumer of {topic}", check)
+        return consumer

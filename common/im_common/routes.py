@@ -49,14 +49,14 @@ class RouteTable:
         expires = now_ms() + TTL_MS
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, route in routes:
-            pipeline.zadd(_key(user_id), {route.encode(): expires})
-            pipeline.pexpire(_key(user_id), TTL_MS * 2)
+            pipeline.zadd(route_key(user_id), {route.encode(): expires})
+            pipeline.pexpire(route_key(user_id), TTL_MS * 2)
         await pipeline.execute()
 
     async def remove(self, routes: Iterable[tuple[int, Route]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, route in routes:
-            pipeline.zrem(_key(user_id), route.encode())
+            pipeline.zrem(route_key(user_id), route.encode())
         await pipeline.execute()
 
     async def find(self, user_ids: Sequence[int]) -> dict[int, list[Route]]:
@@ -66,7 +66,7 @@ class RouteTable:
         pipeline = self._redis.pipeline(transaction=False)
         now = now_ms()
         for user_id in user_ids:
-            pipeline.zrangebyscore(_key(user_id), now, "+inf")
+            pipeline.zrangebyscore(route_key(user_id), now, "+inf")
         found = await pipeline.execute()
         return {
             user_id: [Route.decode(member) for member in members]
@@ -75,5 +75,6 @@ class RouteTable:
         }
 
 
-def _key(user_id: int) -> str:
+def route_key(user_id: int) -> str:
+    """The sorted set of a user's routes."""
     return f"route:{user_id}"

@@ -11,10 +11,6 @@ from im.chat.v1 import record_pb2
 from im_common import frames, ids
 from im_common.errors import AppError, Code, invalid
 
-CHAT_TOPIC = "im-chat-topic"
-EVENT_TOPIC = "im-event-topic"
-DEAD_LETTER_TOPIC = "im-chat-dlq"
-
 _MAX_ID = 2**63 - 1
 
 

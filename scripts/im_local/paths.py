@@ -50,6 +50,7 @@ class DataDir:
         return self.logs / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folder and those that every use of it needs; secrets are for the owner alone."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        """Make the folder, for its owner alone, and those in it that every use needs."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
         self.secrets.mkdir(mode=0o700, exist_ok=True)

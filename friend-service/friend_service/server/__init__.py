@@ -14,10 +14,12 @@ from im_common.rpc.server import RpcServer
 
 async def serve(settings: Settings, resources: Resources) -> None:
     context = await svc.build(settings, resources)
+    # What is not there yet answers UNIMPLEMENTED, from the generated base class.
+    servicer = FriendServicer(context)  # type: ignore[abstract]
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.friend.v1.FriendService"],
-        register=lambda s: add_FriendServiceServicer_to_server(FriendServicer(context), s),
+        register=lambda s: add_FriendServiceServicer_to_server(servicer, s),
         gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )

@@ -75,6 +75,11 @@ class AuthServiceStub:
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.DisableAccount = channel.unary_unary(
+                '/im.auth.v1.AuthService/DisableAccount',
+                request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/im.auth.v1.AuthService/GetJwks',
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
@@ -145,6 +150,13 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DisableAccount(self, request, context):
+        """DisableAccount shuts an account and ends its sessions, or opens it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJwks(self, request, context):
         """GetJwks gives the public keys (RFC 7517) that verify access tokens.
         """
@@ -194,6 +206,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.FromString,
                     response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'DisableAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableAccount,
+                    request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -418,6 +435,33 @@ class AuthService:
             '/im.auth.v1.AuthService/ChangePassword',
             im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
             im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AuthService/DisableAccount',
+            im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class AuthServiceStub:
     """RevokeSession ends one of the caller's sessions, or all but the current one."""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _auth_pb2.ChangePasswordResponse]
     """ChangePassword replaces the password and ends the caller's other sessions."""
+    DisableAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]
+    """DisableAccount shuts an account and ends its sessions, or opens it again."""
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
     """GetJwks gives the public keys (RFC 7517) that verify access tokens."""
 
@@ -85,6 +87,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """RevokeSession ends one of the caller's sessions, or all but the current one."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _auth_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """ChangePassword replaces the password and ends the caller's other sessions."""
+    DisableAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]  # type: ignore[assignment]
+    """DisableAccount shuts an account and ends its sessions, or opens it again."""
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]  # type: ignore[assignment]
     """GetJwks gives the public keys (RFC 7517) that verify access tokens."""
 
@@ -160,6 +164,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_pb2.ChangePasswordResponse]]:
         """ChangePassword replaces the password and ends the caller's other sessions."""
+
+    @_abc_1.abstractmethod
+    def DisableAccount(
+        self,
+        request: _auth_pb2.DisableAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.DisableAccountResponse, _abc.Awaitable[_auth_pb2.DisableAccountResponse]]:
+        """DisableAccount shuts an account and ends its sessions, or opens it again."""
 
     @_abc_1.abstractmethod
     def GetJwks(

@@ -85,9 +85,14 @@ class Delivery(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     USER_IDS_FIELD_NUMBER: _builtins.int
     EXCEPT_CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     except_connection_id: _builtins.int
     """A connection that is left out (the sender's own); 0 for none."""
+    conversation_id: _builtins.str
+    """The message's place, by which a connection that has had the frame already is left out."""
+    seq: _builtins.int
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -96,10 +101,12 @@ class Delivery(_message.Message):
         frame: _builtins.bytes = ...,
         user_ids: _abc.Iterable[_builtins.int] | None = ...,
         except_connection_id: _builtins.int = ...,
+        conversation_id: _builtins.str = ...,
+        seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["except_connection_id", b"except_connection_id", "frame", b"frame", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "except_connection_id", b"except_connection_id", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

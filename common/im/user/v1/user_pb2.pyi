@@ -446,12 +446,19 @@ Global___UserOnlineRequest: _TypeAlias = UserOnlineRequest  # noqa: Y015
 class UserOnlineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    HIDDEN_USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hidden_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of the users who hide their presence: nobody is told of them."""
+
     def __init__(
         self,
+        *,
+        hidden_user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hidden_user_ids", b"hidden_user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,12 +488,19 @@ Global___UserOfflineRequest: _TypeAlias = UserOfflineRequest  # noqa: Y015
 class UserOfflineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    HIDDEN_USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hidden_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of the users who hide their presence: nobody is told of them."""
+
     def __init__(
         self,
+        *,
+        hidden_user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hidden_user_ids", b"hidden_user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,5 @@
+"""Conversations, messages and their delivery."""
+
+from im_common import __version__
+
+__all__ = ["__version__"]

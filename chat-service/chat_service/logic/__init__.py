@@ -1,0 +1,1 @@
+"""What chat-service does; knows no transport."""

@@ -1,0 +1,91 @@
+"""Reading conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+
+from chat_service.model import conversations, messages
+from chat_service.svc import ServiceContext
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im_common.errors import AppError, Code, invalid, not_found
+from im_common.ids import group_conversation, single_conversation
+from im_common.paging import page_limit
+from im_common.submission import check_id
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which part of a history; 0 means no bound."""
+
+    before_seq: int = 0
+    after_seq: int = 0
+    around_seq: int = 0
+    limit: int = 0
+
+
+async def get_chat_history(
+    svc: ServiceContext, user_id: int, other_id: int, bounds: Bounds
+) -> tuple[list[Row[Any]], bool]:
+    """A page of the conversation of two users, in ascending seq, and whether there is more."""
+    check_id("user_id", other_id)
+    return await _page(svc, user_id, single_conversation(user_id, other_id), bounds)
+
+
+async def get_group_history(
+    svc: ServiceContext, user_id: int, group_id: int, bounds: Bounds
+) -> tuple[list[Row[Any]], bool]:
+    """The same for a group, for its members only: NOT_FOUND, NOT_GROUP_MEMBER."""
+    check_id("group_id", group_id)
+    answer = await svc.groups.BatchGetSendInfo(BatchGetSendInfoRequest(group_ids=[group_id]))
+    if not answer.groups:
+        raise not_found(f"group {group_id}")
+    if user_id not in answer.groups[0].member_ids:
+        raise AppError(Code.NOT_GROUP_MEMBER, "only members may read a group")
+    return await _page(svc, user_id, group_conversation(group_id), bounds)
+
+
+async def _page(
+    svc: ServiceContext, user_id: int, conversation_id: str, bounds: Bounds
+) -> tuple[list[Row[Any]], bool]:
+    limit = page_limit(bounds.limit)
+    for field in ("before_seq", "after_seq", "around_seq"):
+        if getattr(bounds, field) < 0:
+            raise invalid(field, "must not be negative")
+    async with svc.db.read() as connection:
+        hidden = await conversations.min_seqs(connection, user_id, [conversation_id])
+        above = max(bounds.after_seq, hidden.get(conversation_id, 0))
+        if bounds.around_seq:
+            return await _around(connection, conversation_id, bounds.around_seq, above, limit)
+        # Downwards from the end or from `before`, upwards from `after`.
+        newest = not bounds.after_seq
+        rows = await messages.page(
+            connection,
+            conversation_id,
+            above=above,
+            below=bounds.before_seq or None,
+            limit=limit + 1,
+            newest=newest,
+        )
+    more = len(rows) > limit
+    return (rows[1:] if newest else rows[:limit]) if more else rows, more
+
+
+async def _around(
+    connection: Any, conversation_id: str, seq: int, above: int, limit: int
+) -> tuple[list[Row[Any]], bool]:
+    older = await messages.page(
+        connection, conversation_id, above=above, below=seq, limit=limit // 2, newest=True
+    )
+    newer = await messages.page(
+        connection,
+        conversation_id,
+        above=max(above, seq - 1),
+        below=None,
+        limit=limit - len(older) + 1,
+        newest=False,
+    )
+    more = len(newer) > limit - len(older)
+    return [*older, *newer[: limit - len(older)]], more

@@ -1,0 +1,45 @@
+"""Sending over gRPC (and HTTP): the same record to the same topic as a WebSocket frame."""
+
+from __future__ import annotations
+
+from chat_service.svc import ServiceContext
+from im.chat.v1.record_pb2 import Origin
+from im_common import context, frames
+from im_common.submission import build_record
+from im_common.topics import CHAT_TOPIC
+
+# Longest wait for the outcome, and what of a caller's deadline is left for the way back.
+MOST_WAIT_S = 10.0
+WAY_BACK_S = 0.1
+
+
+async def send_message(svc: ServiceContext, sender_id: int, chat: frames.Chat) -> frames.Sent:
+    """Answers when the message is stored.
+
+    Raises:
+        AppError: a refusal, or UNAVAILABLE when the outcome is not known in time; a retry with the
+            same client_msg_id never makes a second message.
+    """
+    token, future = svc.waiting.open()
+    try:
+        record = build_record(sender_id, chat, Origin(address=svc.waiting.address, token=token))
+        await svc.producer.send(
+            CHAT_TOPIC,
+            record.message.conversation_id.encode(),
+            record.SerializeToString(),
+            trace_headers(),
+        )
+        return await svc.waiting.outcome(future, _wait_s())
+    finally:
+        svc.waiting.close(token)
+
+
+def trace_headers() -> dict[str, bytes]:
+    request = context.current.get()
+    return {context.TRACEPARENT: request.traceparent.encode()} if request else {}
+
+
+def _wait_s() -> float:
+    request = context.current.get()
+    remaining = request.remaining_s() if request else None
+    return MOST_WAIT_S if remaining is None else min(MOST_WAIT_S, max(0.0, remaining - WAY_BACK_S))

@@ -1,0 +1,1 @@
+"""Tables of chat-service and their queries."""

@@ -1,0 +1,72 @@
+"""The tables. A message is stored once, however many members its conversation has."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from im_common.db import MYSQL_TABLE, ascii_key
+
+metadata = MetaData()
+
+SINGLE, GROUP = 1, 2
+NORMAL = 0
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("type", SmallInteger, nullable=False),
+    Column("group_id", BigInteger),
+    # The seq of the newest message: 1, 2, 3, … without a gap.
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_message_id", ascii_key(36), nullable=False),
+    Column("last_message_at", BigInteger, nullable=False),
+    **MYSQL_TABLE,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", ascii_key(36), nullable=False),
+    Column("sender_id", BigInteger, nullable=False),
+    Column("client_msg_id", String(64), nullable=False),
+    Column("content_type", ascii_key(16), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("reply_to", ascii_key(36)),
+    # JSON texts, decoded only for those who read them.
+    Column("mentions", Text),
+    Column("ext", Text),
+    Column("status", SmallInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("message_id", name="uq_messages_message_id"),
+    UniqueConstraint("sender_id", "client_msg_id", name="uq_messages_client_msg_id"),
+    **MYSQL_TABLE,
+)
+
+conversation_members = Table(
+    "conversation_members",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("read_seq", BigInteger, nullable=False),
+    Column("delivered_seq", BigInteger, nullable=False),
+    # Messages up to here are hidden from this member.
+    Column("min_seq", BigInteger, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("muted", Boolean, nullable=False),
+    Index("ix_conversation_members_conversation", "conversation_id"),
+    **MYSQL_TABLE,
+)

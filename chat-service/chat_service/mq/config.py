@@ -1,0 +1,20 @@
+"""Settings of the consumer process."""
+
+from pydantic import Field
+
+from im_common.config import BusConf, ClientConf, DbConf
+from im_common.config import Settings as BaseSettings
+
+
+class Settings(BaseSettings):
+    db: DbConf
+    bus: BusConf = BusConf()
+    # Consumers of one group share the partitions between them.
+    group: str = "chat-mq"
+    # Most records in a batch.
+    max_batch: int = Field(default=500, ge=1, le=1000)
+    # A group with more members gets no copies in the offline list; its members sync.
+    offline_group_members: int = Field(default=500, ge=0)
+    user_rpc: ClientConf = ClientConf(key="user.rpc")
+    friend_rpc: ClientConf = ClientConf(key="friend.rpc")
+    group_rpc: ClientConf = ClientConf(key="group.rpc")

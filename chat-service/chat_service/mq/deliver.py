@@ -1,0 +1,199 @@
+"""Hands the outcome of a batch on: answers to senders, frames to gateways, the rest to offline lists.
+
+Every step can be repeated: gateways drop a frame that a connection has had already, and an answer
+whose sender has been answered finds nobody waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+from msgspec import UNSET, Raw
+
+from chat_service.mq.item import Item
+from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
+from im.gateway.v1.push_pb2_grpc import PushServiceStub
+from im_common import frames
+from im_common.errors import AppError
+from im_common.offline import OfflineList
+from im_common.routes import Route, RouteTable
+from im_common.rpc.client import AddressChannels
+
+log = structlog.get_logger(__name__)
+
+# A gateway that did not answer is not asked again for this long; its users count as away.
+AVOID_S = 3.0
+
+Routes = Mapping[int, Sequence[Route]]
+
+
+class Deliverer:
+    def __init__(
+        self,
+        routes: RouteTable,
+        offline: OfflineList,
+        gateways: AddressChannels,
+        *,
+        offline_group_members: int,
+    ) -> None:
+        self._routes = routes
+        self._offline = offline
+        self._gateways = gateways
+        self._offline_group_members = offline_group_members
+        self._avoided: dict[str, float] = {}
+
+    async def deliver(self, items: Sequence[Item]) -> None:
+        """Raises only when Redis is away: then the whole is to be repeated."""
+        placed = [item for item in items if item.to_deliver]
+        routes = await self._routes.find(list({user for item in placed for user in _members(item)}))
+        requests = _requests(items, placed, routes)
+        reached = await self._push(requests)
+        await self._keep_for_absent(placed, routes, reached)
+
+    async def _push(self, requests: Mapping[str, PushRequest]) -> dict[str, set[int] | None]:
+        """For each gateway: the users who were not there, or None when it did not answer."""
+        absent = await asyncio.gather(*(self._push_one(a, r) for a, r in requests.items()))
+        return dict(zip(requests, absent, strict=True))
+
+    async def _push_one(self, address: str, request: PushRequest) -> set[int] | None:
+        if self._avoided.get(address, 0.0) > time.monotonic():
+            return None
+        try:
+            answer = await PushServiceStub(self._gateways.get(address)).Push(request)
+        except AppError as error:
+            log.warning("a gateway does not answer", gateway=address, error=error.message)
+            self._avoided[address] = time.monotonic() + AVOID_S
+            return None
+        self._avoided.pop(address, None)
+        return set(answer.absent_user_ids)
+
+    async def _keep_for_absent(
+        self, placed: Sequence[Item], routes: Routes, reached: Mapping[str, set[int] | None]
+    ) -> None:
+        kept: dict[int, list[bytes]] = defaultdict(list)
+        for item in placed:
+            if len(item.group_members) > self._offline_group_members:
+                continue
+            frame = b""
+            for user_id in _members(item):
+                if user_id == item.message.sender_id:
+                    continue
+                if not _is_reached(user_id, routes.get(user_id, ()), reached):
+                    frame = frame or _message_frame(item, for_sender=False)
+                    kept[user_id].append(frame)
+        if kept:
+            await self._offline.append(kept.items())
+            await self._wake_newcomers(kept)
+
+    async def _wake_newcomers(self, user_ids: Iterable[int]) -> None:
+        """Who came online between the look at the routes and the append has looked at the list
+        before the frames were in it: the gateway is told to look again."""
+        newcomers = await self._routes.find(list(user_ids))
+        by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
+        for user_id, routes in newcomers.items():
+            for gateway in {route.gateway for route in routes}:
+                by_gateway[gateway].drain_user_ids.append(user_id)
+        await self._push(by_gateway)
+
+
+def _requests(
+    items: Sequence[Item], placed: Sequence[Item], routes: Routes
+) -> dict[str, PushRequest]:
+    """One request for each gateway that has somebody to tell, with everything in order."""
+    requests: dict[str, PushRequest] = defaultdict(PushRequest)
+    for item in items:
+        if item.origin.address:
+            requests[item.origin.address].answers.append(
+                Answer(token=item.origin.token, frame=_answer_frame(item))
+            )
+    for item in placed:
+        _add_deliveries(requests, item, routes)
+    return requests
+
+
+def _add_deliveries(requests: dict[str, PushRequest], item: Item, routes: Routes) -> None:
+    place = item.place
+    assert place is not None
+    sender_id, origin = item.message.sender_id, item.origin
+    receivers: dict[str, list[int]] = defaultdict(list)
+    senders: set[str] = set()
+    for user_id in _members(item):
+        for route in routes.get(user_id, ()):
+            if user_id != sender_id:
+                if user_id not in receivers[route.gateway]:
+                    receivers[route.gateway].append(user_id)
+            elif (route.gateway, route.connection_id) != (origin.address, origin.connection_id):
+                senders.add(route.gateway)
+    own = {gateway: [sender_id] for gateway in senders}
+    for for_sender, gateways in ((False, receivers), (True, own)):
+        frame = _message_frame(item, for_sender=for_sender) if gateways else b""
+        for gateway, user_ids in gateways.items():
+            at_origin = gateway == origin.address
+            requests[gateway].deliveries.append(
+                Delivery(
+                    frame=frame,
+                    user_ids=user_ids,
+                    except_connection_id=origin.connection_id if at_origin else 0,
+                    conversation_id=place.conversation_id,
+                    seq=place.seq,
+                )
+            )
+
+
+def _is_reached(
+    user_id: int, routes: Iterable[Route], reached: Mapping[str, set[int] | None]
+) -> bool:
+    for route in routes:
+        absent = reached.get(route.gateway)
+        if absent is not None and user_id not in absent:
+            return True
+    return False
+
+
+def _members(item: Item) -> Sequence[int]:
+    if item.is_group:
+        return item.group_members
+    return item.message.to_user_id, item.message.sender_id
+
+
+def _answer_frame(item: Item) -> bytes:
+    client_msg_id = item.message.client_msg_id
+    if item.error is not None or item.place is None:
+        assert item.error is not None
+        return frames.error_frame(item.error, client_msg_id)
+    place = item.place
+    return frames.encode(
+        frames.Sent(
+            client_msg_id=client_msg_id,
+            message_id=place.message_id,
+            conversation_id=place.conversation_id,
+            seq=place.seq,
+            timestamp=place.timestamp,
+        )
+    )
+
+
+def _message_frame(item: Item, *, for_sender: bool) -> bytes:
+    message, place = item.message, item.place
+    assert place is not None
+    return frames.encode(
+        frames.Message(
+            message_id=place.message_id,
+            conversation_id=place.conversation_id,
+            seq=place.seq,
+            from_=message.sender_id,
+            content_type=message.content_type,
+            content=message.content,
+            timestamp=place.timestamp,
+            to=UNSET if item.is_group else message.to_user_id,
+            group_id=message.group_id if item.is_group else UNSET,
+            client_msg_id=message.client_msg_id if for_sender else UNSET,
+            reply_to=message.reply_to or UNSET,
+            mentions=list(message.mentions) if message.mentions else UNSET,
+            ext=Raw(message.ext_json.encode()) if message.ext_json else UNSET,
+        )
+    )

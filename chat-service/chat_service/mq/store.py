@@ -1,0 +1,140 @@
+"""Gives messages their places and stores them, all of a batch in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model import conversations, messages
+from chat_service.model.messages import Place
+from chat_service.model.tables import GROUP, NORMAL, SINGLE
+from chat_service.mq.item import Item
+from im_common.db import Database
+from im_common.errors import AppError, Code
+
+
+async def recall_places(db: Database, items: Sequence[Item]) -> None:
+    """Gives the items that are stored already their first place: a retry is safe."""
+    async with db.read() as connection:
+        places = await messages.find_places(connection, {item.key for item in items})
+    for item in items:
+        place = places.get(item.key)
+        if place is not None:
+            _settle_duplicate(item, place)
+
+
+async def store(db: Database, items: Sequence[Item]) -> None:
+    """Stores the items that have neither a place nor an error, and sets their places.
+
+    An exception means that nothing is known: the transaction may have been committed or not. The
+    next try finds out by ``recall_places``.
+    """
+    fresh: dict[tuple[int, str], Item] = {}
+    repeated: list[Item] = []
+    for item in items:
+        if item.place is None and item.error is None:
+            if item.key in fresh:
+                repeated.append(item)
+            else:
+                fresh[item.key] = item
+    if fresh:
+        places = await _write(db, list(fresh.values()))
+        # Set only now that the commit has been confirmed.
+        for item, place in zip(fresh.values(), places, strict=True):
+            item.place = place
+    for item in repeated:
+        first = fresh[item.key].place
+        if first is not None:
+            _settle_duplicate(item, first)
+
+
+def _settle_duplicate(item: Item, place: Place) -> None:
+    if place.conversation_id == item.message.conversation_id:
+        item.place = place
+    else:
+        item.error = AppError(
+            Code.ALREADY_EXISTS,
+            "client_msg_id was used for a message of another conversation",
+            field="client_msg_id",
+        )
+
+
+async def _write(db: Database, items: Sequence[Item]) -> list[Place]:
+    by_conversation: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_conversation[item.message.conversation_id].append(item)
+    async with db.write() as connection:
+        rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
+        last_seqs = await conversations.reserve(db, connection, rows)
+        next_seqs = {
+            key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()
+        }
+        firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
+        places = [_take_place(item, next_seqs) for item in items]
+        await messages.insert_many(
+            connection,
+            [_message_row(item, place) for item, place in zip(items, places, strict=True)],
+        )
+        await _advance_members(db, connection, items, places, firsts)
+    return places
+
+
+async def _advance_members(
+    db: Database,
+    connection: AsyncConnection,
+    items: Sequence[Item],
+    places: Sequence[Place],
+    firsts: Sequence[Item],
+) -> None:
+    # A conversation's first message makes its members; sending reads up to the message sent.
+    reads: dict[tuple[int, str], int] = {}
+    for item in firsts:
+        conversation_id = item.message.conversation_id
+        for user_id in item.group_members if item.is_group else (item.message.to_user_id,):
+            reads[user_id, conversation_id] = 0
+    for item, place in zip(items, places, strict=True):
+        reads[item.message.sender_id, place.conversation_id] = place.seq
+    await conversations.advance_members(db, connection, reads)
+
+
+def _take_place(item: Item, next_seqs: dict[str, int]) -> Place:
+    message = item.message
+    seq = next_seqs[message.conversation_id]
+    next_seqs[message.conversation_id] = seq + 1
+    return Place(message.message_id, message.conversation_id, seq, message.timestamp)
+
+
+def _conversation_row(items: Sequence[Item]) -> dict[str, Any]:
+    newest = items[-1].message
+    return {
+        "conversation_id": newest.conversation_id,
+        "type": GROUP if items[-1].is_group else SINGLE,
+        "group_id": newest.group_id if items[-1].is_group else None,
+        "last_seq": len(items),
+        "last_message_id": newest.message_id,
+        "last_message_at": newest.timestamp,
+    }
+
+
+def _message_row(item: Item, place: Place) -> dict[str, Any]:
+    message = item.message
+    return {
+        "conversation_id": place.conversation_id,
+        "seq": place.seq,
+        "message_id": message.message_id,
+        "sender_id": message.sender_id,
+        "client_msg_id": message.client_msg_id,
+        "content_type": message.content_type,
+        "content": message.content,
+        "reply_to": message.reply_to or None,
+        "mentions": msgspec.json.encode(list(message.mentions)).decode()
+        if message.mentions
+        else None,
+        "ext": message.ext_json or None,
+        "status": NORMAL,
+        "created_at": message.timestamp,
+    }

@@ -1,0 +1,98 @@
+"""What a service needs of the message log: put a record in and know that it is safe; take records
+out in batches, in order for each key.
+
+A record may arrive more than once (a retry, a takeover), so what handles it is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One consumed record. ``position`` is its place in the partition: a Kafka offset or a stream
+    id, as text."""
+
+    topic: str
+    partition: int
+    position: str
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes]
+
+
+class BusUnavailable(Exception):
+    """The log cannot take it in time, or cannot be reached. It may have been written all the same:
+    trying again is safe, because consumers are idempotent."""
+
+
+Finish = Callable[[], Awaitable[None]]
+Handler = Callable[[Sequence[Record]], Awaitable[Finish | None]]
+"""Stage 1 of a batch (say, store it). What it returns is stage 2 (say, deliver it), which runs
+while the next batch of the partition is in stage 1, and never before the stage 2 of the batch
+before. The batch is committed when both have ended. A stage that raises is repeated, with growing
+pauses, until it succeeds or the partition is given up: what can never succeed the handler must
+recognise itself."""
+
+
+class Producer(Protocol):
+    async def start(self) -> None:
+        """Connects in the background, for ever; waits for it only a moment and never fails."""
+
+    async def enqueue(
+        self, topic: str, key: bytes, value: bytes, headers: Mapping[str, bytes] | None = None
+    ) -> asyncio.Future[None]:
+        """Hands a record over; records with one key keep the order of the calls. Waits only while
+        the buffer is full.
+
+        The future is done when the record is safe in the log, and fails with BusUnavailable when
+        that takes longer than the producer's ``timeout_ms`` from the call.
+
+        Raises:
+            BusUnavailable: not connected, or the buffer stays full.
+            ValueError: the record is larger than the log takes.
+        """
+        ...
+
+    async def send(
+        self, topic: str, key: bytes, value: bytes, headers: Mapping[str, bytes] | None = None
+    ) -> None:
+        """``enqueue``, then waits until the record is safe. Raises as both do."""
+
+    def connected(self) -> bool:
+        """Whether the last attempt to reach the log succeeded; no traffic."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip. Raises BusUnavailable when it takes longer than some seconds."""
+
+    async def close(self) -> None:
+        """Sends what is in the buffer, for some seconds at most; the rest fails."""
+
+
+class Consumer(Protocol):
+    async def run(self, handler: Handler) -> None:
+        """Consumes until ``stop``, in parallel between partitions, through any outage of the log.
+        A batch has 1 to ``max_batch`` records of one partition; nothing waits for more."""
+
+    async def stop(self) -> None:
+        """Ends ``run``: what is in hand is finished and committed (5 s at most), the partitions
+        are released at once for a successor."""
+
+    def ready(self) -> bool:
+        """Whether it takes part in the group, be it without a partition; no traffic."""
+        ...
+
+    def lag(self) -> int:
+        """Records in this consumer's partitions not yet committed, as of a second or so ago."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip. Raises BusUnavailable when it takes longer than some seconds."""

@@ -1,0 +1,73 @@
+"""Topics that must exist before anybody uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+
+from im_common.bus.interface import BusUnavailable
+from im_common.bus.kafka_client import (
+    REQUEST_TIMEOUT_MS,
+    Client,
+    new_admin,
+    new_topic,
+    shuffled,
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def ensure_topics(
+    topics: Mapping[str, int], *, brokers: Sequence[str], replication: int | None = None
+) -> None:
+    """Creates the topics that are missing, with so many partitions each.
+
+    Without ``replication`` a new topic has three replicas, or as many as there are brokers. A
+    topic that another instance makes at the same moment is fine; one with fewer partitions stays
+    as it is (more would move keys) and is logged.
+
+    Raises:
+        BusUnavailable: Kafka is away, or refuses.
+    """
+    admin = new_admin(bootstrap_servers=shuffled(brokers), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        await _create_missing(admin, topics, replication)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise BusUnavailable(f"topics cannot be made: {error!r}") from error
+    finally:
+        await admin.close()
+
+
+async def _create_missing(
+    admin: Client, topics: Mapping[str, int], replication: int | None
+) -> None:
+    known = set(await admin.list_topics())
+    missing = [name for name in topics if name not in known]
+    if missing:
+        if replication is None:
+            replication = min(3, len((await admin.describe_cluster())["brokers"]))
+        answer = await admin.create_topics(
+            [
+                new_topic(name, num_partitions=topics[name], replication_factor=replication)
+                for name in missing
+            ]
+        )
+        for name, code, *_ in answer.topic_errors:
+            error = for_code(code)
+            if error not in (NoError, TopicAlreadyExistsError):
+                raise BusUnavailable(f"topic {name} cannot be made: {error.__name__}")
+        log.info("bus.topics_created", topics=missing)
+    present = [name for name in topics if name in known]
+    if present:
+        for found in await admin.describe_topics(present):
+            count = len(found["partitions"])
+            if count < topics[found["topic"]]:
+                log.warning(
+                    "bus.fewer_partitions",
+                    topic=found["topic"],
+                    found=count,
+                    wanted=topics[found["topic"]],
+                )

@@ -1,0 +1,297 @@
+"""Records out of Redis Streams: each partition has one owner at a time, by a lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from im_common.bus import streams_log
+from im_common.bus.backoff import Backoff
+from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
+from im_common.bus.pipeline import PartitionLost, PartitionWorker
+from im_common.bus.streams_log import owner_key, stream_key
+
+log = structlog.get_logger(__name__)
+
+_LEASE_S = 5.0
+_TICK_S = 1.0
+_COMMAND_TIMEOUT_S = 2.0
+_BLOCK_MS = 2_000
+_READ_TIMEOUT_S = _BLOCK_MS / 1000 + 2
+_STOP_DRAIN_S = 4.0  # shorter than what is left of a lease that is no longer renewed
+
+_decode_headers = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+
+
+@dataclass(slots=True, eq=False)
+class _Holding:
+    """A partition we own until ``until`` (event loop time) unless the lease is renewed."""
+
+    topic: str
+    partition: int
+    token: str
+    until: float
+    worker: PartitionWorker = field(init=False)
+    reader: asyncio.Task[None] = field(init=False)
+    length: int = 0
+    leaving: asyncio.Task[None] | None = None
+
+    def over(self, now: float) -> bool:
+        return self.worker.lost or now >= self.until
+
+
+class StreamsConsumer:
+    """Shares the partitions of its topics evenly with the other consumers alive.
+
+    Every second it says that it is alive, renews its leases, gives up what is more than its share
+    and takes what nobody owns. A consumer that dies without a word is replaced when its leases
+    have run out: after 5 to 7 s. Commits are fenced by the lease, effects cannot be: for a moment
+    two consumers may handle the same records. ``group`` is a name for the log only: a topic has
+    one group, since what is committed is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        group: str,
+        topics: Iterable[str],
+        client_id: str,
+        max_batch: int = 500,
+    ) -> None:
+        self._redis_like = redis
+        self._group = group
+        self._topics = list(topics)
+        self._name = f"{group}/{client_id}/{uuid4().hex[:8]}"
+        self._max_batch = max_batch
+        self._redis = streams_log.own_client(
+            redis, max_connections=16, timeout_s=_COMMAND_TIMEOUT_S
+        )
+        self._reading: Any = None
+        self._commit_script = self._redis.register_script(streams_log.COMMIT)
+        self._renew_script = self._redis.register_script(streams_log.RENEW)
+        self._release_script = self._redis.register_script(streams_log.RELEASE)
+        self._join_script = self._redis.register_script(streams_log.JOIN)
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._counts: dict[str, int] = {}
+        self._holdings: dict[tuple[str, int], _Holding] = {}
+        self._handler: Handler | None = None
+        self._joined = False
+
+    # --- Consumer ----------------------------------------------------------------------------
+
+    async def run(self, handler: Handler) -> None:
+        self._handler = handler
+        self._ended.clear()
+        backoff = Backoff(0.1, 1.0)
+        try:
+            while not self._stopping.is_set():
+                pause_s = _TICK_S
+                try:
+                    await self._tick()
+                    backoff.reset()
+                    self._joined = True
+                except streams_log.OUTAGE as error:
+                    self._joined = False
+                    pause_s = backoff.next_s()
+                    log.warning("bus.consumer_failed", group=self._group, error=repr(error))
+                await self._drop_lost()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._stopping.wait()
+            await self._leave()
+        finally:
+            await self._drop(list(self._holdings.values()))
+            self._joined = False
+            await self._redis.aclose()
+            if self._reading is not None:
+                await self._reading.aclose()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        await self._ended.wait()
+
+    def ready(self) -> bool:
+        return self._joined
+
+    def lag(self) -> int:
+        return sum(holding.length for holding in self._holdings.values())
+
+    async def ping(self) -> None:
+        try:
+            await self._redis.ping()
+        except streams_log.OUTAGE as error:
+            raise BusUnavailable(f"no answer from Redis: {error!r}") from error
+
+    # --- sharing the partitions ----------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        if not self._counts:
+            await self._learn_partitions()
+        await asyncio.gather(*(self._renew(holding) for holding in self._holdings.values()))
+        for topic, count in self._counts.items():
+            share = await self._share(topic, count)
+            mine = [h for h in self._holdings.values() if h.topic == topic and not h.leaving]
+            for holding in mine[share:]:
+                holding.leaving = asyncio.create_task(self._give_up(holding))
+            if len(mine) < share:
+                await self._take(topic, count, share - len(mine))
+
+    async def _learn_partitions(self) -> None:
+        counts = {t: await streams_log.partition_count(self._redis, t) for t in self._topics}
+        self._reading = streams_log.own_client(
+            self._redis_like,
+            max_connections=sum(counts.values()) + 1,
+            timeout_s=_READ_TIMEOUT_S,
+        )
+        # As they come: making a dict of each entry would cost more than all the rest.
+        self._reading.set_response_callback("XREAD", lambda answer, **_: answer)
+        self._counts = counts
+
+    async def _share(self, topic: str, count: int) -> int:
+        """How many partitions are ours: all shares together are just all partitions."""
+        members = [
+            name.decode()
+            for name in await self._join_script(
+                keys=[streams_log.members_key(topic)], args=[self._name, int(_LEASE_S * 1000)]
+            )
+        ]
+        strangers = [name for name in members if not name.startswith(f"{self._group}/")]
+        if strangers:
+            log.error("bus.second_group", topic=topic, group=self._group, others=strangers)
+        rank = sorted(members).index(self._name)
+        return count // len(members) + (1 if rank < count % len(members) else 0)
+
+    async def _take(self, topic: str, count: int, wanted: int) -> None:
+        """Takes up to ``wanted`` partitions that nobody owns."""
+        for partition in range(count):
+            if wanted == 0 or self._stopping.is_set():
+                return
+            if (topic, partition) in self._holdings:
+                continue
+            token = f"{self._name}/{uuid4().hex}"
+            until = asyncio.get_running_loop().time() + _LEASE_S
+            if await self._redis.set(
+                owner_key(topic, partition), token, nx=True, px=int(_LEASE_S * 1000)
+            ):
+                self._hold(_Holding(topic, partition, token, until))
+                wanted -= 1
+
+    def _hold(self, holding: _Holding) -> None:
+        assert self._handler is not None
+        holding.worker = PartitionWorker(
+            holding.topic,
+            holding.partition,
+            self._handler,
+            partial(self._commit, holding),
+            max_batch=self._max_batch,
+        )
+        holding.reader = asyncio.create_task(self._read(holding))
+        self._holdings[holding.topic, holding.partition] = holding
+        log.info("bus.partition_taken", topic=holding.topic, partition=holding.partition)
+
+    async def _renew(self, holding: _Holding) -> None:
+        # From before the call: the lease may have been renewed any time after it.
+        until = asyncio.get_running_loop().time() + _LEASE_S
+        length = await self._renew_script(
+            keys=_keys(holding), args=[holding.token, int(_LEASE_S * 1000)]
+        )
+        if length < 0:
+            holding.worker.lost = True
+        else:
+            holding.until, holding.length = until, length
+
+    async def _give_up(self, holding: _Holding) -> None:
+        """Finishes what is in hand; the lease is renewed meanwhile, and released at the end."""
+        holding.reader.cancel()
+        await holding.worker.drain(_STOP_DRAIN_S)
+        with suppress(*streams_log.OUTAGE):
+            await self._release_script(
+                keys=[owner_key(holding.topic, holding.partition)], args=[holding.token]
+            )
+        self._forget(holding)
+        log.info("bus.partition_released", topic=holding.topic, partition=holding.partition)
+
+    async def _leave(self) -> None:
+        holdings = list(self._holdings.values())
+        # First out of the list of members, so that the others may take more than until now.
+        with suppress(*streams_log.OUTAGE):
+            for topic in self._topics:
+                await self._redis.zrem(streams_log.members_key(topic), self._name)
+        await asyncio.gather(*(holding.leaving or self._give_up(holding) for holding in holdings))
+
+    async def _drop_lost(self) -> None:
+        now = asyncio.get_running_loop().time()
+        lost = [holding for holding in self._holdings.values() if holding.over(now)]
+        for holding in lost:
+            log.warning("bus.lease_lost", topic=holding.topic, partition=holding.partition)
+        await self._drop(lost)
+
+    async def _drop(self, holdings: Sequence[_Holding]) -> None:
+        """Ends at once and commits nothing. The lease, if it is still ours, runs out."""
+        for holding in holdings:
+            tasks = [holding.reader, *([holding.leaving] if holding.leaving else [])]
+            for task in tasks:
+                task.cancel()
+            await holding.worker.abort()
+            await asyncio.wait(tasks, timeout=1)
+            self._forget(holding)
+
+    def _forget(self, holding: _Holding) -> None:
+        if self._holdings.get((holding.topic, holding.partition)) is holding:
+            del self._holdings[holding.topic, holding.partition]
+
+    # --- one partition -------------------------------------------------------------------------
+
+    async def _read(self, holding: _Holding) -> None:
+        key = stream_key(holding.topic, holding.partition)
+        last: bytes | str = "0-0"  # what is still in the stream was not committed
+        backoff = Backoff(0.1, 2.0)
+        while True:
+            await holding.worker.room()
+            try:
+                answer: Any = await self._reading.execute_command(
+                    "XREAD", "COUNT", 2 * self._max_batch, "BLOCK", _BLOCK_MS, "STREAMS", key, last
+                )
+            except streams_log.OUTAGE as error:
+                pause_s = backoff.next_s()
+                log.warning("bus.read_failed", stream=key, error=repr(error))
+                await asyncio.sleep(pause_s)
+                continue
+            backoff.reset()
+            if answer:
+                entries = answer[0][1]
+                holding.worker.feed(
+                    [_record(holding.topic, holding.partition, *entry) for entry in entries]
+                )
+                last = entries[-1][0]
+
+    async def _commit(self, holding: _Holding, position: str) -> None:
+        milliseconds, sequence = position.split("-")
+        keep_from = f"{milliseconds}-{int(sequence) + 1}"
+        if not await self._commit_script(keys=_keys(holding), args=[holding.token, keep_from]):
+            raise PartitionLost("the lease is somebody else's")
+
+
+def _keys(holding: _Holding) -> list[str]:
+    return [
+        stream_key(holding.topic, holding.partition),
+        owner_key(holding.topic, holding.partition),
+    ]
+
+
+def _record(topic: str, partition: int, entry_id: bytes, fields: Sequence[bytes]) -> Record:
+    headers: Mapping[str, bytes] = _decode_headers(fields[5]) if len(fields) > 4 else NO_HEADERS
+    return Record(topic, partition, entry_id.decode(), fields[1], fields[3], headers)

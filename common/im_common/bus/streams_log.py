@@ -1,0 +1,142 @@
+"""How the log lies in Redis (6.2 or later), and the scripts that change it.
+
+A stream for each partition; a key beside it names the partition's owner, in the same slot of a
+cluster. What is committed is trimmed away, so what is in a stream is what is still to be done, and
+**a topic has one consumer group**. A record is as safe as Redis keeps it: with the append-only
+file on it survives a kill, and with ``appendfsync always`` a power cut as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from im_common.bus.interface import BusUnavailable
+
+log = structlog.get_logger(__name__)
+
+OUTAGE = (RedisError, OSError, TimeoutError)
+DEFAULT_PARTITIONS = 3
+
+# ARGV: most records, then key, value, headers (may be empty) of each record.
+APPEND = """
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then
+  return redis.error_reply('FULL the partition holds too many records')
+end
+for i = 2, #ARGV, 3 do
+  if ARGV[i + 2] == '' then
+    redis.call('XADD', KEYS[1], '*', 'k', ARGV[i], 'v', ARGV[i + 1])
+  else
+    redis.call('XADD', KEYS[1], '*', 'k', ARGV[i], 'v', ARGV[i + 1], 'h', ARGV[i + 2])
+  end
+end
+return 1
+"""
+# KEYS: stream, owner. ARGV: token, the first id to keep. 0 when the partition is not ours.
+COMMIT = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2])
+return 1
+"""
+# KEYS: stream, owner. ARGV: token, lease in ms. The length of the stream; -1 when it is not ours.
+RENEW = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return redis.call('XLEN', KEYS[1])
+"""
+# KEYS: owner. ARGV: token.
+RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+# KEYS: members. ARGV: our name, lease in ms. The members alive, by Redis' own clock.
+JOIN = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+
+# What a client keeps in its pool beside the arguments of its connections.
+_NOT_COPIED = (
+    "maint_notifications_",
+    "maintenance_",
+    "himport_",
+    "orig_",
+    "event_dispatcher",
+    "oss_cluster_",
+)
+
+
+def stream_key(topic: str, partition: int) -> str:
+    return f"bus:{{{topic}:{partition}}}"
+
+
+def owner_key(topic: str, partition: int) -> str:
+    return f"bus:{{{topic}:{partition}}}:owner"
+
+
+def members_key(topic: str) -> str:
+    return f"bus:{{{topic}}}:members"
+
+
+def partitions_key(topic: str) -> str:
+    return f"bus:{{{topic}}}:partitions"
+
+
+def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> Redis:
+    """A client of the same server with connections of its own, so that blocking reads and the
+    bus's time-outs are nobody else's. It tries nothing twice: here a write repeated unseen would
+    be a record written twice."""
+    pool = redis.connection_pool
+    options: dict[str, Any] = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if not name.startswith(_NOT_COPIED)
+    }
+    options |= {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": min(2.0, timeout_s),
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "protocol": 2,
+        "decode_responses": False,
+    }
+    return Redis.from_pool(
+        BlockingConnectionPool(
+            connection_class=pool.connection_class,
+            max_connections=max_connections,
+            timeout=timeout_s,
+            **options,
+        )
+    )
+
+
+async def ensure_topics(topics: Mapping[str, int], *, redis: Redis) -> None:
+    """Writes down how many partitions each topic has; the first one to say so decides.
+
+    A topic with fewer partitions than wanted stays as it is (more would move keys), and is logged.
+
+    Raises:
+        BusUnavailable: Redis is away.
+    """
+    try:
+        for topic, wanted in topics.items():
+            found = await partition_count(redis, topic, wanted)
+            if found < wanted:
+                log.warning("bus.fewer_partitions", topic=topic, found=found, wanted=wanted)
+    except OUTAGE as error:
+        raise BusUnavailable(f"topics cannot be made: {error!r}") from error
+
+
+async def partition_count(redis: Redis, topic: str, default: int = DEFAULT_PARTITIONS) -> int:
+    """The partitions of ``topic``; ``default`` from now on when nobody has said."""
+    await redis.set(partitions_key(topic), default, nx=True)
+    return int(await redis.get(partitions_key(topic)) or default)

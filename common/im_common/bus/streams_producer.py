@@ -1,0 +1,68 @@
+"""Records into Redis Streams: a batch is one script call, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import msgspec
+from redis.asyncio import Redis
+
+from im_common.bus import streams_log
+from im_common.bus.batching import BatchingProducer, Outgoing
+from im_common.bus.interface import BusUnavailable
+
+_PING_TIMEOUT_S = 3.0
+
+_encode_headers = msgspec.msgpack.Encoder().encode
+
+
+class StreamsProducer(BatchingProducer):
+    """A record goes to partition ``crc32(key) % partitions``, as on Kafka.
+
+    ``redis`` tells where the server is; the producer has connections of its own.
+    ``max_backlog`` is how many records a partition may hold before it takes no more, so that
+    consumers that are away do not fill the memory of Redis.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        timeout_ms: int = 8_000,
+        buffer_records: int = 20_000,
+        max_backlog: int = 1_000_000,
+    ) -> None:
+        super().__init__(timeout_ms=timeout_ms, buffer_records=buffer_records)
+        self._redis = streams_log.own_client(redis, max_connections=16, timeout_s=timeout_ms / 1000)
+        self._ping_redis = streams_log.own_client(
+            redis, max_connections=2, timeout_s=_PING_TIMEOUT_S
+        )
+        self._max_backlog = max_backlog
+        self._append = self._redis.register_script(streams_log.APPEND)
+
+    async def _open(self) -> None:
+        await self.ping()
+
+    async def _shut(self) -> None:
+        for client in (self._redis, self._ping_redis):
+            await client.connection_pool.disconnect()
+
+    async def _count_partitions(self, topic: str) -> int:
+        return await streams_log.partition_count(self._redis, topic)
+
+    def _partition_of(self, key: bytes, count: int) -> int:
+        return crc32(key) % count
+
+    async def _write(self, topic: str, partition: int, batch: Sequence[Outgoing]) -> None:
+        arguments: list[bytes | int] = [self._max_backlog]
+        for outgoing in batch:
+            headers = _encode_headers(dict(outgoing.headers)) if outgoing.headers else b""
+            arguments += (outgoing.key, outgoing.value, headers)
+        await self._append(keys=[streams_log.stream_key(topic, partition)], args=arguments)
+
+    async def ping(self) -> None:
+        try:
+            await self._ping_redis.ping()
+        except streams_log.OUTAGE as error:
+            raise BusUnavailable(f"no answer from Redis: {error!r}") from error

@@ -1,0 +1,66 @@
+"""What every gRPC channel between our services is made with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_FIXED: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # In spite of its name this bounds one attempt to connect; a refused one is repeated sooner.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ("grpc.service_config_disable_resolution", 1),
+    # Our servers allow a ping every 5 s; only sent while a call waits.
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_RETRY_POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+# Retries stop while they would only multiply the load on a service that answers nobody.
+_RETRY_THROTTLING = {"maxTokens": 1000, "tokenRatio": 0.5}
+_REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+def channel_options(repeatable: Iterable[str]) -> list[tuple[str, Any]]:
+    """Options of a balanced channel that retries the methods in ``repeatable``."""
+    return [*_FIXED, ("grpc.service_config", _service_config(repeatable))]
+
+
+def is_repeatable(method: str) -> bool:
+    """Whether the proto of ``/package.Service/Method`` says that a second call does no harm."""
+    service, _, name = method.removeprefix("/").partition("/")
+    try:
+        found = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
+    except KeyError:
+        return False
+    return found.GetOptions().idempotency_level in _REPEATABLE
+
+
+def _service_config(repeatable: Iterable[str]) -> str:
+    names = [
+        {"service": service, "method": name}
+        for service, _, name in (m.removeprefix("/").partition("/") for m in sorted(repeatable))
+    ]
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]
+        config["retryThrottling"] = _RETRY_THROTTLING
+    return json.dumps(config)

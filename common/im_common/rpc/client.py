@@ -1,0 +1,400 @@
+"""Channels to other services: found through etcd, balanced, with deadline, identity and retries.
+
+    channel = connect(conf, etcd, tokens)
+    await channel.start()
+    users = UserServiceStub(channel)
+    await users.GetUser(request)
+
+A generated stub is built once on a :class:`BalancedChannel`. The gRPC channel underneath is replaced
+whenever the set of instances changes; calls in flight end on the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from prometheus_client import Histogram
+
+from im_common import context, metrics
+from im_common.config import ClientConf
+from im_common.discovery import EndpointWatcher, EtcdClient
+from im_common.errors import AppError, Code, from_rpc_error, unavailable
+from im_common.rpc.channel_options import channel_options, is_repeatable
+from im_common.rpc.service_token import ServiceTokens
+from im_common.rpc.target import direct_target, look_up
+
+log = structlog.get_logger(__name__)
+
+FIRST_ENDPOINT_S = 1.0
+CLOSE_GRACE_S = 5.0
+LOOK_UP_AGAIN_S = 10.0
+
+
+def connect(conf: ClientConf, etcd: EtcdClient | None, tokens: ServiceTokens) -> BalancedChannel:
+    """A channel to the service that ``conf`` names, to be started with ``start()``.
+
+    Raises:
+        ValueError: ``conf`` has no fixed endpoints, and no key or no etcd to find them with.
+    """
+    if conf.endpoints:
+        name = conf.key or ",".join(conf.endpoints)
+        return BalancedChannel(name, tokens, timeout_ms=conf.timeout, endpoints=conf.endpoints)
+    if etcd is None or not conf.key:
+        raise ValueError("a client needs Endpoints, or Key and etcd")
+    watcher = EndpointWatcher(etcd, conf.key)
+    return BalancedChannel(conf.key, tokens, timeout_ms=conf.timeout, watcher=watcher)
+
+
+class BalancedChannel(grpc.aio.Channel):
+    """Looks like one channel, spreads its calls evenly over all instances of a service.
+
+    A call raises :class:`AppError` and nothing else: what the service answered, UNAVAILABLE, or
+    DEADLINE_EXCEEDED; never gRPC's own texts. Its time is the least of the channel's timeout, the
+    ``timeout`` argument (seconds) and what the current request has left. Methods whose proto says
+    that they can be repeated are retried when an instance is away. Only unary methods work.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tokens: ServiceTokens,
+        *,
+        timeout_ms: int,
+        endpoints: Sequence[str] = (),
+        watcher: EndpointWatcher | None = None,
+    ) -> None:
+        """``name`` is for messages; the instances are ``endpoints``, or what ``watcher`` sees."""
+        self.name = name
+        self.timeout_s = timeout_ms / 1000
+        # time.monotonic() of the last call.
+        self.last_used = time.monotonic()
+        self._tokens = tokens
+        self._watcher = watcher
+        self._closed = False
+        self._callers: dict[str, _Caller] = {}
+        self._repeatable: set[str] = set()
+        self._target: str | None = None
+        self._known = asyncio.Event()
+        self._real: grpc.aio.Channel | None = None
+        self._look_up: asyncio.Task[None] | None = None
+        # Replaced channels, and who closes them when their calls have ended.
+        self._retired: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
+        if watcher is not None:
+            watcher.on_change = self.use
+        elif direct_target(endpoints) is not None:
+            self.use(endpoints)
+        self._endpoints = endpoints
+
+    async def start(self) -> None:
+        """Begins to follow the instances. It does not wait for one; the first calls do."""
+        if self._watcher is not None:
+            await self._watcher.start()
+        elif self._target is None:
+            self.use(self._endpoints)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Ends the calls in flight after ``grace`` seconds, or at once."""
+        self._closed = True
+        if self._watcher is not None:
+            await self._watcher.stop()
+        await _cancel(self._look_up, *self._retired.values())
+        real = (self._real,) if self._real is not None else ()
+        self._real = None
+        await asyncio.gather(*(channel.close(grace) for channel in (*real, *self._retired)))
+        self._retired.clear()
+
+    def use(self, endpoints: Iterable[str]) -> None:
+        """From now on the instances are ``endpoints`` (`host:port`); for the next call on."""
+        if self._look_up is not None:
+            self._look_up.cancel()
+            self._look_up = None
+        addresses = frozenset(endpoints)
+        target = direct_target(addresses)
+        if target is None and addresses:
+            self._look_up = asyncio.create_task(self._follow_names(addresses))
+        else:
+            self._swap(target)
+
+    async def call_ready(self, limit_s: float) -> grpc.aio.Channel:
+        """The gRPC channel for one call, which waits for a first instance if it must.
+
+        Raises:
+            AppError: UNAVAILABLE when there is none, or the channel is closed.
+        """
+        if self._real is not None:
+            return self._real
+        if self._target is None and not self._closed:
+            try:
+                async with asyncio.timeout(min(FIRST_ENDPOINT_S, limit_s)):
+                    await self._known.wait()
+            except TimeoutError:
+                raise unavailable(f"{self.name} has no instance") from None
+        return self._open()
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Any], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Any] | None = None,
+        _registered_method: bool | None = False,
+    ) -> _Caller:
+        caller = self._callers.get(method)
+        if caller is None:
+            caller = _Caller(self, self._tokens, method, request_serializer, response_deserializer)
+            self._callers[method] = caller
+            if is_repeatable(method):
+                self._repeatable.add(method)
+                # Retries are part of a channel's making.
+                self._retire()
+        return caller
+
+    def _swap(self, target: str | None) -> None:
+        if target == self._target:
+            return
+        log.info("instances changed", client=self.name, target=target)
+        in_use = self._real is not None
+        self._target = target
+        self._retire()
+        if target is None:
+            self._known.clear()
+            return
+        self._known.set()
+        if in_use:
+            self._open().get_state(try_to_connect=True)
+
+    def _open(self) -> grpc.aio.Channel:
+        # Made with the first call: by then the stubs have told their methods, and a loop runs.
+        if self._closed or self._target is None:
+            raise unavailable(f"{self.name} has no instance")
+        if self._real is None:
+            options = channel_options(self._repeatable)
+            self._real = grpc.aio.insecure_channel(self._target, options=options)
+        return self._real
+
+    def _retire(self) -> None:
+        if self._real is not None:
+            self._retired[self._real] = asyncio.create_task(self._end(self._real))
+            self._real = None
+
+    async def _end(self, replaced: grpc.aio.Channel) -> None:
+        await replaced.close(CLOSE_GRACE_S)
+        del self._retired[replaced]
+
+    async def _follow_names(self, addresses: frozenset[str]) -> None:
+        while True:
+            found = await look_up(addresses)
+            if found:
+                self._swap(direct_target(found))
+            await asyncio.sleep(LOOK_UP_AGAIN_S if found else FIRST_ENDPOINT_S)
+
+    async def channel_ready(self) -> None:
+        await self._known.wait()
+        await self._open().channel_ready()
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        if self._real is None:
+            return grpc.ChannelConnectivity.IDLE
+        return self._real.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        raise NotImplementedError("the channel underneath may be replaced")
+
+    def unary_stream(self, *_args: Any, **_kwargs: Any) -> Any:
+        return _Unsupported()
+
+    def stream_unary(self, *_args: Any, **_kwargs: Any) -> Any:
+        return _Unsupported()
+
+    def stream_stream(self, *_args: Any, **_kwargs: Any) -> Any:
+        return _Unsupported()
+
+    async def __aenter__(self) -> BalancedChannel:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class _Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """One method on whatever gRPC channel there is now."""
+
+    def __init__(
+        self,
+        channel: BalancedChannel,
+        tokens: ServiceTokens,
+        method: str,
+        serializer: Callable[[Any], bytes] | None,
+        deserializer: Callable[[bytes], Any] | None,
+    ) -> None:
+        self._channel = channel
+        self._tokens = tokens
+        self._method = method
+        self._serializer = serializer
+        self._deserializer = deserializer
+        self._real: grpc.aio.Channel | None = None
+        self._call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] | None = None
+        self._latency: dict[str, Histogram] = {}
+
+    async def __call__(  # type: ignore[override]
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        **_unused: Any,
+    ) -> Any:
+        started = self._channel.last_used = time.monotonic()
+        code = Code.INTERNAL.value
+        try:
+            answer = await self._attempt(request, started, timeout, metadata)
+            code = "OK"
+            return answer
+        except AppError as error:
+            code = error.code.value
+            raise
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        finally:
+            self._observe(code, time.monotonic() - started)
+
+    async def _attempt(
+        self,
+        request: Any,
+        started: float,
+        timeout: float | None,
+        extra: Iterable[tuple[str, str | bytes]] | None,
+    ) -> Any:
+        current = context.current.get()
+        limit_s = self._limit_s(current, timeout)
+        channel = await self._channel.call_ready(limit_s)
+        if channel is not self._real:
+            self._call = channel.unary_unary(self._method, self._serializer, self._deserializer)
+            self._real = channel
+        assert self._call is not None
+        limit_s = max(0.0, limit_s - (time.monotonic() - started))
+        try:
+            return await self._call(
+                request, timeout=limit_s, metadata=self._metadata(current, extra)
+            )
+        except grpc.aio.AioRpcError as error:
+            _raise_app_error(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The gRPC channel was closed under the call; nobody cancelled this task, and it must
+            # not look so: a TaskGroup would swallow it.
+            raise unavailable("the connection was closed") from None
+
+    def _limit_s(self, current: context.RequestContext | None, timeout: float | None) -> float:
+        limit_s = self._channel.timeout_s if timeout is None else timeout
+        limit_s = min(limit_s, self._channel.timeout_s)
+        remaining_s = current.remaining_s() if current is not None else None
+        if remaining_s is not None and remaining_s < limit_s:
+            limit_s = remaining_s
+        if limit_s <= 0:
+            raise AppError(Code.DEADLINE_EXCEEDED, "the request took too long")
+        return limit_s
+
+    def _metadata(
+        self,
+        current: context.RequestContext | None,
+        extra: Iterable[tuple[str, str | bytes]] | None,
+    ) -> grpc.aio.Metadata:
+        pairs: list[Any] = [(context.SERVICE_TOKEN, self._tokens.current())]
+        if current is not None:
+            pairs.append((context.REQUEST_ID, current.request_id))
+            pairs.append((context.TRACEPARENT, current.traceparent))
+            if current.user_token:
+                pairs.append((context.AUTHORIZATION, f"Bearer {current.user_token}"))
+            if current.client_address:
+                pairs.append((context.CLIENT_ADDRESS, current.client_address))
+        if extra:
+            pairs.extend(extra)
+        return grpc.aio.Metadata(*pairs)
+
+    def _observe(self, code: str, elapsed_s: float) -> None:
+        latency = self._latency.get(code)
+        if latency is None:
+            latency = self._latency[code] = metrics.RPC_CALLED.labels(self._method, code)
+        latency.observe(elapsed_s)
+
+
+class _Unsupported:
+    """Streams: a stub may name them, a call fails."""
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise NotImplementedError("only unary methods are called through a BalancedChannel")
+
+
+class AddressChannels:
+    """Channels to particular instances, by address; one that rests for a minute is closed.
+
+    Ask with ``get`` for each use: a channel that was closed for its rest takes no more calls.
+    """
+
+    def __init__(
+        self, tokens: ServiceTokens, *, timeout_ms: int = 2000, idle_s: float = 60.0
+    ) -> None:
+        self._tokens = tokens
+        self._timeout_ms = timeout_ms
+        self._idle_s = idle_s
+        self._channels: dict[str, BalancedChannel] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def get(self, address: str) -> BalancedChannel:
+        """The channel to ``address`` (`host:port`). Stubs on it are cheap to build again."""
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = BalancedChannel(
+                address, self._tokens, timeout_ms=self._timeout_ms, endpoints=(address,)
+            )
+            self._channels[address] = channel
+            if self._sweeper is None:
+                self._sweeper = asyncio.create_task(self._sweep())
+        channel.last_used = time.monotonic()
+        return channel
+
+    async def close(self) -> None:
+        await _cancel(self._sweeper)
+        self._sweeper = None
+        channels, self._channels = self._channels, {}
+        await asyncio.gather(*(channel.close() for channel in channels.values()))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle_s / 4)
+            limit = time.monotonic() - self._idle_s
+            for address, channel in list(self._channels.items()):
+                if channel.last_used < limit:
+                    del self._channels[address]
+                    await channel.close(CLOSE_GRACE_S)
+
+
+def _raise_app_error(error: grpc.aio.AioRpcError) -> NoReturn:
+    # CANCELLED is what a peer says that stops in the middle of a call.
+    if error.code() is grpc.StatusCode.CANCELLED:
+        raise unavailable("a service ended during the call") from error
+    raise from_rpc_error(error) from error
+
+
+async def _cancel(*tasks: asyncio.Task[None] | None) -> None:
+    started = [task for task in tasks if task is not None]
+    for task in started:
+        task.cancel()
+    await asyncio.gather(*started, return_exceptions=True)

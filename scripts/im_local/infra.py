@@ -1,0 +1,200 @@
+"""`scripts/infra`: real MariaDB, Redis, etcd and Kafka as plain processes in the background."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from im_local import probes
+from im_local.console import Console
+from im_local.errors import LocalError, PortTaken
+from im_local.files import FileLock, rotate, tail, write_atomically
+from im_local.infra_servers import MYSQL_USER, PORTS, Server, infra_servers
+from im_local.install import install
+from im_local.paths import DataDir
+from im_local.probes import HOST
+
+READY_LIMIT_S = 90.0
+TERM_LIMIT_S = 10.0
+
+
+def up(data: DataDir, *, port_offset: int | None, console: Console) -> None:
+    """Start what does not run, wait until all of it answers, and write DIR/infra.yaml.
+
+    Without an offset, the one of the last start on this folder is taken. Raises LocalError.
+    """
+    data.make()
+    lock = FileLock(data.path / "infra.lock")
+    lock.take(wait=True)
+    try:
+        before = _read(data)
+        offset = _offset(data, before, port_offset)
+        running = _running(data, before)
+        missing = [s for s in infra_servers(data, port_offset=offset) if s.name not in running]
+        if not missing:
+            console.step(f"already running: {', '.join(running)}")
+            return
+        log = data.log("infra-install")
+        install([server.name for server in missing], log=log, console=console)
+        pids = running | asyncio.run(_start_all(data, missing, console))
+        write_atomically(data.infra, yaml.safe_dump(_description(offset, pids), sort_keys=False))
+        console.step(f"all ready; addresses in {data.infra}")
+    finally:
+        lock.release()
+
+
+def down(data: DataDir, *, console: Console) -> None:
+    """End what runs; its data stays."""
+    running = _running(data, _read(data))
+    if not running:
+        console.step(f"nothing runs in {data.path}")
+        return
+    for pid in running.values():
+        _signal(pid, signal.SIGTERM)
+    if not _all_gone(data, running, TERM_LIMIT_S):
+        for pid in running.values():
+            _signal(pid, signal.SIGKILL)
+        _all_gone(data, running, 2.0)
+    console.step(f"ended: {', '.join(running)}")
+
+
+def _read(data: DataDir) -> dict[str, Any]:
+    if not data.infra.exists():
+        return {}
+    known: dict[str, Any] = yaml.safe_load(data.infra.read_text(encoding="utf-8")) or {}
+    return known
+
+
+def _offset(data: DataDir, before: dict[str, Any], wanted: int | None) -> int:
+    known: int = before.get("port_offset", 0)
+    if wanted is None or wanted == known:
+        return known
+    if _running(data, before):
+        raise LocalError(
+            f"The servers of {data.path} run with --port-offset {known}; end them with "
+            f"`scripts/infra down --data {data.path}` first."
+        )
+    return wanted
+
+
+def _running(data: DataDir, before: dict[str, Any]) -> dict[str, int]:
+    pids: dict[str, int] = before.get("pids", {})
+    return {name: pid for name, pid in pids.items() if _is_ours(data, pid)}
+
+
+def _is_ours(data: DataDir, pid: int) -> bool:
+    # A pid may be another program's by now; ours works in its own data folder. The link of one
+    # that has ended but was not collected yet cannot be read.
+    try:
+        return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(_real_folder(data))
+    except OSError:
+        return False
+
+
+def _real_folder(data: DataDir) -> Path:
+    return (data.path / "infra").resolve()
+
+
+async def _start_all(data: DataDir, servers: list[Server], console: Console) -> dict[str, int]:
+    _check_ports(servers)
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            for server in servers:
+                group.create_task(_start(data, server, started, console))
+    except BaseException as error:
+        for process in started.values():
+            process.kill()
+            process.wait()
+        raise _reason(error) from error
+    return {name: process.pid for name, process in started.items()}
+
+
+def _check_ports(servers: list[Server]) -> None:
+    for server in servers:
+        for port in server.ports:
+            if not probes.port_is_free(port):
+                raise PortTaken(
+                    f"Port {port}, which {server.name} needs, is in use by another program. "
+                    "Choose other ports with --port-offset N."
+                )
+
+
+async def _start(
+    data: DataDir, server: Server, started: dict[str, subprocess.Popen[bytes]], console: Console
+) -> None:
+    server.folder.mkdir(parents=True, exist_ok=True)
+    argv = await asyncio.to_thread(server.prepare)
+    process = started[server.name] = _spawn(argv, server.folder, _log(data, server))
+    console.step(f"started {server.name} (pid {process.pid})")
+    deadline = time.monotonic() + READY_LIMIT_S
+    while not await probes.passes(server.probe):
+        if process.poll() is not None:
+            raise _failed(data, server, f"ended with code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise _failed(data, server, f"was not ready within {READY_LIMIT_S:.0f} s")
+        await asyncio.sleep(0.05)
+    console.step(f"ready   {server.name} at {HOST}:{server.ports[0]}")
+
+
+def _failed(data: DataDir, server: Server, what: str) -> LocalError:
+    log = _log(data, server)
+    return LocalError(f"{server.name} {what}; the end of {log}:\n{tail(log)}")
+
+
+def _log(data: DataDir, server: Server) -> Path:
+    return data.log(f"infra-{server.name}")
+
+
+def _spawn(argv: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    rotate(log)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _reason(error: BaseException) -> BaseException:
+    return _reason(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _description(offset: int, pids: dict[str, int]) -> dict[str, Any]:
+    port = {name: base + offset for name, base in PORTS.items()}
+    return {
+        "mysql": {
+            "host": HOST,
+            "port": port["mysql"],
+            "user": MYSQL_USER,
+            "password_file": "secrets/mysql_password",
+        },
+        "kafka": {"brokers": [f"{HOST}:{port['kafka']}"]},
+        "redis": {"host": HOST, "port": port["redis"]},
+        "etcd": {"hosts": [f"{HOST}:{port['etcd']}"]},
+        "pids": {name: pids[name] for name in PORTS},
+        "port_offset": offset,
+    }
+
+
+def _signal(pid: int, which: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, which)
+
+
+def _all_gone(data: DataDir, pids: dict[str, int], limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while any(_is_ours(data, pid) for pid in pids.values()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

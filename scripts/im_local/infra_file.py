@@ -1,0 +1,60 @@
+"""The file that names servers to use instead of the embedded ones (`--infra FILE`)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from im_local.errors import LocalError
+
+
+@dataclass(frozen=True)
+class Infra:
+    """Addresses are `host:port`."""
+
+    mysql: str
+    mysql_user: str
+    mysql_password: str = field(repr=False)
+    kafka: list[str]
+    redis: str
+    redis_password: str = field(repr=False)
+    etcd: list[str]
+    # Of servers on this machine, when their launcher wrote them down.
+    pids: dict[str, int]
+
+
+def read_infra(path: Path) -> Infra:
+    """Read the file; raises LocalError when it does not say what is needed."""
+    # Only this way of starting needs YAML; the supervisor stays small without it.
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _infra(content, path.parent)
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
+        raise LocalError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise LocalError(f"{path}: {error.args[0]} is missing") from error
+
+
+def _infra(content: dict[str, Any], folder: Path) -> Infra:
+    mysql, redis = content["mysql"], content["redis"]
+    return Infra(
+        mysql=_address(mysql, 3306),
+        mysql_user=str(mysql["user"]),
+        mysql_password=_password(mysql, folder),
+        kafka=[str(broker) for broker in content["kafka"]["brokers"]],
+        redis=_address(redis, 6379),
+        redis_password=_password(redis, folder),
+        etcd=[str(host) for host in content["etcd"]["hosts"]],
+        pids={str(name): int(pid) for name, pid in content.get("pids", {}).items()},
+    )
+
+
+def _address(server: dict[str, Any], port: int) -> str:
+    return f"{server['host']}:{int(server.get('port', port))}"
+
+
+def _password(server: dict[str, Any], folder: Path) -> str:
+    if "password_file" in server:
+        return (folder / str(server["password_file"])).read_text(encoding="utf-8").strip()
+    return str(server.get("password", ""))

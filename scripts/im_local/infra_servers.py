@@ -1,0 +1,169 @@
+"""The real servers: how each is made ready once, started, and known to be ready."""
+
+import base64
+import getpass
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from im_local import probes
+from im_local.errors import LocalError
+from im_local.files import secret_once, write_atomically
+from im_local.install import KAFKA_LIBS, program
+from im_local.paths import DataDir
+from im_local.probes import HOST, Probe
+from im_local.servers import etcd_argv, redis_argv
+
+MYSQL_USER = "im"
+PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
+
+_ETCD_PEER = 12397
+_KAFKA_CONTROLLER = 19093
+_KAFKA_FILES = Path(__file__).parent / "kafka"
+_MYSQL_SETTINGS = [
+    "--character-set-server=utf8mb4",
+    "--collation-server=utf8mb4_bin",
+    "--innodb-buffer-pool-size=256M",
+    "--max-connections=500",
+    "--performance-schema=OFF",
+    "--skip-name-resolve",
+]
+_JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server; `prepare` blocks, may be run again, and gives the command line."""
+
+    name: str
+    folder: Path
+    ports: list[int]
+    probe: Probe
+    prepare: Callable[[], list[str]]
+
+
+def infra_servers(data: DataDir, *, port_offset: int) -> list[Server]:
+    """All real servers, with their data below DIR/infra."""
+    folder = data.path / "infra"
+    port = {name: base + port_offset for name, base in PORTS.items()}
+    peer, controller = _ETCD_PEER + port_offset, _KAFKA_CONTROLLER + port_offset
+    mysql, redis, etcd, kafka = (folder / name for name in ("mysql", "redis", "etcd", "kafka"))
+    return [
+        Server(
+            "mysql",
+            mysql,
+            [port["mysql"]],
+            probes.mysql(port["mysql"]),
+            lambda: _mysql(mysql, port["mysql"], data.secrets),
+        ),
+        Server(
+            "redis",
+            redis,
+            [port["redis"]],
+            probes.redis(port["redis"]),
+            lambda: redis_argv(program("redis-server"), port["redis"], redis),
+        ),
+        Server(
+            "etcd",
+            etcd,
+            [port["etcd"], peer],
+            probes.etcd(port["etcd"]),
+            lambda: etcd_argv(port=port["etcd"], peer_port=peer, folder=etcd / "data"),
+        ),
+        Server(
+            "kafka",
+            kafka,
+            [port["kafka"], controller],
+            probes.kafka(port["kafka"]),
+            lambda: _kafka(kafka, port["kafka"], controller),
+        ),
+    ]
+
+
+def _mysql(folder: Path, port: int, secrets: Path) -> list[str]:
+    if not (folder / "data").exists():
+        _install_mysql(folder)
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    # No socket file: root may log in only by one, so nobody can, and a path cannot be too long.
+    return [
+        program("mariadbd"),
+        "--no-defaults",
+        *user,
+        f"--datadir={folder / 'data'}",
+        f"--port={port}",
+        f"--bind-address={HOST}",
+        "--socket=",
+        f"--pid-file={folder / 'pid'}",
+        f"--init-file={_mysql_account(secrets)}",
+        *_MYSQL_SETTINGS,
+    ]
+
+
+def _install_mysql(folder: Path) -> None:
+    # Made beside its place and moved there whole, so that a broken start is begun anew.
+    part = folder / "data.part"
+    shutil.rmtree(part, ignore_errors=True)
+    user = getpass.getuser()
+    _must_run(
+        program("mariadb-install-db"),
+        "--no-defaults",
+        f"--datadir={part}",
+        f"--user={user}",
+        "--auth-root-authentication-method=socket",
+        f"--auth-root-socket-user={user}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    )
+    part.rename(folder / "data")
+
+
+def _mysql_account(secrets: Path) -> Path:
+    password = secret_once(secrets / "mysql_password", bytes_of_entropy=24)
+    account = f"'{MYSQL_USER}'@'{HOST}'"
+    statements = [
+        f"CREATE USER IF NOT EXISTS {account}",
+        f"ALTER USER {account} IDENTIFIED BY '{password}'",
+        rf"GRANT ALL PRIVILEGES ON `im\_%`.* TO {account}",
+    ]
+    path = secrets / "mysql_account.sql"
+    write_atomically(path, "".join(f"{line};\n" for line in statements), mode=0o600)
+    return path
+
+
+def _kafka(folder: Path, port: int, controller: int) -> list[str]:
+    properties = folder / "server.properties"
+    addresses = {
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "log.dirs": str(folder / "log"),
+    }
+    fixed = (_KAFKA_FILES / "server.properties").read_text(encoding="utf-8")
+    lines = "".join(f"{key}={value}\n" for key, value in addresses.items())
+    write_atomically(properties, fixed + lines)
+    java = [program("java"), *_JVM]
+    java.append(f"-Dlog4j2.configurationFile=file:{_KAFKA_FILES / 'log4j2.properties'}")
+    java += ["-cp", f"{KAFKA_LIBS}/*"]
+    if not (folder / "log" / "bootstrap.checkpoint").exists():
+        _format_kafka(java, folder, properties)
+    return [*java, "kafka.Kafka", str(properties)]
+
+
+def _format_kafka(java: list[str], folder: Path, properties: Path) -> None:
+    shutil.rmtree(folder / "log", ignore_errors=True)
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+    _must_run(*java, *tool)
+
+
+def _must_run(*command: str) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise LocalError(f"{Path(command[0]).name} failed:\n{output}")

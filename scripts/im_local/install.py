@@ -1,0 +1,108 @@
+"""Puts on a Debian machine what the real servers need and what it does not have yet."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from im_local.console import Console
+from im_local.errors import LocalError
+from im_local.files import FileLock, tail
+from im_local.paths import TOOLS
+
+KAFKA_VERSION = "4.1.0"
+KAFKA_LIBS = TOOLS / f"kafka-{KAFKA_VERSION}" / "libs"
+
+_POM = Path(__file__).parent / "kafka" / "pom.xml"
+_PACKAGES = {
+    "mariadbd": "mariadb-server-core",
+    "my_print_defaults": "mariadb-client-core",
+    "redis-server": "redis-server",
+    "java": "default-jre-headless",
+    "mvn": "maven",
+}
+# Debian's packages start their service when installed, unless a policy says no.
+_APT = """
+set -e
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+    trap "rm -f $policy" EXIT
+fi
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "$@"
+"""
+
+
+def program(name: str) -> str:
+    """The path of a program that `install` made sure of; Debian keeps servers in /usr/sbin."""
+    found = _which(name)
+    if found is None:
+        raise LocalError(f"The program {name} is missing.")
+    return found
+
+
+def install(servers: list[str], *, log: Path, console: Console) -> None:
+    """Install what is missing for the servers named (`mysql`, `redis`, `kafka`, `etcd`)."""
+    wanted: list[str] = []
+    if "mysql" in servers:
+        wanted += ["mariadbd", "my_print_defaults"]
+    if "redis" in servers:
+        wanted += ["redis-server"]
+    if "kafka" in servers:
+        wanted += ["java"] if KAFKA_LIBS.exists() else ["java", "mvn"]
+    packages = [_PACKAGES[name] for name in wanted if _which(name) is None]
+    if packages:
+        console.step(f"installing {', '.join(packages)} (apt)")
+        _apt_install(packages, log)
+    if "kafka" in servers and not KAFKA_LIBS.exists():
+        console.step(f"fetching Apache Kafka {KAFKA_VERSION} (maven)")
+        _fetch_kafka(log)
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def _apt_install(packages: list[str], log: Path) -> None:
+    command = ["sh", "-c", _APT, "sh", *packages]
+    if os.geteuid() != 0:
+        command = ["sudo", "-n", *command]
+    if _which("apt-get") is None or _which(command[0]) is None or not _run(command, log):
+        raise LocalError(
+            f"Could not install {', '.join(packages)}; as root, run:\n"
+            f"  apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
+            f"{tail(log, lines=10)}"
+        )
+
+
+def _fetch_kafka(log: Path) -> None:
+    TOOLS.mkdir(exist_ok=True)
+    lock = FileLock(TOOLS / "lock")
+    lock.take(wait=True)
+    try:
+        if KAFKA_LIBS.exists():
+            return
+        # Fetched beside its place and moved there whole: a broken fetch leaves nothing half-done.
+        part = KAFKA_LIBS.with_name("libs.part")
+        shutil.rmtree(part, ignore_errors=True)
+        goal = [
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={part}",
+        ]
+        if not _run([program("mvn"), "-q", "-B", "-f", str(_POM), *goal], log):
+            raise LocalError(f"Could not fetch Kafka's jars:\n{tail(log, lines=15)}")
+        part.rename(KAFKA_LIBS)
+    finally:
+        lock.release()
+
+
+def _run(command: list[str], log: Path) -> bool:
+    with log.open("ab") as output:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
+        )
+    return done.returncode == 0

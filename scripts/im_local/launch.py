@@ -1,0 +1,77 @@
+"""The start of the real backend: `system` with what `prepare` gives it."""
+
+import asyncio
+import contextlib
+import json
+import os
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+from im_local.errors import LocalError
+from im_local.infra_file import Infra, read_infra
+from im_local.paths import PYTHON, ROOT, DataDir
+from im_local.prepare import Account, Request, Subject
+from im_local.process import die_with_parent
+from im_local.system import SERVICES, System, base_environment
+from im_local.up import Envs, Launch
+
+
+def backend(data: DataDir, *, port_offset: int, infra_file: Path | None) -> Launch:
+    """The whole backend; raises LocalError when the infra file cannot be used."""
+    infra = read_infra(infra_file) if infra_file else None
+    system = System(data, port_offset, infra)
+    if infra is None:
+        # Valkey does not make its own folder, as etcd does.
+        (data.path / "redis").mkdir(exist_ok=True)
+
+    async def prepare() -> Envs:
+        return await _prepare(system)
+
+    return Launch(data, system, prepare, base_environment(), infra_file)
+
+
+async def _prepare(system: System) -> Envs:
+    process = await asyncio.create_subprocess_exec(
+        PYTHON,
+        "-P",
+        "-m",
+        "im_local.prepare",
+        cwd=ROOT,
+        # The caller's settings are its to check, so it gets all of them.
+        env=base_environment() | dict(os.environ),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+        preexec_fn=die_with_parent(),
+    )
+    try:
+        output, errors = await process.communicate(_request(system).to_json().encode())
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    if process.returncode != 0:
+        raise LocalError(errors.decode("utf-8", "replace").strip()[-4000:])
+    envs: Envs = json.loads(output)
+    return {name: base_environment() | variables for name, variables in envs.items()}
+
+
+def _request(system: System) -> Request:
+    offers = {process.name: process.offers for process in system.services()}
+    subjects = [
+        Subject(
+            name=service.name,
+            config=f"{service.folder}/etc/{service.config}",
+            settings=service.settings,
+            migrations=f"{service.folder}/{service.module}/migrations" if service.migrates else "",
+            offers=offers[service.name],
+        )
+        for service in SERVICES
+    ]
+    keys = offers["auth"]["IM_KEYS__FILE"]
+    return Request(subjects, keys, _account(system.infra) if system.infra else None)
+
+
+def _account(infra: Infra) -> Account:
+    databases = sorted({service.database for service in SERVICES if service.database})
+    return Account(infra.mysql, infra.mysql_user, infra.mysql_password, databases)

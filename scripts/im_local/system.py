@@ -1,0 +1,201 @@
+"""The processes of the backend: their ports, their settings, and the addresses they share."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from im_local import probes, servers
+from im_local.infra_file import Infra
+from im_local.paths import PYTHON, DataDir
+from im_local.probes import HOST
+from im_local.process import Process, Stage
+
+REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
+# Below the four seconds that a stage has to end.
+GRACE_MS = 2500
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as it lies in the checkout. `listens` maps a variable to what listens and where."""
+
+    name: str
+    folder: str
+    module: str
+    config: str
+    settings: str
+    dev_port: int
+    listens: dict[str, tuple[str, int]] = field(default_factory=dict)
+    database: str = ""
+    # One service of those that share a database brings it up to date.
+    migrates: bool = False
+
+
+def _rpc(name: str, port: int, dev_port: int) -> Service:
+    module = f"{name}_service"
+    return Service(
+        name=name,
+        folder=f"{name}-service",
+        module=module,
+        config=f"{name}.yaml",
+        settings=f"{module}.config:Settings",
+        dev_port=dev_port,
+        listens={"IM_LISTEN_ON": ("gRPC", port)},
+        database=f"im_{name}",
+        migrates=True,
+    )
+
+
+SERVICES = [
+    _rpc("user", 50051, 9101),
+    _rpc("auth", 50052, 9102),
+    _rpc("friend", 50053, 9103),
+    _rpc("group", 50054, 9104),
+    _rpc("chat", 50055, 9105),
+    Service(
+        name="chat-mq",
+        folder="chat-service",
+        module="chat_service.mq",
+        config="chat-mq.yaml",
+        settings="chat_service.mq.config:Settings",
+        dev_port=9106,
+        database="im_chat",
+    ),
+    Service(
+        name="ws-gateway",
+        folder="ws-gateway",
+        module="ws_gateway",
+        config="ws.yaml",
+        settings="ws_gateway.config:Settings",
+        dev_port=9107,
+        listens={
+            "IM_LISTEN_ON": ("gRPC", 50060),
+            "IM_WEB_SOCKET__LISTEN_ON": ("WebSocket", 8081),
+        },
+    ),
+    Service(
+        name="api-gateway",
+        folder="api-gateway",
+        module="api_gateway",
+        config="api.yaml",
+        settings="api_gateway.config:Settings",
+        dev_port=9108,
+        listens={"IM_HTTP__LISTEN_ON": ("HTTP", 8080)},
+    ),
+]
+
+
+@dataclass(frozen=True)
+class System:
+    """The backend on one data folder, with the embedded servers or those of `infra`."""
+
+    data: DataDir
+    port_offset: int = 0
+    infra: Infra | None = None
+
+    @property
+    def redis(self) -> str:
+        return self.infra.redis if self.infra else self._at(REDIS_PORT)
+
+    @property
+    def etcd(self) -> list[str]:
+        return self.infra.etcd if self.infra else [self._at(ETCD_PORT)]
+
+    def servers(self) -> list[Process]:
+        """The embedded servers; none when `infra` names others."""
+        return [] if self.infra else [self._redis_server(), self._etcd_server()]
+
+    def services(self) -> list[Process]:
+        """All services and gateways."""
+        return [self._process(service) for service in SERVICES]
+
+    def describe(self) -> dict[str, Any]:
+        """What ready.json says, but for the pids."""
+        rpc = {s.name.removesuffix("-gateway"): s.listens["IM_LISTEN_ON"][1] for s in _with_rpc()}
+        described: dict[str, Any] = {
+            "api": f"http://{self._at(8080)}",
+            "ws": f"ws://{self._at(8081)}/ws/connect",
+            "grpc": {name: self._at(port) for name, port in rpc.items()},
+            "redis": f"redis://{self.redis}/0",
+            "etcd": ",".join(self.etcd),
+        }
+        if self.infra:
+            described["kafka"] = ",".join(self.infra.kafka)
+            described["mysql"] = f"mysql://{self.infra.mysql_user}@{self.infra.mysql}"
+        described["dev"] = {s.name: self._at(s.dev_port) for s in SERVICES}
+        described["data"] = str(self.data.path)
+        return described
+
+    def _at(self, port: int) -> str:
+        return f"{HOST}:{port + self.port_offset}"
+
+    def _redis_server(self) -> Process:
+        port, folder = REDIS_PORT + self.port_offset, self.data.path / "redis"
+        argv = servers.valkey_argv(port=port, folder=folder)
+        return Process("redis", argv, Stage.SERVER, {"port": port}, probes.redis(port))
+
+    def _etcd_server(self) -> Process:
+        port, peer = ETCD_PORT + self.port_offset, ETCD_PEER_PORT + self.port_offset
+        argv = servers.etcd_argv(port=port, peer_port=peer, folder=self.data.path / "etcd")
+        return Process("etcd", argv, Stage.SERVER, {"port": port, "peers": peer}, probes.etcd(port))
+
+    def _process(self, service: Service) -> Process:
+        config = f"{service.folder}/etc/{service.config}"
+        dev_port = service.dev_port + self.port_offset
+        ports = {what: port + self.port_offset for what, port in service.listens.values()}
+        return Process(
+            name=service.name,
+            argv=[PYTHON, "-m", service.module, "serve", "-f", config],
+            stage=Stage.GATEWAY if service.name.endswith("-gateway") else Stage.SERVICE,
+            ports={**ports, "operator": dev_port},
+            probe=probes.http(dev_port, "/readyz"),
+            offers=self._offers(service),
+        )
+
+    def _offers(self, service: Service) -> dict[str, str]:
+        listens = {name: self._at(port) for name, (_what, port) in service.listens.items()}
+        return {
+            **listens,
+            **self._database(service),
+            **self._bus(),
+            "IM_DEV_SERVER__PORT": str(service.dev_port + self.port_offset),
+            "IM_ETCD__HOSTS": ",".join(self.etcd),
+            "IM_REDIS__HOST": self.redis,
+            "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
+            "IM_INTERNAL_SECRET_FILE": str(self.data.secrets / "internal_secret"),
+            "IM_GRACE": str(GRACE_MS),
+        }
+
+    def _database(self, service: Service) -> dict[str, str]:
+        if not service.database:
+            return {}
+        if self.infra:
+            account = f"{self.infra.mysql_user}@{self.infra.mysql}"
+            source = f"mysql+asyncmy://{account}/{service.database}"
+            return {"IM_DB__DATA_SOURCE": source, "IM_DB__PASSWORD": self.infra.mysql_password}
+        file = self.data.path / "sqlite" / f"{service.database}.db"
+        return {"IM_DB__DATA_SOURCE": f"sqlite+aiosqlite:///{file}"}
+
+    def _bus(self) -> dict[str, str]:
+        if not self.infra:
+            return {"IM_BUS__KIND": "redis"}
+        bus = {"IM_BUS__KIND": "kafka", "IM_BUS__BROKERS": ",".join(self.infra.kafka)}
+        password = self.infra.redis_password
+        return bus | ({"IM_REDIS__PASSWORD": password} if password else {})
+
+
+def _with_rpc() -> list[Service]:
+    return [service for service in SERVICES if "IM_LISTEN_ON" in service.listens]
+
+
+def base_ports() -> list[int]:
+    """Every port of the embedded system, before an offset."""
+    ports = [port for s in SERVICES for _what, port in s.listens.values()]
+    return [*ports, *(s.dev_port for s in SERVICES), REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT]
+
+
+def base_environment() -> dict[str, str]:
+    """What every child gets: the caller's environment, without settings meant for a service."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("IM_")}
+    # One malloc arena for each of 8 cores costs a Python process some tens of megabytes.
+    return kept | {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,183 @@
+"""scripts/bootstrap in a copy of the checkout, with a stand-in for uv that installs nothing."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# The stand-in notes what it is told, and hangs or fails when a file of that name is there.
+UV = """#!/bin/sh
+echo "$@" >> {folder}/calls
+env | grep -E '^(UV|SSL)_' >> {folder}/environment
+sleep 0.3
+[ ! -e {folder}/hangs ] || sleep 20
+[ ! -e {folder}/fails ] || exit 1
+"""
+
+
+class Checkout:
+    """A folder with the scripts and two small lists of requirements."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "scripts").mkdir(parents=True)
+        (folder / "requirements").mkdir()
+        shutil.copy(ROOT / "scripts" / "bootstrap", folder / "scripts")
+        for name in ("runtime", "dev", "uv"):
+            (folder / "requirements" / f"{name}.txt").write_text(f"# {name}\n")
+        (folder / "bin").mkdir()
+        uv = folder / "bin" / "uv"
+        uv.write_text(UV.format(folder=folder))
+        uv.chmod(0o755)
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        path = f"{self.folder}/bin:{os.environ['PATH']}"
+        return subprocess.Popen(
+            [str(self.folder / "scripts" / "bootstrap"), *arguments],
+            env={**os.environ, "PATH": path, **env},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **env: str) -> str:
+        process = self.start(*arguments, **env)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, said
+        return said
+
+    def calls(self) -> list[str]:
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
+    def workspace(self) -> list[str]:
+        (file,) = self.folder.glob(".venv/lib/python3*/site-packages/im_workspace.pth")
+        return file.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "checkout")
+
+
+def test_the_first_run_makes_all_and_the_second_nothing(checkout: Checkout) -> None:
+    """And the second takes no time."""
+    assert "making .venv" in checkout.run()
+    assert f"{checkout.folder}/chat-service" in checkout.workspace
+    begin = time.monotonic()
+    assert checkout.run() == ""
+    assert time.monotonic() - begin < 0.5
+    assert len(checkout.calls()) == 1
+
+
+def test_dev_is_added_to_runtime_and_includes_it(checkout: Checkout) -> None:
+    checkout.run("runtime")
+    checkout.run("dev")
+    assert checkout.run("runtime") == ""
+    assert [call.rpartition("/")[2] for call in checkout.calls()] == ["runtime.txt", "dev.txt"]
+
+
+def test_changed_requirements_are_installed(checkout: Checkout) -> None:
+    checkout.run()
+    (checkout.folder / "requirements" / "runtime.txt").write_text("# other\n")
+    assert "installing the packages" in checkout.run()
+
+
+def test_an_interrupted_run_is_repaired(checkout: Checkout) -> None:
+    """The next run starts from nothing, for what was left may be broken."""
+    hang = checkout.folder / "hangs"
+    hang.touch()
+    process = checkout.start()
+    deadline = time.monotonic() + 20
+    while not checkout.calls():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, 9)
+    process.communicate()
+    hang.unlink()
+    said = checkout.run()
+    assert "making .venv" in said
+    assert "installing the packages" in said
+    assert checkout.run() == ""
+
+
+def test_a_moved_checkout_gets_its_new_folders(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.run()
+    checkout.folder.rename(tmp_path / "moved")
+    checkout.folder = tmp_path / "moved"
+    checkout.run()
+    assert all(folder.startswith(str(tmp_path / "moved")) for folder in checkout.workspace)
+    assert len(checkout.calls()) == 1
+
+
+def test_two_runs_at_once_take_turns(checkout: Checkout) -> None:
+    """The second finds all done."""
+    first, second = checkout.start(), checkout.start()
+    for process in (first, second):
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, said
+    assert len(checkout.calls()) == 1
+
+
+def test_pip_does_it_where_uv_cannot(checkout: Checkout) -> None:
+    (checkout.folder / "fails").touch()
+    assert "installing the packages of runtime with pip" in checkout.run()
+    assert checkout.run() == ""
+
+
+def test_settings_of_pip_are_handed_on_to_uv(checkout: Checkout) -> None:
+    """Unless the user gave uv its own."""
+    checkout.run(PIP_INDEX_URL="http://127.0.0.1:9/a", PIP_CERT="/cert", SSL_CERT_FILE="")
+    given = (checkout.folder / "environment").read_text()
+    assert "UV_DEFAULT_INDEX=http://127.0.0.1:9/a" in given
+    assert "SSL_CERT_FILE=/cert" in given
+    (checkout.folder / "environment").unlink()
+    index = {"PIP_INDEX_URL": "http://127.0.0.1:9/a", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/b"}
+    checkout.run("dev", **index)
+    given = (checkout.folder / "environment").read_text()
+    assert "UV_DEFAULT_INDEX=http://127.0.0.1:9/b" in given
+
+
+def test_a_machine_without_python_is_told_what_to_install(checkout: Checkout) -> None:
+    empty = checkout.folder / "empty"
+    empty.mkdir()
+    for program in ("bash", "cat", "cmp", "dirname"):
+        (empty / program).symlink_to(str(shutil.which(program)))
+    process = checkout.start(PATH=str(empty))
+    said = process.communicate(timeout=10)[1]
+    assert process.returncode == 1
+    assert "apt-get install python3 python3-venv" in said
+
+
+def test_a_python_without_venv_is_told_what_to_install(
+    checkout: Checkout, fake_python: Callable[[], str]
+) -> None:
+    process = checkout.start(PATH=fake_python())
+    said = process.communicate(timeout=10)[1]
+    assert process.returncode == 1
+    assert "apt-get install python3-venv" in said
+
+
+@pytest.fixture
+def fake_python(checkout: Checkout) -> Callable[[], str]:
+    """A folder for PATH whose python3 is new enough but cannot import venv."""
+
+    def make() -> str:
+        folder = checkout.folder / "only"
+        folder.mkdir()
+        for program in ("bash", "cat", "cmp", "dirname", "sh", "flock"):
+            if found := shutil.which(program):
+                (folder / program).symlink_to(found)
+        python = folder / "python3"
+        python.write_text('#!/bin/sh\ncase "$2" in *venv*) exit 1;; esac\nexit 0\n')
+        python.chmod(0o755)
+        return str(folder)
+
+    return make

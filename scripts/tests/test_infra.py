@@ -1,0 +1,55 @@
+"""The real servers of scripts/infra."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from im_local.infra_servers import PORTS
+from im_local.testing import free_port_offset
+
+INFRA = Path(__file__).parents[1] / "infra"
+
+
+class Infra:
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def run(self, action: str, *arguments: str) -> str:
+        command = [str(INFRA), action, "--data", str(self.data), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def read(self) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load((self.data / "infra.yaml").read_text())
+        return content
+
+
+@pytest.fixture
+def infra(tmp_path: Path) -> Iterator[Infra]:
+    infra = Infra(tmp_path)
+    yield infra
+    infra.run("down")
+
+
+@pytest.mark.infra
+def test_only_what_is_dead_is_started_again(infra: Infra, is_gone: Callable[[int], bool]) -> None:
+    """With the same ports, and on the same data; the end leaves no process."""
+    offset = free_port_offset([*PORTS.values(), 12397, 19093])
+    infra.run("up", "--port-offset", str(offset))
+    before = infra.read()
+    assert before["kafka"]["brokers"] == [f"127.0.0.1:{PORTS['kafka'] + offset}"]
+    assert "already running" in infra.run("up")
+    os.kill(before["pids"]["redis"], signal.SIGKILL)
+    os.kill(before["pids"]["mysql"], signal.SIGKILL)
+    infra.run("up")
+    after = infra.read()
+    assert {n for n in PORTS if after["pids"][n] != before["pids"][n]} == {"redis", "mysql"}
+    assert {**after, "pids": 0} == {**before, "pids": 0}
+    infra.run("down")
+    assert all(is_gone(pid) for pid in after["pids"].values())
+    assert "nothing runs" in infra.run("down")

@@ -1,0 +1,87 @@
+"""The table of processes: ports, variables, and what ready.json says of them."""
+
+from pathlib import Path
+
+import pytest
+
+from im_local.errors import LocalError
+from im_local.infra_file import read_infra
+from im_local.paths import DataDir
+from im_local.supervisor import check_ports
+from im_local.system import System, base_ports
+from im_local.testing import OFFSETS, free_port_offset
+
+INFRA = """
+mysql: {host: 127.0.0.1, port: 13394, user: im, password_file: secrets/pw}
+kafka: {brokers: ["127.0.0.1:19092"]}
+redis: {host: 127.0.0.1, port: 16395}
+etcd: {hosts: ["127.0.0.1:12396"]}
+pids: {kafka: 4711}
+"""
+
+
+@pytest.fixture
+def infra_file(tmp_path: Path) -> Path:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "pw").write_text("hidden\n")
+    file = tmp_path / "infra.yaml"
+    file.write_text(INFRA)
+    return file
+
+
+def test_an_offset_moves_every_port(tmp_path: Path) -> None:
+    """And no port is wanted twice."""
+    system = System(DataDir(tmp_path), port_offset=7)
+    ports = [port for p in system.servers() + system.services() for port in p.ports.values()]
+    assert sorted(ports) == sorted(base + 7 for base in base_ports())
+    assert len(set(ports)) == len(ports)
+
+
+def test_the_embedded_system_describes_itself(tmp_path: Path) -> None:
+    described = System(DataDir(tmp_path), port_offset=1).describe()
+    assert described["api"] == "http://127.0.0.1:8081"
+    assert described["ws"] == "ws://127.0.0.1:8082/ws/connect"
+    assert set(described["grpc"]) == {"user", "auth", "friend", "group", "chat", "ws"}
+    assert described["grpc"]["user"] == "127.0.0.1:50052"
+    assert described["redis"] == "redis://127.0.0.1:16371/0"
+    assert not {"kafka", "mysql"} & set(described)
+
+
+def test_services_that_share_a_database_are_offered_the_same(tmp_path: Path) -> None:
+    """Its path is absolute, and a gateway gets none."""
+    offers = {p.name: p.offers for p in System(DataDir(tmp_path)).services()}
+    source = offers["chat"]["IM_DB__DATA_SOURCE"]
+    assert source == f"sqlite+aiosqlite:///{tmp_path}/sqlite/im_chat.db"
+    assert offers["chat-mq"]["IM_DB__DATA_SOURCE"] == source
+    assert "IM_DB__DATA_SOURCE" not in offers["ws-gateway"]
+
+
+def test_other_servers_replace_the_embedded_ones(infra_file: Path, tmp_path: Path) -> None:
+    """The password goes only to the services, never into ready.json."""
+    system = System(DataDir(tmp_path), infra=read_infra(infra_file))
+    assert system.servers() == []
+    offers = {p.name: p.offers for p in system.services()}["user"]
+    assert offers["IM_DB__DATA_SOURCE"] == "mysql+asyncmy://im@127.0.0.1:13394/im_user"
+    assert offers["IM_DB__PASSWORD"] == "hidden"
+    assert offers["IM_BUS__BROKERS"] == "127.0.0.1:19092"
+    assert system.describe()["mysql"] == "mysql://im@127.0.0.1:13394"
+    assert "hidden" not in str(system.describe()) + repr(system)
+
+
+def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
+    infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
+    with pytest.raises(LocalError, match="kafka is missing"):
+        read_infra(infra_file)
+
+
+def test_an_offset_past_the_last_port_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="choose another offset"):
+        check_ports(System(DataDir(tmp_path), port_offset=20_000).services())
+
+
+def test_a_test_gets_ports_that_no_outgoing_connection_takes() -> None:
+    """Linux takes 32768 to 60999 for those."""
+    for offset in (OFFSETS[0], OFFSETS[-1]):
+        ports = [base + offset for base in base_ports()]
+        assert all(1024 < port < 32768 or 60999 < port < 65536 for port in ports)
+    assert free_port_offset() in OFFSETS

@@ -1,0 +1,203 @@
+"""The supervisor in a process of its own, with stand-ins for the servers and services."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FakeUpMaker = Callable[..., Any]
+Gone = Callable[[int], bool]
+
+
+def test_servers_are_ready_before_the_services_start(fake_up: FakeUpMaker) -> None:
+    """ready.json comes when all are ready, with every pid."""
+    up = fake_up()
+    process = up.start_ready()
+    assert up.events()[0] == "started store"
+    assert set(up.pids()) == {"store", "logic", "edge", "supervisor"}
+    assert up.pids()["supervisor"] == process.pid
+    assert up.answers("logic") == "logic"
+
+
+def test_a_killed_process_is_started_again(fake_up: FakeUpMaker) -> None:
+    """ready.json holds the new pid, and the pause before the next start grows."""
+    up = fake_up()
+    process = up.start_ready()
+    first = up.pids()["logic"]
+    os.kill(first, signal.SIGKILL)
+    killed = time.monotonic()
+    up.wait(lambda: up.pids()["logic"] != first)
+    assert time.monotonic() - killed < 2
+    up.wait(lambda: up.answers("logic"))
+    os.kill(up.pids()["logic"], signal.SIGKILL)
+    second = up.pids()["logic"]
+    up.wait(lambda: up.pids()["logic"] != second)
+    process.terminate()
+    said = process.communicate(timeout=10)[0]
+    assert "logic ended (killed by SIGKILL); starting it again in 0.5 s" in said
+    assert "starting it again in 1 s" in said
+
+
+def test_a_killed_server_is_started_again(fake_up: FakeUpMaker) -> None:
+    up = fake_up()
+    up.start_ready()
+    first = up.pids()["store"]
+    os.kill(first, signal.SIGKILL)
+    up.wait(lambda: up.pids()["store"] != first and up.answers("store") is not None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_goes_gateways_services_servers(
+    fake_up: FakeUpMaker, is_gone: Gone, number: signal.Signals
+) -> None:
+    """Nothing is left, and what says that it runs is gone too."""
+    up = fake_up()
+    process = up.start_ready()
+    pids = up.pids()
+    process.send_signal(number)
+    assert process.wait(timeout=5) == 0
+    assert [line for line in up.events() if line.startswith("ended")] == [
+        "ended edge",
+        "ended logic",
+        "ended store",
+    ]
+    assert all(is_gone(pid) for pid in pids.values())
+    assert not (up.data / "ready.json").exists()
+    assert not (up.data / "supervisor.pid").exists()
+
+
+def test_what_does_not_end_is_killed_within_the_bound(fake_up: FakeUpMaker, is_gone: Gone) -> None:
+    up = fake_up(
+        ("store", "SERVER", "deaf"), ("logic", "SERVICE", "deaf"), ("edge", "GATEWAY", "deaf")
+    )
+    process = up.start_ready()
+    pids = up.pids()
+    begin = time.monotonic()
+    process.terminate()
+    assert process.wait(timeout=12) == 0
+    assert time.monotonic() - begin < 9.5
+    assert all(is_gone(pid) for pid in pids.values())
+
+
+def test_a_second_ctrl_c_ends_at_once(fake_up: FakeUpMaker, is_gone: Gone) -> None:
+    up = fake_up(("store", "SERVER", "deaf"), ("logic", "SERVICE", "deaf"))
+    process = up.start_ready()
+    pids = up.pids()
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=5)
+    assert time.monotonic() - begin < 3
+    assert all(is_gone(pid) for pid in pids.values())
+
+
+def test_a_killed_supervisor_takes_its_children_along(fake_up: FakeUpMaker, is_gone: Gone) -> None:
+    """Deaf children too; and the folder can be used again at once."""
+    up = fake_up(("store", "SERVER", "deaf"), ("logic", "SERVICE", "deaf"))
+    process = up.start_ready()
+    pids = up.pids()
+    process.kill()
+    process.wait()
+    up.wait(lambda: all(is_gone(pid) for pid in pids.values()), limit_s=2)
+    up.start_ready()
+
+
+def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
+    up = fake_up(("store", "SERVER", "mute"))
+    process = up.start()
+    up.wait(lambda: (up.data / "events").exists())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 0
+    assert up.events() == ["started store", "ended store"]
+
+
+def test_a_taken_port_is_named(fake_up: FakeUpMaker) -> None:
+    """The message says which process wants it and what to do; nothing was started."""
+    up = fake_up()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", up.ports["logic"]))
+        other.listen()
+        process = up.start()
+        said = process.communicate(timeout=10)[0]
+    assert process.returncode == 3
+    assert f"Port {up.ports['logic']}, which logic needs" in said
+    assert "--port-offset" in said
+    assert not (up.data / "events").exists()
+
+
+def test_a_service_that_keeps_ending_fails_the_start(fake_up: FakeUpMaker, is_gone: Gone) -> None:
+    """The end of its log says why, and everything else is ended."""
+    up = fake_up(("store", "SERVER", "good"), ("logic", "SERVICE", "broken"))
+    process = up.start()
+    said = process.communicate(timeout=15)[0]
+    assert process.returncode == 1
+    assert "logic ended 3 times before it was ready (exit code 3)" in said
+    assert "this is why" in said
+    assert up.events() == ["started store", "ended store"]
+
+
+def test_a_second_start_on_the_same_folder_is_refused(fake_up: FakeUpMaker) -> None:
+    up, other = fake_up(), fake_up()
+    process = up.start_ready()
+    second = other.start()
+    said = second.communicate(timeout=10)[0]
+    assert second.returncode == 1
+    assert f"already runs on {up.data} (pid {process.pid})" in said
+    assert up.answers("edge") == "edge"
+
+
+def test_detach_returns_when_ready_and_down_ends_it(fake_up: FakeUpMaker, is_gone: Gone) -> None:
+    up = fake_up()
+    process = up.start("--detach")
+    said = process.communicate(timeout=10)[0]
+    assert process.returncode == 0
+    assert "http://127.0.0.1:1/docs" in said
+    pids = up.pids()
+    assert int((up.data / "supervisor.pid").read_text()) == pids["supervisor"]
+    assert "ended what ran" in _down(up.data)
+    assert all(is_gone(pid) for pid in pids.values())
+    assert "nothing runs" in _down(up.data)
+
+
+def test_detach_tells_why_the_start_failed(fake_up: FakeUpMaker) -> None:
+    up = fake_up(("logic", "SERVICE", "broken"))
+    process = up.start("--detach")
+    said = process.communicate(timeout=15)[0]
+    assert process.returncode == 1
+    assert "this is why" in said
+
+
+def test_down_leaves_a_stranger_with_the_old_pid_alone(tmp_path: Path) -> None:
+    """A pid in the file means nothing once the lock is free."""
+    (tmp_path / "lock").touch()
+    (tmp_path / "supervisor.pid").write_text(str(os.getpid()))
+    assert "nothing runs" in _down(tmp_path)
+
+
+def test_ready_json_is_never_half_written(fake_up: FakeUpMaker) -> None:
+    """A reader that looks all the time sees only whole documents while pids change."""
+    up = fake_up()
+    up.start_ready()
+    first = up.pids()["edge"]
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while up.pids()["edge"] == first:
+        json.loads((up.data / "ready.json").read_text())
+        assert time.monotonic() < deadline
+
+
+def _down(data: Path) -> str:
+    command = [sys.executable, "-m", "im_local", "down", "--data", str(data)]
+    scripts = str(Path(__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": scripts}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return done.stdout

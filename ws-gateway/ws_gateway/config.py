@@ -1,0 +1,22 @@
+"""Settings of ws-gateway."""
+
+from pydantic import Field
+
+from im_common.config import Address, BusConf, ClientConf, RpcSettings, Section
+
+
+class WebSocketConf(Section):
+    listen_on: Address = "127.0.0.1:8081"
+    # How often a client should send `ping`, in milliseconds.
+    heartbeat: int = Field(default=30_000, ge=1000)
+    # Frames that may wait for one slow reader before it is cut off.
+    max_queue: int = Field(default=1024, ge=16)
+    # Handshakes beyond this are refused with 429.
+    max_connections: int = Field(default=20_000, ge=1)
+
+
+class Settings(RpcSettings):
+    web_socket: WebSocketConf = WebSocketConf()
+    bus: BusConf = BusConf()
+    auth_rpc: ClientConf = ClientConf(key="auth.rpc")
+    user_rpc: ClientConf = ClientConf(key="user.rpc")

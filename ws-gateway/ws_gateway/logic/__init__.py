@@ -1,0 +1,1 @@
+"""What ws-gateway does with frames and users; knows no sockets."""

@@ -1,0 +1,141 @@
+"""One connection of one user, apart from its socket: what is to be sent, in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from im_common.context import Identity
+from im_common.frames import Kick, encode
+from im_common.routes import Route
+from ws_gateway.logic.seen import Seen
+
+TOKEN_INVALID = 4001
+KICKED = 4002
+TOO_SLOW = 4003
+BROKEN_PROTOCOL = 4004
+GOING_AWAY = 1001
+
+
+class Queued(NamedTuple):
+    frame: bytes
+    # Whether it is a message, which must not be lost with the connection.
+    is_message: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the gateway ends a connection."""
+
+    code: int
+    reason: str
+    # Whether what is queued is still sent.
+    flush: bool = True
+
+
+class Connection:
+    """A bounded queue that one writer empties.
+
+    While the offline list is being sent, live messages are held back, so that a device sees the
+    older ones first.
+    """
+
+    def __init__(
+        self, connection_id: int, identity: Identity, route: Route, max_queue: int
+    ) -> None:
+        self.id = connection_id
+        self.identity = identity
+        self.user_id = identity.user_id
+        self.route = route
+        self.ending: Ending | None = None
+        self.bad_frames = 0
+        # Set when there is something to send, or when it ends.
+        self.wake = asyncio.Event()
+        self.queue: deque[Queued] = deque()
+        self._held: deque[Queued] | None = None
+        self._seen = Seen()
+        self._max_queue = max_queue
+
+    def send(self, frame: bytes) -> None:
+        """An answer, or another frame that is of use to this connection only."""
+        self._put(Queued(frame, False))
+
+    def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
+        """A message; dropped when this connection has had it."""
+        if not self._seen.first_time(conversation_id, seq):
+            return
+        item = Queued(frame, True)
+        if self._held is None:
+            self._put(item)
+        elif len(self._held) < self._max_queue:
+            self._held.append(item)
+        else:
+            self.end(TOO_SLOW, "too slow")
+
+    def hold(self) -> None:
+        """From now on live messages wait until ``release``."""
+        if self._held is None:
+            self._held = deque()
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        for item in held or ():
+            self._put(item)
+
+    def kick(self, reason: str) -> None:
+        self.send(encode(Kick(reason=reason)))
+        self.end(KICKED, reason)
+
+    def end(self, code: int, reason: str) -> None:
+        """The writer closes the socket; the first reason counts."""
+        if self.ending is None:
+            self.ending = Ending(code, reason, flush=code != TOO_SLOW)
+            self.wake.set()
+
+    def unsent_messages(self) -> list[bytes]:
+        """Messages that never reached the socket, oldest first."""
+        return [item.frame for item in (*self.queue, *(self._held or ())) if item.is_message]
+
+    def _put(self, item: Queued) -> None:
+        if self.ending is not None and not self.ending.flush:
+            # Kept for unsent_messages; nobody sends it here any more.
+            if item.is_message:
+                self.queue.append(item)
+            return
+        if len(self.queue) >= self._max_queue:
+            self.queue.append(item)
+            self.end(TOO_SLOW, "too slow")
+            return
+        self.queue.append(item)
+        self.wake.set()
+
+
+class Connections:
+    """All connections of this instance."""
+
+    def __init__(self) -> None:
+        self._by_user: dict[int, list[Connection]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, connection: Connection) -> None:
+        self._by_user.setdefault(connection.user_id, []).append(connection)
+        self._count += 1
+
+    def remove(self, connection: Connection) -> None:
+        of_user = self._by_user.get(connection.user_id, [])
+        if connection in of_user:
+            of_user.remove(connection)
+            self._count -= 1
+            if not of_user:
+                del self._by_user[connection.user_id]
+
+    def of(self, user_id: int) -> list[Connection]:
+        return self._by_user.get(user_id, [])
+
+    def all(self) -> list[Connection]:
+        return [connection for of_user in self._by_user.values() for connection in of_user]

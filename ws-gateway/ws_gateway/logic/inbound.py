@@ -1,0 +1,92 @@
+"""What each client frame does."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from im.chat.v1.record_pb2 import Origin
+from im_common import frames
+from im_common.bus import BusUnavailable, Producer
+from im_common.context import TRACEPARENT, new_traceparent
+from im_common.errors import AppError, Code
+from im_common.submission import build_record
+from im_common.topics import CHAT_TOPIC
+from ws_gateway.logic.answers import Answers
+from ws_gateway.logic.connection import BROKEN_PROTOCOL, Connection
+from ws_gateway.logic.offline import Drain
+
+# So many bad frames in a row, and the connection ends.
+MOST_BAD_FRAMES = 32
+
+
+class Inbound:
+    """The frames of one connection, in the order in which they came."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        drain: Drain,
+        answers: Answers,
+        producer: Producer,
+        gateway: str,
+    ) -> None:
+        self._connection = connection
+        self._drain = drain
+        self._answers = answers
+        self._producer = producer
+        self._gateway = gateway
+        self._headers = {TRACEPARENT: new_traceparent().encode()}
+
+    async def handle(self, text: str | bytes) -> None:
+        """Takes one frame. Waits only for room in the bus's buffer."""
+        try:
+            if isinstance(text, bytes):
+                raise frames.BadFrame("a frame must be text", None, None)
+            frame = frames.decode(text)
+        except frames.BadFrame as error:
+            self._refuse(error)
+            return
+        self._connection.bad_frames = 0
+        if isinstance(frame, frames.Chat):
+            await self._chat(frame)
+        elif isinstance(frame, frames.Ping):
+            self._connection.send(frames.PONG)
+        elif isinstance(frame, frames.OfflineAck):
+            self._drain.confirm(frame.batch_id)
+        else:
+            kind = frame.__struct_config__.tag
+            unknown = AppError(Code.UNIMPLEMENTED, f"{kind} is not available")
+            self._connection.send(frames.error_frame(unknown))
+
+    def _refuse(self, error: frames.BadFrame) -> None:
+        self._connection.send(frames.error_frame(error, error.client_msg_id))
+        self._connection.bad_frames += 1
+        if self._connection.bad_frames >= MOST_BAD_FRAMES:
+            self._connection.end(BROKEN_PROTOCOL, "too many bad frames")
+
+    async def _chat(self, chat: frames.Chat) -> None:
+        connection = self._connection
+        origin = Origin(address=self._gateway, connection_id=connection.id)
+        try:
+            record = build_record(connection.user_id, chat, origin)
+        except AppError as error:
+            connection.send(frames.error_frame(error, chat.client_msg_id))
+            return
+        token = self._answers.expect(connection, record.message.client_msg_id)
+        record.origin.token = token
+        try:
+            future = await self._producer.enqueue(
+                CHAT_TOPIC,
+                record.message.conversation_id.encode(),
+                record.SerializeToString(),
+                self._headers,
+            )
+        except BusUnavailable:
+            self._answers.give_up(token)
+        else:
+            future.add_done_callback(partial(self._produced, token))
+
+    def _produced(self, token: int, future: asyncio.Future[None]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self._answers.give_up(token)

@@ -1,0 +1,86 @@
+"""Sends the offline list to a connection, a batch at a time, each taken away when confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from msgspec import Raw
+from uuid_utils import uuid4
+
+from im_common.frames import Offline, encode
+from im_common.offline import OfflineList
+from ws_gateway.logic.connection import Connection
+
+log = structlog.get_logger(__name__)
+
+# A client that confirms nothing gets its live messages after this time all the same.
+HOLD_S = 2.0
+RETRY_S = 0.5
+
+
+class Drain:
+    """Runs while there is something in the list. Live messages are held until it is empty."""
+
+    def __init__(self, connection: Connection, offline: OfflineList) -> None:
+        self._connection = connection
+        self._offline = offline
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._batch_id = ""
+        self._confirmed = asyncio.Event()
+
+    def start(self) -> None:
+        """Looks at the list, now or as soon as the batch in hand is confirmed."""
+        self._again = True
+        if self._task is None or self._task.done():
+            # At once: a message that arrives from now on is younger than what is in the list.
+            self._connection.hold()
+            self._task = asyncio.create_task(self._run())
+
+    def confirm(self, batch_id: str) -> None:
+        if batch_id == self._batch_id:
+            self._confirmed.set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                while await self._send_batch():
+                    pass
+            except Exception as error:
+                # Redis is away: the list is there when it is back.
+                log.warning("offline list cannot be read", error=repr(error))
+                self._again = True
+                await asyncio.sleep(RETRY_S)
+        self._connection.release()
+
+    async def _send_batch(self) -> bool:
+        frames, remaining = await self._offline.head(self._connection.user_id)
+        if not frames:
+            return False
+        # The same frame twice: the consumer repeated a delivery after a crash.
+        distinct = list(dict.fromkeys(frames))
+        self._batch_id = str(uuid4())
+        self._confirmed.clear()
+        batch = Offline(
+            batch_id=self._batch_id, frames=[Raw(frame) for frame in distinct], remaining=remaining
+        )
+        self._connection.send(encode(batch))
+        await self._wait_confirmed()
+        await self._offline.confirm(self._connection.user_id, frames)
+        return True
+
+    async def _wait_confirmed(self) -> None:
+        try:
+            async with asyncio.timeout(HOLD_S):
+                await self._confirmed.wait()
+        except TimeoutError:
+            self._connection.release()
+            await self._confirmed.wait()
+            self._connection.hold()

@@ -1,0 +1,39 @@
+"""The two faces of ws-gateway: WebSocket for clients, gRPC for pushes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
+from im_common.process import registered
+from im_common.resources import Resources
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+from ws_gateway import svc
+from ws_gateway.config import Settings
+from ws_gateway.logic import upkeep
+from ws_gateway.server.push import PushServicer
+from ws_gateway.server.websocket import WebSocketServer
+
+STOP_WITHIN_S = 2.0
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    context = await svc.build(settings, resources)
+    rpc = RpcServer(
+        listen_on=settings.listen_on,
+        services=["im.gateway.v1.PushService"],
+        register=lambda s: add_PushServiceServicer_to_server(PushServicer(context), s),
+        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        timeout_ms=settings.timeout,
+    )
+    sockets = WebSocketServer(context)
+    async with registered(settings, resources, rpc) as address:
+        context.address = address
+        await sockets.start()
+        tasks = upkeep.start(context)
+        await resources.ending.wait()
+        await sockets.stop(STOP_WITHIN_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""PushService: frames from the consumer to the connections of this instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from im.gateway.v1 import push_pb2 as pb
+from im.gateway.v1.push_pb2_grpc import PushServiceServicer
+from ws_gateway.svc import ServiceContext
+
+
+class PushServicer(PushServiceServicer):
+    def __init__(self, svc: ServiceContext) -> None:
+        self._svc = svc
+
+    async def Push(self, request: pb.PushRequest, _: Any) -> pb.PushResponse:
+        svc = self._svc
+        for answer in request.answers:
+            svc.answers.settle(answer.token, answer.frame)
+        absent: set[int] = set()
+        for delivery in request.deliveries:
+            for user_id in delivery.user_ids:
+                connections = svc.connections.of(user_id)
+                if not connections:
+                    absent.add(user_id)
+                for connection in connections:
+                    if connection.id != delivery.except_connection_id:
+                        connection.deliver(delivery.frame, delivery.conversation_id, delivery.seq)
+        for user_id in request.drain_user_ids:
+            for connection in svc.connections.of(user_id):
+                svc.drains[connection.id].start()
+        return pb.PushResponse(absent_user_ids=sorted(absent))
+
+    async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
+        sessions = set(request.session_ids)
+        closed = [
+            connection
+            for connection in self._svc.connections.of(request.user_id)
+            if not sessions or connection.identity.session_id in sessions
+        ]
+        for connection in closed:
+            connection.kick(request.reason or "kicked")
+        return pb.KickResponse(closed=len(closed))

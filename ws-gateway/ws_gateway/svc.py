@@ -1,0 +1,53 @@
+"""What the gateway needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub, AuthServiceStub
+from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub, PresenceServiceStub
+from im_common.access_tokens import AccessTokens, RemoteKeys
+from im_common.bus import Producer
+from im_common.offline import OfflineList
+from im_common.resources import Resources
+from im_common.routes import RouteTable
+from ws_gateway.config import Settings
+from ws_gateway.logic.answers import Answers
+from ws_gateway.logic.connection import Connections
+from ws_gateway.logic.offline import Drain
+
+
+@dataclass(slots=True)
+class ServiceContext:
+    settings: Settings
+    redis: Redis
+    producer: Producer
+    auth: AuthServiceAsyncStub
+    presence: PresenceServiceAsyncStub
+    tokens: AccessTokens
+    routes: RouteTable
+    offline: OfflineList
+    connections: Connections = field(default_factory=Connections)
+    answers: Answers = field(default_factory=Answers)
+    # By connection id.
+    drains: dict[int, Drain] = field(default_factory=dict)
+    # host:port of this instance's PushService, known once it listens.
+    address: str = ""
+    draining: bool = False
+
+
+async def build(settings: Settings, resources: Resources) -> ServiceContext:
+    auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    redis = resources.redis()
+    return ServiceContext(
+        settings=settings,
+        redis=redis,
+        producer=await resources.producer(settings.bus),
+        auth=auth,
+        presence=PresenceServiceStub(await resources.channel(settings.user_rpc)),
+        tokens=AccessTokens(RemoteKeys(auth), redis),
+        routes=RouteTable(redis),
+        offline=OfflineList(redis),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from im_common.errors import invalid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
+# A cursor comes from outside; a greater number would be the database's error.
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 T = TypeVar("T")
 
 
@@ -32,7 +34,7 @@ def write_cursor(*values: int | str) -> str:
 
 def read_cursor(cursor: str, length: int) -> Sequence[int] | None:
     """The numbers in a cursor, or None for the first page. INVALID_ARGUMENT when it is no cursor."""
-    values = read_cursor_as(list[int], cursor)
+    values = read_cursor_as(list[Int64], cursor)
     if values is not None and len(values) != length:
         raise invalid("cursor", "is not one that this list gave")
     return values

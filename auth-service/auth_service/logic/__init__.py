@@ -1,0 +1,1 @@
+"""What auth-service does; knows no transport."""

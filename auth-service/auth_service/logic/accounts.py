@@ -1,0 +1,199 @@
+"""Accounts: Register, Login, ChangePassword, DisableAccount.
+
+The profile of an account is user-service's. Until it has confirmed it, the account is not whole:
+a Register with the same password goes on with it, and so does the next Login.
+"""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from auth_service.logic import sessions
+from auth_service.logic.account_rules import key_of_username, new_account
+from auth_service.logic.sessions import Device, TokenPair
+from auth_service.model import credentials
+from auth_service.model.credentials import Account, NewAccount
+from auth_service.passwords import check_length
+from auth_service.svc import ServiceContext
+from im.user.v1.user_pb2 import CreateProfileRequest
+from im_common.context import Identity
+from im_common.db import is_duplicate_key
+from im_common.errors import AppError, Code, not_found, unavailable
+from im_common.ids import now_ms
+
+log = structlog.get_logger(__name__)
+
+
+async def register(
+    svc: ServiceContext,
+    *,
+    username: str,
+    password: str,
+    nickname: str,
+    email: str,
+    device: Device,
+) -> TokenPair:
+    """Makes an account and logs in.
+
+    Raises:
+        AppError: INVALID_ARGUMENT, ALREADY_EXISTS; UNAVAILABLE when the profile could not be made,
+            then the same call can be repeated.
+    """
+    new = new_account(username=username, nickname=nickname, email=email)
+    check_length("password", password)
+    device = sessions.check_device(device)
+    async with svc.db.read() as connection:
+        account = await credentials.by_username(connection, new.username_key)
+    if account is None:
+        account = await _add(svc, new, await svc.passwords.hash(password))
+    else:
+        await _check_unfinished(svc, account, new, password)
+    if not await _make_profile(svc, account):
+        raise _taken("username")
+    return await _open_session(svc, account, device)
+
+
+async def login(svc: ServiceContext, *, username: str, password: str, device: Device) -> TokenPair:
+    """Opens a session.
+
+    Raises:
+        AppError: INVALID_CREDENTIALS, ACCOUNT_LOCKED; PERMISSION_DENIED when the account is
+            disabled; UNAVAILABLE.
+    """
+    device = sessions.check_device(device)
+    account = await _authenticate(svc, username, password)
+    _refuse_disabled(account)
+    if not account.has_profile:
+        await _make_profile(svc, account)
+    return await _open_session(svc, account, device)
+
+
+async def change_password(
+    svc: ServiceContext, identity: Identity, *, old_password: str, new_password: str
+) -> None:
+    """Ends the user's other sessions.
+
+    Raises:
+        AppError: INVALID_ARGUMENT, INVALID_CREDENTIALS, ACCOUNT_LOCKED, UNAVAILABLE.
+    """
+    check_length("new_password", new_password)
+    async with svc.db.read() as connection:
+        account = await credentials.by_id(connection, identity.user_id)
+    if account is None:
+        raise _wrong()
+    account = await _authenticate(svc, account.username, old_password)
+    new_hash = await svc.passwords.hash(new_password)
+    # Before, so that nothing is changed when Redis is away; after, for those that opened meanwhile.
+    await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    async with svc.db.write() as connection:
+        replaced = await credentials.replace_password(
+            connection, account.user_id, old_hash=account.password_hash, new_hash=new_hash
+        )
+    if not replaced:
+        raise _wrong()
+    await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+
+
+async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> None:
+    """NOT_FOUND when there is no such account."""
+    async with svc.db.write() as connection:
+        if not await credentials.set_disabled(connection, user_id, disabled):
+            raise not_found("user")
+    if disabled:
+        await svc.sessions.end_all(user_id)
+    log.info("account disabled" if disabled else "account enabled", account=user_id)
+
+
+async def _add(svc: ServiceContext, new: NewAccount, password_hash: str) -> Account:
+    try:
+        async with svc.db.write() as connection:
+            return await credentials.add(connection, new, password_hash, now_ms())
+    except IntegrityError as error:
+        if not is_duplicate_key(error):
+            raise
+    async with svc.db.read() as connection:
+        if new.email_key and await credentials.has_email(connection, new.email_key):
+            raise _taken("email")
+    raise _taken("username")
+
+
+async def _check_unfinished(
+    svc: ServiceContext, account: Account, new: NewAccount, password: str
+) -> None:
+    """Whether the same person goes on: nobody else learns, or guesses at, anything here."""
+    if account.has_profile:
+        raise _taken("username")
+    try:
+        await _authenticate(svc, new.username, password)
+    except AppError as error:
+        if error.code is Code.INVALID_CREDENTIALS:
+            raise _taken("username") from None
+        raise
+    _refuse_disabled(account)
+
+
+async def _make_profile(svc: ServiceContext, account: Account) -> bool:
+    """Whether this call completed the account; False when another one has.
+
+    Raises:
+        AppError: UNAVAILABLE, whatever user-service's trouble is.
+    """
+    try:
+        await svc.users.CreateProfile(
+            CreateProfileRequest(
+                user_id=account.user_id,
+                username=account.username,
+                nickname=account.nickname,
+                email=account.email,
+            )
+        )
+    except AppError as error:
+        log.warning("no profile yet", account=account.user_id, code=error.code.value)
+        raise unavailable("the profile could not be made, try again") from error
+    async with svc.db.write() as connection:
+        return await credentials.confirm_profile(connection, account.user_id)
+
+
+async def _authenticate(svc: ServiceContext, username: str, password: str) -> Account:
+    """The account, when the password is right. A name that is not there takes as long."""
+    key = key_of_username(username)
+    counted_as, address = username.casefold(), sessions.client_address()
+    await svc.guesses.before(counted_as, address)
+    account = None
+    if key is not None:
+        async with svc.db.read() as connection:
+            account = await credentials.by_username(connection, key)
+    right = await svc.passwords.check(password, account.password_hash if account else None)
+    if account is None or not right:
+        await svc.guesses.failed(counted_as, address)
+        raise _wrong()
+    await svc.guesses.succeeded(counted_as)
+    return account
+
+
+async def _open_session(svc: ServiceContext, account: Account, device: Device) -> TokenPair:
+    pair = await sessions.open_session(svc, account.user_id, device)
+    # A change of the password, or an end of the account, that went by between the check of the
+    # password and the opening of the session has not seen this session.
+    async with svc.db.read() as connection:
+        now = await credentials.by_id(connection, account.user_id)
+    if now is not None and not now.disabled and now.password_hash == account.password_hash:
+        return pair
+    await svc.sessions.end(account.user_id, [pair.session_id])
+    if now is not None:
+        _refuse_disabled(now)
+    raise _wrong()
+
+
+def _refuse_disabled(account: Account) -> None:
+    if account.disabled:
+        raise AppError(Code.PERMISSION_DENIED, "the account is disabled")
+
+
+def _wrong() -> AppError:
+    return AppError(Code.INVALID_CREDENTIALS, "the username or the password is wrong")
+
+
+def _taken(field: str) -> AppError:
+    return AppError(Code.ALREADY_EXISTS, f"this {field} is taken", field=field)

@@ -1,0 +1,172 @@
+"""Sessions: how they open, go on and end."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from auth_service.model.sessions import SEEN_EVERY_MS, Rotation, Session
+from auth_service.svc import ServiceContext
+from auth_service.tokens import make_access_token, new_session_id
+from im_common import context
+from im_common.context import Identity
+from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
+from im_common.ids import now_ms
+from im_common.names import clean_text
+
+log = structlog.get_logger(__name__)
+
+PLATFORMS = ("ios", "android", "web", "desktop", "other")
+MAX_DEVICE_ID = 64
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    device_id: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    user_id: int
+    session_id: str
+    access_token: str
+    refresh_token: str
+    # Seconds.
+    expires_in: int
+
+
+def check_device(device: Device) -> Device:
+    """With a name when it has none. INVALID_ARGUMENT when it cannot be one."""
+    device_id = clean_text("device_id", device.device_id, most=MAX_DEVICE_ID)
+    platform = device.platform or "other"
+    if platform not in PLATFORMS:
+        raise invalid("platform", f"must be one of {', '.join(PLATFORMS)}")
+    return Device(device_id or secrets.token_hex(8), platform)
+
+
+def client_address() -> str:
+    """Where the client of the current request is; empty when nobody knows."""
+    request = context.current.get()
+    return request.client_address if request else ""
+
+
+async def open_session(svc: ServiceContext, user_id: int, device: Device) -> TokenPair:
+    """A new session; the older ones that it replaces end."""
+    now = now_ms()
+    session = Session(
+        session_id=new_session_id(),
+        user_id=user_id,
+        device_id=device.device_id,
+        platform=device.platform,
+        address=client_address(),
+        created_at=now,
+        last_seen_at=now,
+    )
+    refresh_token = svc.refresh_tokens.make(session.session_id)
+    await svc.sessions.add(session, svc.refresh_tokens.hash(refresh_token))
+    replaced = _replaced(svc, await svc.sessions.of_user(user_id))
+    await svc.sessions.end(user_id, [old.session_id for old in replaced])
+    return _pair(svc, session, refresh_token)
+
+
+async def refresh_token(svc: ServiceContext, token: str) -> TokenPair:
+    """Exchanges a refresh token.
+
+    Raises:
+        AppError: UNAUTHENTICATED; SESSION_REVOKED, also when it was used before, which ends the
+            session; UNAVAILABLE.
+    """
+    used = svc.refresh_tokens.read(token)
+    session = await svc.sessions.get(used.session_id)
+    if session is None:
+        raise _over()
+    new_token = svc.refresh_tokens.make(session.session_id)
+    outcome = await svc.sessions.rotate(
+        session,
+        used_hash=used.hash,
+        new_hash=svc.refresh_tokens.hash(new_token),
+        genuine=used.genuine,
+        address=client_address(),
+    )
+    if outcome is Rotation.UNKNOWN:
+        raise unauthenticated("the refresh token is not valid")
+    if outcome is Rotation.REUSED:
+        log.warning(
+            "refresh token used twice", account=session.user_id, session_id=session.session_id
+        )
+    if outcome is not Rotation.ROTATED:
+        raise _over()
+    return _pair(svc, session, new_token)
+
+
+async def validate_token(svc: ServiceContext, token: str) -> Identity:
+    """Whom an access token speaks for. UNAUTHENTICATED, TOKEN_EXPIRED, SESSION_REVOKED, UNAVAILABLE."""
+    identity = await svc.access_tokens.verify(token)
+    session = await svc.sessions.get(identity.session_id)
+    if session is not None and session.last_seen_at + SEEN_EVERY_MS < now_ms():
+        await svc.sessions.see(identity.session_id, client_address())
+    return identity
+
+
+async def logout(svc: ServiceContext, identity: Identity) -> None:
+    await svc.sessions.end(identity.user_id, [identity.session_id])
+
+
+async def list_sessions(svc: ServiceContext, user_id: int) -> list[Session]:
+    """Newest first."""
+    return await svc.sessions.of_user(user_id)
+
+
+async def revoke_session(svc: ServiceContext, user_id: int, session_id: str) -> int:
+    """Ends one of the user's sessions. NOT_FOUND when it is none."""
+    ended = 0
+    if _SESSION_ID.fullmatch(session_id):
+        ended = await svc.sessions.end(user_id, [session_id])
+    if not ended:
+        raise not_found("session")
+    return ended
+
+
+async def revoke_other_sessions(svc: ServiceContext, identity: Identity) -> int:
+    """Ends all but the caller's own. How many there were."""
+    return await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+
+
+def _replaced(svc: ServiceContext, newest_first: Sequence[Session]) -> Sequence[Session]:
+    """Those that go. Judged by the order of logins, so that of two at once both see the same."""
+    kept: list[Session] = []
+    for session in newest_first:
+        if len(kept) < svc.settings.max_sessions and _may_stay(svc, session, kept):
+            kept.append(session)
+    return [session for session in newest_first if session not in kept]
+
+
+def _may_stay(svc: ServiceContext, session: Session, newer: Sequence[Session]) -> bool:
+    match svc.settings.multi_login:
+        case "single":
+            return not newer
+        case "one_per_platform":
+            return all(other.platform != session.platform for other in newer)
+        case "allow":
+            return True
+
+
+def _pair(svc: ServiceContext, session: Session, refresh_token: str) -> TokenPair:
+    life_s = svc.settings.access_token_life
+    return TokenPair(
+        user_id=session.user_id,
+        session_id=session.session_id,
+        access_token=make_access_token(svc.keys, session, life_s),
+        refresh_token=refresh_token,
+        expires_in=life_s,
+    )
+
+
+def _over() -> AppError:
+    return AppError(Code.SESSION_REVOKED, "the session has ended")

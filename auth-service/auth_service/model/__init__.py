@@ -1,0 +1,1 @@
+"""The tables of auth-service, its sessions in Redis, and their queries."""

@@ -1,0 +1,155 @@
+"""Table `credentials`: one row an account. What a profile is made of stays until there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from im_common.db import MYSQL_TABLE, AutoId, ascii_key
+from im_common.ids import FIRST_ID
+
+metadata = MetaData()
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("user_id", AutoId, primary_key=True, autoincrement=True),
+    Column("username", ascii_key(32), nullable=False),
+    # Lower case.
+    Column("username_key", ascii_key(32), nullable=False),
+    Column("nickname", String(64), nullable=False),
+    Column("email", String(254), nullable=False),
+    # As emails are compared; NULL without one.
+    Column("email_key", String(254)),
+    Column("password_hash", ascii_key(60), nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    # Whether user-service has confirmed the profile.
+    Column("has_profile", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("username_key", name="uq_credentials_username_key"),
+    UniqueConstraint("email_key", name="uq_credentials_email_key"),
+    sqlite_autoincrement=True,
+    mysql_auto_increment=str(FIRST_ID),
+    **MYSQL_TABLE,
+)
+_t = credentials.c
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    user_id: int
+    username: str
+    nickname: str
+    email: str
+    password_hash: str
+    disabled: bool
+    has_profile: bool
+
+
+_account = select(
+    _t.user_id,
+    _t.username,
+    _t.nickname,
+    _t.email,
+    _t.password_hash,
+    _t.disabled,
+    _t.has_profile,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    username: str
+    username_key: str
+    nickname: str
+    email: str
+    email_key: str | None
+
+
+async def add(
+    connection: AsyncConnection, new: NewAccount, password_hash: str, created_at: int
+) -> Account:
+    """Raises IntegrityError when the username or the email is taken."""
+    result = await connection.execute(
+        insert(credentials).values(
+            username=new.username,
+            username_key=new.username_key,
+            nickname=new.nickname,
+            email=new.email,
+            email_key=new.email_key,
+            password_hash=password_hash,
+            disabled=False,
+            has_profile=False,
+            created_at=created_at,
+        )
+    )
+    (user_id,) = result.inserted_primary_key or (0,)
+    return Account(
+        user_id=user_id,
+        username=new.username,
+        nickname=new.nickname,
+        email=new.email,
+        password_hash=password_hash,
+        disabled=False,
+        has_profile=False,
+    )
+
+
+async def by_username(connection: AsyncConnection, username_key: str) -> Account | None:
+    row = (await connection.execute(_account.where(_t.username_key == username_key))).first()
+    return Account(*row) if row else None
+
+
+async def by_id(connection: AsyncConnection, user_id: int) -> Account | None:
+    row = (await connection.execute(_account.where(_t.user_id == user_id))).first()
+    return Account(*row) if row else None
+
+
+async def has_email(connection: AsyncConnection, email_key: str) -> bool:
+    query = select(_t.user_id).where(_t.email_key == email_key)
+    return (await connection.execute(query)).first() is not None
+
+
+async def confirm_profile(connection: AsyncConnection, user_id: int) -> bool:
+    """Whether this call was the one that confirmed it."""
+    result = await connection.execute(
+        update(credentials)
+        .where(_t.user_id == user_id, _t.has_profile.is_(False))
+        .values(has_profile=True)
+    )
+    return result.rowcount == 1
+
+
+async def replace_password(
+    connection: AsyncConnection, user_id: int, *, old_hash: str, new_hash: str
+) -> bool:
+    """False when the password is no longer the old one."""
+    result = await connection.execute(
+        update(credentials)
+        .where(_t.user_id == user_id, _t.password_hash == old_hash)
+        .values(password_hash=new_hash)
+    )
+    return result.rowcount == 1
+
+
+async def set_disabled(connection: AsyncConnection, user_id: int, disabled: bool) -> bool:
+    """False when there is no such account."""
+    if await by_id(connection, user_id) is None:
+        return False
+    await connection.execute(
+        update(credentials).where(_t.user_id == user_id).values(disabled=disabled)
+    )
+    return True

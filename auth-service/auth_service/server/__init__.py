@@ -1,0 +1,24 @@
+"""The gRPC face of auth-service."""
+
+from __future__ import annotations
+
+from auth_service import svc
+from auth_service.config import Settings
+from auth_service.server.auth import AuthServicer
+from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from im_common.process import serve_rpc
+from im_common.resources import Resources
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    context = await svc.build(settings, resources)
+    server = RpcServer(
+        listen_on=settings.listen_on,
+        services=["im.auth.v1.AuthService"],
+        register=lambda s: add_AuthServiceServicer_to_server(AuthServicer(context), s),
+        gatekeeper=Gatekeeper(context.access_tokens, resources.service_tokens),
+        timeout_ms=settings.timeout,
+    )
+    await serve_rpc(settings, resources, server)

@@ -1,0 +1,94 @@
+"""Databases for tests: SQLite files, and databases of a real MySQL or MariaDB when there is one.
+
+The variable IM_TEST_INFRA names the YAML file that describes the server, as `scripts/infra` writes
+it: `mysql: {host, port, user, password_file}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncmy
+import yaml
+from pydantic import SecretStr
+
+from im_common.config import DbConf
+from im_common.migrate import upgrade
+
+KINDS = ("sqlite", "mysql")
+VARIABLE = "IM_TEST_INFRA"
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlServer:
+    host: str
+    port: int
+    user: str
+    password: str
+
+
+def mysql_server() -> MysqlServer | None:
+    """The server that IM_TEST_INFRA names; None when it names none."""
+    file = os.environ.get(VARIABLE)
+    described = yaml.safe_load(Path(file).read_text("utf-8")).get("mysql") if file else None
+    if not file or not described:
+        return None
+    password = str(described.get("password", ""))
+    if "password_file" in described:
+        password = (Path(file).parent / described["password_file"]).read_text("utf-8").strip()
+    return MysqlServer(
+        str(described["host"]), int(described.get("port", 3306)), str(described["user"]), password
+    )
+
+
+def missing(kind: str) -> str | None:
+    """Why databases of this kind cannot be had here; None when they can."""
+    if kind == "mysql" and mysql_server() is None:
+        return f"needs a MySQL or MariaDB server: {VARIABLE} names none"
+    return None
+
+
+@contextmanager
+def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbConf]:
+    """A new database with all tables; it is gone afterwards. Not for use inside a running loop."""
+    if kind == "sqlite":
+        file = folder / f"{secrets.token_hex(4)}.db"
+        conf = DbConf(data_source=f"sqlite+aiosqlite:///{file}")
+        upgrade(conf, migrations)
+        yield conf
+        return
+    server = mysql_server()
+    if server is None:
+        raise RuntimeError(missing(kind))
+    name = f"im_test_{secrets.token_hex(6)}"
+    _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    try:
+        conf = DbConf(
+            data_source=f"mysql+asyncmy://{server.user}@{server.host}:{server.port}/{name}",
+            password=SecretStr(server.password),
+        )
+        upgrade(conf, migrations)
+        yield conf
+    finally:
+        _execute(server, f"DROP DATABASE {name}")
+
+
+def _execute(server: MysqlServer, statement: str) -> None:
+    async def execute() -> None:
+        connection: Any = await asyncmy.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password
+        )
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(statement)
+        finally:
+            connection.close()
+
+    asyncio.run(execute())

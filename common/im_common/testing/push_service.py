@@ -1,0 +1,128 @@
+"""A small real service for tests of the RPC runtime: PushService, which has two methods.
+
+Kick may be repeated, Push may not: so their proto says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from im.gateway.v1.push_pb2 import KickRequest, KickResponse, PushRequest, PushResponse
+from im.gateway.v1.push_pb2_grpc import (
+    PushServiceServicer,
+    PushServiceStub,
+    add_PushServiceServicer_to_server,
+)
+from im_common.config import ClientConf
+from im_common.errors import AppError
+from im_common.rpc.client import BalancedChannel, connect
+from im_common.rpc.service_token import ServiceTokens
+
+if TYPE_CHECKING:
+    from im.gateway.v1.push_pb2_grpc import PushServiceAsyncStub
+
+TOKENS = ServiceTokens("0123456789abcdef0123456789abcdef", "test")
+Behaviour = Callable[[Any], Awaitable[None]]
+
+KICK = KickRequest(user_id=7)
+PUSH = PushRequest()
+
+
+class Instance(PushServiceServicer):
+    """One instance of a service, in this process; ``behaviour`` runs in each of its calls."""
+
+    def __init__(self, behaviour: Behaviour | None) -> None:
+        self.behaviour = behaviour
+        self.calls: Counter[str] = Counter()
+        self.metadata: dict[str, Any] = {}
+        self.address = "127.0.0.1:0"
+
+    async def start(self) -> None:
+        self.server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 24)]
+        )
+        add_PushServiceServicer_to_server(self, self.server)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port(self.address)}"
+        await self.server.start()
+
+    async def Kick(self, request: KickRequest, context: Any) -> KickResponse:
+        await self._behave("Kick", context)
+        return KickResponse(closed=1)
+
+    async def Push(self, request: PushRequest, context: Any) -> PushResponse:
+        await self._behave("Push", context)
+        return PushResponse()
+
+    async def _behave(self, method: str, call: Any) -> None:
+        self.calls[method] += 1
+        self.metadata = dict(call.invocation_metadata())
+        if self.behaviour is not None:
+            await self.behaviour(call)
+
+
+@asynccontextmanager
+async def instance(behaviour: Behaviour | None = None) -> AsyncIterator[Instance]:
+    started = Instance(behaviour)
+    await started.start()
+    try:
+        yield started
+    finally:
+        await started.server.stop(None)
+
+
+@contextmanager
+def process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """An instance in a process of its own, which can be killed: its address and the process."""
+    code = """if True:
+        import asyncio, grpc
+        from im.gateway.v1 import push_pb2, push_pb2_grpc
+        class Servicer(push_pb2_grpc.PushServiceServicer):
+            async def Kick(self, request, context):
+                await asyncio.sleep(0.005)
+                return push_pb2.KickResponse(closed=1)
+        async def main():
+            server = grpc.aio.server()
+            push_pb2_grpc.add_PushServiceServicer_to_server(Servicer(), server)
+            print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+            await server.start()
+            await server.wait_for_termination()
+        asyncio.run(main())
+    """
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        yield f"127.0.0.1:{int(child.stdout.readline())}", child
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+@asynccontextmanager
+async def client_of(
+    *addresses: str, timeout: int = 2000
+) -> AsyncIterator[tuple[PushServiceAsyncStub, BalancedChannel]]:
+    """A stub on a channel with fixed endpoints."""
+    conf = ClientConf(key="ws.rpc", endpoints=list(addresses), timeout=timeout)
+    async with connect(conf, None, TOKENS) as channel:
+        yield PushServiceStub(channel), channel
+
+
+async def failing(call: Awaitable[Any]) -> AppError:
+    """The error that ``call`` must end with."""
+    with pytest.raises(AppError) as caught:
+        await call
+    return caught.value
+
+
+async def sleep_long(_call: Any) -> None:
+    await asyncio.sleep(30)

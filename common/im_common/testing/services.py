@@ -1,0 +1,124 @@
+"""Services in the test's own process, on free ports, and calls to them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from im_common import context
+from im_common.config import DevServerConf, RpcSettings
+from im_common.dev_server import DevServer
+from im_common.errors import AppError, from_rpc_error
+from im_common.resources import Resources
+from im_common.rpc.service_token import ServiceTokens
+
+SECRET = "a secret of the tests, of 32 bytes or more"
+_READY_S = 20.0
+_CALL_S = 20.0
+
+SettingsT = TypeVar("SettingsT", bound=RpcSettings)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        port: int = opened.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that answers."""
+
+    address: str
+    # For its generated stubs; calls bring nothing but what the test gives them.
+    channel: grpc.aio.Channel
+    resources: Resources
+
+
+@asynccontextmanager
+async def running(
+    serve: Callable[[SettingsT, Resources], Awaitable[None]], settings: SettingsT
+) -> AsyncIterator[Running]:
+    """Runs a service's ``serve`` in this loop, as its process would, until the block ends.
+
+    ``settings.listen_on`` must name a port (see free_port); an empty etcd key keeps it out of etcd.
+    """
+    async with AsyncExitStack() as stack:
+        dev_server = DevServer(DevServerConf(port=0), settings.name)
+        resources = Resources(settings, dev_server, stack)
+        task = asyncio.create_task(_run(serve, settings, resources))
+        try:
+            async with grpc.aio.insecure_channel(settings.listen_on) as channel:
+                await _until_ready(channel, task)
+                yield Running(settings.listen_on, channel, resources)
+        finally:
+            resources.ending.set()
+            await task
+
+
+async def _run(
+    serve: Callable[[SettingsT, Resources], Awaitable[None]],
+    settings: SettingsT,
+    resources: Resources,
+) -> None:
+    # A request of the test's own must not become the parent of what the service does.
+    context.current.set(None)
+    await serve(settings, resources)
+
+
+async def _until_ready(channel: grpc.aio.Channel, task: asyncio.Task[None]) -> None:
+    ready = asyncio.ensure_future(channel.channel_ready())
+    try:
+        async with asyncio.timeout(_READY_S):
+            await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            raise RuntimeError("the service ended before it answered")
+    finally:
+        ready.cancel()
+
+
+async def call(
+    method: Callable[..., Any],
+    request: Any,
+    *,
+    token: str = "",
+    service: str = "",
+    address: str = "",
+    secret: str = SECRET,
+    timeout_s: float = _CALL_S,
+) -> Any:
+    """Calls a stub's method as the user with the access ``token``, as one of our services (by its
+    name), for a client at ``address`` (as a gateway says it), or as nobody.
+
+    Raises:
+        AppError: what the service answered.
+    """
+    metadata: list[tuple[str, str]] = []
+    if token:
+        metadata.append((context.AUTHORIZATION, f"Bearer {token}"))
+    if service or address:
+        tokens = ServiceTokens(secret, service or "test-gateway")
+        metadata.append((context.SERVICE_TOKEN, tokens.current()))
+    if address:
+        metadata.append((context.CLIENT_ADDRESS, address))
+    try:
+        return await method(request, metadata=metadata, timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+async def refusal(answer: Awaitable[Any]) -> AppError:
+    """The error that a call ends with; a call that succeeds fails the test."""
+    try:
+        unexpected = await answer
+    except AppError as error:
+        return error
+    raise AssertionError(f"was not refused: {unexpected!r}")

@@ -1,0 +1,5 @@
+"""Profiles, search and presence."""
+
+from im_common import __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,8 @@
+"""Settings of user-service."""
+
+from im_common.config import ClientConf, DbConf, RpcSettings
+
+
+class Settings(RpcSettings):
+    db: DbConf
+    auth_rpc: ClientConf = ClientConf(key="auth.rpc")

@@ -1,0 +1,1 @@
+"""What user-service does; knows no transport."""

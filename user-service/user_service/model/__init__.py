@@ -1,0 +1,1 @@
+"""Tables of user-service, presence in Redis, and their queries."""

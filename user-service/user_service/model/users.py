@@ -1,0 +1,247 @@
+"""Table `users`: one row a profile."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    MetaData,
+    Select,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from im_common.db import MYSQL_TABLE, ascii_key
+
+MAX_NICKNAME_KEY = 128
+# No character comes after it.
+_LAST = "\U0010ffff"
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("username", ascii_key(32), nullable=False),
+    # Lower case.
+    Column("username_key", ascii_key(32), nullable=False),
+    Column("nickname", String(64), nullable=False),
+    # As nicknames are searched: see nickname_key().
+    Column("nickname_key", String(MAX_NICKNAME_KEY), nullable=False),
+    Column("email", String(254), nullable=False),
+    Column("avatar", String(512), nullable=False),
+    Column("gender", SmallInteger, nullable=False),
+    Column("signature", String(256), nullable=False),
+    # YYYY-MM-DD, or empty.
+    Column("birthday", ascii_key(10), nullable=False),
+    # A JSON object.
+    Column("ext", Text, nullable=False),
+    Column("presence_hidden", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("username_key", name="uq_users_username_key"),
+    Index("ix_users_nickname_key", "nickname_key", "user_id"),
+    **MYSQL_TABLE,
+)
+_t = users.c
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What everybody may see."""
+
+    user_id: int
+    username: str
+    nickname: str
+    avatar: str
+    gender: int
+    signature: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the user sees."""
+
+    user: User
+    email: str
+    birthday: str
+    ext: str
+    presence_hidden: bool
+    updated_at: int
+
+
+_public = (
+    _t.user_id,
+    _t.username,
+    _t.nickname,
+    _t.avatar,
+    _t.gender,
+    _t.signature,
+    _t.created_at,
+)
+_own = (_t.email, _t.birthday, _t.ext, _t.presence_hidden, _t.updated_at)
+
+
+def nickname_key(nickname: str) -> str:
+    """Wide and narrow forms, upper and lower case are the same; an accent or an emoji is not.
+
+    Source: Unicode, section 3.13, compatibility caseless matching.
+    """
+    folded = unicodedata.normalize("NFKC", nickname).casefold()
+    return unicodedata.normalize("NFKC", folded)[:MAX_NICKNAME_KEY]
+
+
+async def add(
+    connection: AsyncConnection,
+    *,
+    user_id: int,
+    username: str,
+    nickname: str,
+    email: str,
+    created_at: int,
+) -> None:
+    """Raises IntegrityError when the user or the username is there already."""
+    await connection.execute(
+        insert(users).values(
+            user_id=user_id,
+            username=username,
+            username_key=username.lower(),
+            nickname=nickname,
+            nickname_key=nickname_key(nickname),
+            email=email,
+            avatar="",
+            gender=0,
+            signature="",
+            birthday="",
+            ext="{}",
+            presence_hidden=False,
+            disabled=False,
+            created_at=created_at,
+            updated_at=created_at,
+        )
+    )
+
+
+async def exists(connection: AsyncConnection, user_id: int) -> bool:
+    return (
+        await connection.execute(select(_t.user_id).where(_t.user_id == user_id))
+    ).first() is not None
+
+
+async def get(connection: AsyncConnection, user_ids: Collection[int]) -> list[User]:
+    """Those that exist, in the order of their ids."""
+    query = select(*_public).where(_t.user_id.in_(user_ids)).order_by(_t.user_id)
+    return await _users(connection, query)
+
+
+async def profile(connection: AsyncConnection, user_id: int) -> Profile | None:
+    query = select(*_public, *_own).where(_t.user_id == user_id)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        return None
+    return Profile(User(*row[: len(_public)]), *row[len(_public) :])
+
+
+async def change(connection: AsyncConnection, user_id: int, values: Mapping[str, Any]) -> None:
+    await connection.execute(update(users).where(_t.user_id == user_id).values(**values))
+
+
+async def id_of_username(connection: AsyncConnection, username_key: str) -> int | None:
+    query = select(_t.user_id).where(_t.username_key == username_key)
+    row = (await connection.execute(query)).first()
+    return row[0] if row else None
+
+
+async def set_disabled(connection: AsyncConnection, user_id: int, disabled: bool, now: int) -> None:
+    await change(connection, user_id, {"disabled": disabled, "updated_at": now})
+
+
+async def listed(connection: AsyncConnection, user_ids: Sequence[int]) -> list[User]:
+    """Those that a search may show, in the order of ``user_ids``."""
+    if not user_ids:
+        return []
+    found = await _users(connection, _listed(()).where(_t.user_id.in_(user_ids)))
+    return sorted(found, key=lambda user: user_ids.index(user.user_id))
+
+
+async def enabled(connection: AsyncConnection, user_ids: Collection[int]) -> list[int]:
+    """Those that exist and are not disabled."""
+    query = select(_t.user_id).where(_t.user_id.in_(user_ids), _t.disabled.is_(False))
+    return [row[0] for row in await connection.execute(query)]
+
+
+async def hidden(connection: AsyncConnection, user_ids: Collection[int]) -> set[int]:
+    """Those that hide their presence."""
+    query = select(_t.user_id).where(_t.user_id.in_(user_ids), _t.presence_hidden.is_(True))
+    return {row[0] for row in await connection.execute(query)}
+
+
+async def by_username_prefix(
+    connection: AsyncConnection,
+    prefix: str,
+    *,
+    after: str,
+    without: Collection[int],
+    limit: int,
+) -> list[User]:
+    """In the order of the username keys, those above ``after``."""
+    query = (
+        _listed(without)
+        .where(_starts_with(_t.username_key, prefix, "\x7f"), _t.username_key > after)
+        .order_by(_t.username_key)
+    )
+    return await _users(connection, query.limit(limit))
+
+
+async def by_nickname_prefix(
+    connection: AsyncConnection,
+    prefix: str,
+    *,
+    after: tuple[str, int],
+    without: Collection[int],
+    without_username_prefix: str | None,
+    limit: int,
+) -> list[User]:
+    """In the order of (nickname key, id), those above ``after``."""
+    query = _listed(without).where(
+        _starts_with(_t.nickname_key, prefix, _LAST), tuple_(_t.nickname_key, _t.user_id) > after
+    )
+    if without_username_prefix is not None:
+        query = query.where(~_starts_with(_t.username_key, without_username_prefix, "\x7f"))
+    query = query.order_by(_t.nickname_key, _t.user_id)
+    return await _users(connection, query.limit(limit))
+
+
+def _listed(without: Collection[int]) -> Select[Any]:
+    query = select(*_public).where(_t.disabled.is_(False))
+    return query.where(_t.user_id.not_in(without)) if without else query
+
+
+def _starts_with(column: Column[str], prefix: str, last: str) -> ColumnElement[bool]:
+    # A range, not LIKE: it needs no escapes, and both databases use the index for it. Keys are
+    # compared by code points.
+    return and_(column >= prefix, column < prefix + last)
+
+
+async def _users(connection: AsyncConnection, query: Select[Any]) -> list[User]:
+    return [User(*row) for row in await connection.execute(query)]

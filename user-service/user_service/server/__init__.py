@@ -1,0 +1,35 @@
+"""The gRPC face of user-service."""
+
+from __future__ import annotations
+
+import grpc
+
+from im.user.v1.user_pb2_grpc import (
+    add_PresenceServiceServicer_to_server,
+    add_UserServiceServicer_to_server,
+)
+from im_common.process import serve_rpc
+from im_common.resources import Resources
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+from user_service import svc
+from user_service.config import Settings
+from user_service.server.presence import PresenceServicer
+from user_service.server.user import UserServicer
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    context = await svc.build(settings, resources)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_UserServiceServicer_to_server(UserServicer(context), server)
+        add_PresenceServiceServicer_to_server(PresenceServicer(context), server)
+
+    server = RpcServer(
+        listen_on=settings.listen_on,
+        services=["im.user.v1.UserService", "im.user.v1.PresenceService"],
+        register=register,
+        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        timeout_ms=settings.timeout,
+    )
+    await serve_rpc(settings, resources, server)

@@ -1,0 +1,31 @@
+"""What the logic of user-service needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im_common.access_tokens import AccessTokens, RemoteKeys
+from im_common.db import Database
+from im_common.resources import Resources
+from user_service.config import Settings
+from user_service.model.presence import PresenceTable
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContext:
+    settings: Settings
+    db: Database
+    presence: PresenceTable
+    tokens: AccessTokens
+
+
+async def build(settings: Settings, resources: Resources) -> ServiceContext:
+    auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    redis = resources.redis()
+    return ServiceContext(
+        settings=settings,
+        db=resources.database(settings.db),
+        presence=PresenceTable(redis),
+        tokens=AccessTokens(RemoteKeys(auth), redis),
+    )

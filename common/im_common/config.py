@@ -48,6 +48,7 @@ def _address(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 # A list that a variable gives separated by commas.
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split)]
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class Section(BaseModel):

@@ -36,6 +36,8 @@ class DevServer:
         self._started = False
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
+        # Where it listens, once started.
+        self.port = 0
 
     def add_check(self, name: str, check: Check) -> None:
         self._checks[name] = check
@@ -48,16 +50,16 @@ class DevServer:
         """Listens. Raises OSError when the port is taken."""
         config = uvicorn.Config(
             self._app,
-            host=self._conf.host,
-            port=self._conf.port,
+            # Not seen by uvicorn itself on a bound method.
+            interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
         )
         self._server = EmbeddedServer(config)
-        # Bound here: uvicorn would end the process when the port is taken.
-        listener = socket.create_server((self._conf.host, self._conf.port))
+        listener = listening_socket(f"{self._conf.host}:{self._conf.port}")
+        self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve([listener]), name="dev-server")
 
     async def close(self) -> None:
@@ -107,6 +109,17 @@ class EmbeddedServer(uvicorn.Server):
 
     def capture_signals(self) -> Any:
         return nullcontext()
+
+
+def listening_socket(listen_on: str) -> socket.socket:
+    """A socket bound to ``listen_on`` (`host:port`; port 0 takes a free one).
+
+    Raises OSError when the port is taken, where uvicorn's own binding would end the process.
+    """
+    host, _, port = listen_on.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family, backlog=2048)
 
 
 def _json(status: int, body: object) -> tuple[int, str, bytes]:

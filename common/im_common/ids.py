@@ -7,6 +7,9 @@ import time
 from uuid_utils import uuid7
 
 FIRST_ID = 1001
+MAX_ID = 2**63 - 1
+# s:, two ids of 19 digits and a colon.
+_LONGEST_CONVERSATION_ID = 41
 
 
 def now_ms() -> int:
@@ -30,11 +33,16 @@ def group_conversation(group_id: int) -> str:
 
 def parse_conversation(conversation_id: str) -> tuple[int, int] | int | None:
     """The two users of a single conversation, the group of a group's, or None when it is no id."""
-    parts = conversation_id.split(":")
-    if not all(part.isdecimal() and part.isascii() and part[0] != "0" for part in parts[1:]):
+    if len(conversation_id) > _LONGEST_CONVERSATION_ID:
         return None
-    if parts[0] == "g" and len(parts) == 2:
-        return int(parts[1])
-    if parts[0] == "s" and len(parts) == 3 and int(parts[1]) < int(parts[2]):
-        return int(parts[1]), int(parts[2])
+    kind, *parts = conversation_id.split(":")
+    if not all(part.isdecimal() and part.isascii() and part[0] != "0" for part in parts):
+        return None
+    members = [int(part) for part in parts]
+    if any(member > MAX_ID for member in members):
+        return None
+    if kind == "g" and len(members) == 1:
+        return members[0]
+    if kind == "s" and len(members) == 2 and members[0] < members[1]:
+        return members[0], members[1]
     return None

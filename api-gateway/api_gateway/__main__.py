@@ -1,0 +1,27 @@
+"""`python -m api_gateway serve | version | config validate | config show`"""
+
+import sys
+from pathlib import Path
+
+from api_gateway.config import Settings
+from im_common.cli import Program, main
+
+
+def serve(settings: Settings) -> int:
+    from api_gateway.server import serve
+    from im_common import process
+
+    return process.run(settings, serve)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main(
+            Program(
+                name="api-gateway",
+                settings=Settings,
+                default_config=Path("etc/api.yaml"),
+                serve=serve,
+            )
+        )
+    )

@@ -1,0 +1,92 @@
+"""The ASGI application: routes, errors, middleware."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Match
+
+from api_gateway import __version__, docs
+from api_gateway.errors import http_problem, problem, validation_error
+from api_gateway.middleware import RequestMiddleware
+from api_gateway.routes import ROUTERS
+from api_gateway.svc import ServiceContext
+from im_common import context
+from im_common.errors import AppError
+
+
+class Api(FastAPI):
+    def openapi(self) -> dict[str, object]:
+        if not self.openapi_schema:
+            self.openapi_schema = docs.describe(super().openapi())
+        return self.openapi_schema
+
+
+def build_app(svc: ServiceContext) -> FastAPI:
+    app = Api(
+        title="Instant messaging",
+        version=__version__,
+        description=docs.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # A body without Content-Type is taken as JSON; no cookies are there to be protected by more.
+        strict_content_type=False,
+        responses=docs.ERRORS,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.svc = svc
+    for router in ROUTERS:
+        app.include_router(router)
+    app.include_router(docs.router)
+    _handle_errors(app)
+    _add_middleware(app, svc)
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(AppError)
+    async def on_app_error(_request: Request, error: AppError) -> Response:
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
+        return problem(validation_error(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return http_problem(404, "there is no such route")
+        if error.status_code == 405:
+            allow = {"Allow": ", ".join(_allowed_methods(request))}
+            return http_problem(405, "the route has no such method", allow)
+        return http_problem(error.status_code, error.detail, error.headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    # Starlette's own Allow names the methods of the first route with this path only.
+    methods: set[str] = set()
+    for router in ROUTERS:
+        for route in router.routes:
+            if route.matches(request.scope)[0] is not Match.NONE:
+                methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
+
+
+def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
+    http = svc.settings.http
+    app.add_middleware(
+        RequestMiddleware, timeout_ms=http.timeout, trusted_proxies=http.trusted_proxies
+    )
+    if http.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=http.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", context.REQUEST_ID, "traceparent"],
+            expose_headers=[context.REQUEST_ID, "Retry-After"],
+            max_age=3600,
+        )

@@ -1,0 +1,149 @@
+"""What every request gets, whatever its route: id, trace, deadline, size limit, metrics, log.
+
+A pure ASGI middleware: Starlette's BaseHTTPMiddleware runs the app in another task, which loses
+context variables, and costs more than all of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+
+import structlog
+from prometheus_client import Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_gateway.errors import http_problem, problem
+from im_common import context, metrics
+from im_common.errors import AppError, Code
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+REQUESTS = Histogram(
+    "im_http_seconds",
+    "Time of HTTP requests",
+    ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+class BodyTooLarge(HTTPException):
+    """The body is longer than MAX_BODY_BYTES; the connection ends, as its rest is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            413, f"the body may have at most {MAX_BODY_BYTES} bytes", {"Connection": "close"}
+        )
+
+
+class RequestMiddleware:
+    def __init__(self, app: ASGIApp, *, timeout_ms: int, trusted_proxies: int) -> None:
+        """``timeout_ms``: for the whole request; ``trusted_proxies``: see client_address."""
+        self._app = app
+        self._timeout_s = timeout_ms / 1000
+        self._trusted_proxies = trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request = context.begin(
+            request_id=headers.get(context.REQUEST_ID),
+            parent=headers.get(context.TRACEPARENT),
+            deadline=time.monotonic() + self._timeout_s,
+        )
+        request.client_address = client_address(scope, headers, self._trusted_proxies)
+        answer = _Answer(send, request.request_id)
+        started = time.perf_counter()
+        try:
+            await self._handle(scope, headers, receive, answer)
+        finally:
+            _observe(scope, answer.status, time.perf_counter() - started)
+
+    async def _handle(
+        self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s) as limit:
+                if int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
+                    raise BodyTooLarge
+                await self._app(scope, _limited(receive), answer.send)
+                return
+        except BodyTooLarge as error:
+            response = http_problem(error.status_code, error.detail, error.headers)
+        except Exception as error:
+            if answer.status:
+                # Half an answer is out: the server closes the connection when this goes up.
+                raise
+            response = problem(_unexpected(error, scope, timed_out=limit.expired()))
+        await response(scope, receive, answer.send)
+
+
+class _Answer:
+    """Passes the answer on with the request's id, and remembers its status (0: none yet)."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[context.REQUEST_ID] = self._request_id
+        await self._send(message)
+
+
+def client_address(scope: Scope, headers: Headers, trusted_proxies: int) -> str:
+    """The address the request came from: the socket's, or what the outermost trusted proxy saw.
+
+    Each proxy appends the address it saw to X-Forwarded-For, so with n trusted proxies the n-th
+    entry from the right is the client; what stands before it the client may have made up.
+    """
+    client = scope.get("client")
+    socket_address = str(client[0]) if client else ""
+    if not trusted_proxies:
+        return socket_address
+    forwarded = ",".join(headers.getlist("x-forwarded-for")).split(",")
+    if len(forwarded) < trusted_proxies:
+        return socket_address
+    try:
+        return str(ipaddress.ip_address(forwarded[-trusted_proxies].strip()))
+    except ValueError:
+        return socket_address
+
+
+def _limited(receive: Receive) -> Receive:
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return message
+
+    return limited
+
+
+def _unexpected(error: Exception, scope: Scope, *, timed_out: bool) -> AppError:
+    if timed_out and isinstance(error, TimeoutError):
+        return AppError(Code.DEADLINE_EXCEEDED, "the request took too long")
+    metrics.FAULTS.labels("http").inc()
+    log.error("unexpected exception", path=scope["path"], exc_info=error)
+    return AppError(Code.INTERNAL, "internal error")
+
+
+def _observe(scope: Scope, status: int, elapsed_s: float) -> None:
+    # Both come from the client: only known values become labels.
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    route = getattr(scope.get("route"), "path", "none")
+    REQUESTS.labels(method, route, status).observe(elapsed_s)
+    log.debug("http", method=method, route=route, status=status, ms=round(elapsed_s * 1000, 2))

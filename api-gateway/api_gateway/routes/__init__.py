@@ -1,0 +1,14 @@
+"""The routes, one module for each area: JSON in, one gRPC call, JSON out."""
+
+from api_gateway.routes import auth, conversations, friends, groups, messages, users
+
+ROUTERS = (
+    auth.router,
+    auth.keys_router,
+    users.router,
+    friends.router,
+    friends.blocks_router,
+    groups.router,
+    messages.router,
+    conversations.router,
+)

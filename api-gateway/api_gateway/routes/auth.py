@@ -1,0 +1,96 @@
+"""/v1/auth and the public keys."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from api_gateway.routes.parts import Svc, signed_in
+from api_gateway.schemas.auth import (
+    Jwk,
+    Jwks,
+    LoginBody,
+    PasswordBody,
+    RefreshBody,
+    RegisterBody,
+    Session,
+    Tokens,
+)
+from api_gateway.schemas.base import Page
+from im.auth.v1 import auth_pb2 as pb
+
+router = APIRouter(prefix="/v1/auth", tags=["auth"])
+keys_router = APIRouter(tags=["auth"])
+
+KEYS_FRESH_S = 60
+
+
+@router.post("/register", status_code=201, summary="Make an account and log in")
+async def register(body: RegisterBody, svc: Svc) -> Tokens:
+    request = pb.RegisterRequest(
+        username=body.username,
+        password=body.password,
+        nickname=body.nickname or "",
+        email=body.email or "",
+        device=body.device(),
+    )
+    return Tokens.of((await svc.auth.Register(request)).tokens)
+
+
+@router.post("/login", summary="Open a session on a device")
+async def login(body: LoginBody, svc: Svc) -> Tokens:
+    request = pb.LoginRequest(username=body.username, password=body.password, device=body.device())
+    return Tokens.of((await svc.auth.Login(request)).tokens)
+
+
+@router.post("/refresh", summary="Exchange a refresh token for new tokens")
+async def refresh(body: RefreshBody, svc: Svc) -> Tokens:
+    request = pb.RefreshTokenRequest(refresh_token=body.refresh_token)
+    return Tokens.of((await svc.auth.RefreshToken(request)).tokens)
+
+
+@router.post("/logout", status_code=204, summary="End this session", dependencies=[signed_in])
+async def logout(svc: Svc) -> None:
+    await svc.auth.Logout(pb.LogoutRequest())
+
+
+@router.post(
+    "/password",
+    status_code=204,
+    summary="Change the password and end the other sessions",
+    dependencies=[signed_in],
+)
+async def change_password(body: PasswordBody, svc: Svc) -> None:
+    await svc.auth.ChangePassword(
+        pb.ChangePasswordRequest(old_password=body.old_password, new_password=body.new_password)
+    )
+
+
+@router.get("/sessions", summary="The sessions of the account", dependencies=[signed_in])
+async def list_sessions(svc: Svc) -> Page[Session]:
+    answer = await svc.auth.ListSessions(pb.ListSessionsRequest())
+    return Page(items=[Session.of(session) for session in answer.sessions], next_cursor=None)
+
+
+@router.delete(
+    "/sessions", status_code=204, summary="End all other sessions", dependencies=[signed_in]
+)
+async def revoke_other_sessions(svc: Svc) -> None:
+    await svc.auth.RevokeSession(pb.RevokeSessionRequest(all_others=True))
+
+
+@router.delete(
+    "/sessions/{session_id}", status_code=204, summary="End a session", dependencies=[signed_in]
+)
+async def revoke_session(session_id: str, svc: Svc) -> None:
+    await svc.auth.RevokeSession(pb.RevokeSessionRequest(session_id=session_id))
+
+
+@keys_router.get("/.well-known/jwks.json", summary="The keys that verify access tokens")
+async def get_jwks(svc: Svc, response: Response) -> Jwks:
+    answer = await svc.auth.GetJwks(pb.GetJwksRequest())
+    response.headers["Cache-Control"] = f"public, max-age={KEYS_FRESH_S}"
+    keys = [
+        Jwk(kty=key.kty, crv=key.crv, kid=key.kid, x=key.x, alg=key.alg, use=key.use)
+        for key in answer.keys
+    ]
+    return Jwks(keys=keys)

@@ -1,0 +1,142 @@
+"""/v1/conversations, /v1/unread and /v1/sync."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api_gateway.routes.parts import (
+    DEFAULT_LIMIT,
+    ConversationIdPath,
+    Cursor,
+    Limit,
+    Svc,
+    claimed_user,
+    signed_in,
+)
+from api_gateway.schemas.base import MAX_ID, Page
+from api_gateway.schemas.conversations import (
+    Conversation,
+    Delta,
+    ReadBody,
+    SyncAnswer,
+    SyncBody,
+    Unread,
+)
+from api_gateway.schemas.messages import Message
+from im.auth.v1.auth_pb2 import ValidateTokenRequest
+from im.chat.v1 import chat_pb2 as pb
+from im_common.errors import AppError, Code, invalid
+from im_common.ids import parse_conversation
+from im_common.paging import read_cursor, write_cursor
+
+router = APIRouter(prefix="/v1", tags=["conversations"], dependencies=[signed_in])
+
+SeqBound = Annotated[int, Query(ge=0, le=MAX_ID, description="0 for none.")]
+
+
+@router.get("/conversations", summary="The caller's conversations, newest activity first")
+async def list_conversations(
+    svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+) -> Page[Conversation]:
+    request = pb.ListConversationsRequest(limit=limit, cursor=cursor)
+    answer = await svc.chat.ListConversations(request)
+    return Page(
+        items=[Conversation.of(conversation) for conversation in answer.conversations],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@router.get(
+    "/conversations/{conversation_id}/messages", summary="A page of a conversation's messages"
+)
+async def get_history(
+    conversation_id: ConversationIdPath,
+    svc: Svc,
+    before_seq: SeqBound = 0,
+    after_seq: SeqBound = 0,
+    around_seq: SeqBound = 0,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = "",
+) -> Page[Message]:
+    page = pb.Page(before_seq=before_seq, after_seq=after_seq, around_seq=around_seq, limit=limit)
+    if cursor:
+        page = _page_at(cursor, limit)
+    messages, has_more = await _history(svc, conversation_id, page)
+    return Page(
+        items=[Message.of(message) for message in messages],
+        next_cursor=_next_cursor(page, messages) if has_more and messages else None,
+    )
+
+
+@router.post("/conversations/{conversation_id}/read", status_code=204, summary="Read up to here")
+async def mark_as_read(conversation_id: ConversationIdPath, body: ReadBody, svc: Svc) -> None:
+    _members(conversation_id)
+    await svc.chat.MarkAsRead(pb.MarkAsReadRequest(conversation_id=conversation_id, seq=body.seq))
+
+
+@router.get("/unread", summary="How many messages are unread")
+async def get_unread(svc: Svc) -> Unread:
+    answer = await svc.chat.GetUnreadCount(pb.GetUnreadCountRequest())
+    return Unread(total=answer.total, conversations=dict(answer.conversations))
+
+
+@router.post("/sync", summary="What conversations have beyond the client's cursors")
+async def sync(body: SyncBody, svc: Svc) -> SyncAnswer:
+    answer = await svc.chat.Sync(pb.SyncRequest(cursors=body.cursors, limit=body.limit or 0))
+    return SyncAnswer(
+        conversations=[Delta.of(delta) for delta in answer.conversations],
+        has_more=answer.has_more,
+    )
+
+
+async def _history(
+    svc: Svc, conversation_id: str, page: pb.Page
+) -> tuple[Sequence[pb.Message], bool]:
+    members = _members(conversation_id)
+    if isinstance(members, int):
+        group_request = pb.GetGroupHistoryRequest(group_id=members, page=page)
+        of_group = await svc.chat.GetGroupHistory(group_request)
+        return of_group.messages, of_group.has_more
+    other_id = await _other(svc, members)
+    request = pb.GetChatHistoryRequest(user_id=other_id, page=page)
+    answer = await svc.chat.GetChatHistory(request)
+    return answer.messages, answer.has_more
+
+
+def _members(conversation_id: str) -> tuple[int, int] | int:
+    members = parse_conversation(conversation_id)
+    if members is None:
+        raise invalid(
+            "conversation_id", "must be s:{lower user id}:{higher user id} or g:{group_id}"
+        )
+    return members
+
+
+async def _other(svc: Svc, members: tuple[int, int]) -> int:
+    """The user whom the caller's conversation is with.
+
+    The token only says here which of the two that is: chat-service verifies it, and answers for the
+    user it speaks for. A token that names neither is verified first, as the wrong user must hear
+    PERMISSION_DENIED and a bad token UNAUTHENTICATED.
+    """
+    caller, token = claimed_user()
+    if caller in members:
+        return members[0] if caller == members[1] else members[1]
+    await svc.auth.ValidateToken(ValidateTokenRequest(access_token=token))
+    raise AppError(Code.PERMISSION_DENIED, "only its two users may read a conversation")
+
+
+def _page_at(cursor: str, limit: int) -> pb.Page:
+    bounds = read_cursor(cursor, 2)
+    if bounds is None or not all(0 <= bound <= MAX_ID for bound in bounds):
+        raise invalid("cursor", "is not one that this list gave")
+    return pb.Page(before_seq=bounds[0], after_seq=bounds[1], limit=limit)
+
+
+def _next_cursor(page: pb.Page, messages: Sequence[pb.Message]) -> str:
+    if page.after_seq or page.around_seq:
+        return write_cursor(page.before_seq, messages[-1].seq)
+    return write_cursor(messages[0].seq, 0)

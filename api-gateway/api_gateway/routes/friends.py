@@ -1,0 +1,106 @@
+"""/v1/friends and /v1/blocks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api_gateway.routes.parts import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    RequestIdPath,
+    Svc,
+    UserIdPath,
+    signed_in,
+)
+from api_gateway.schemas.base import Page
+from api_gateway.schemas.friends import (
+    DIRECTIONS,
+    BlockedUser,
+    Direction,
+    Friend,
+    FriendRequest,
+    FriendRequestBody,
+    FriendRequestMade,
+    RemarkBody,
+)
+from im.friend.v1 import friend_pb2 as pb
+
+router = APIRouter(prefix="/v1/friends", tags=["friends"], dependencies=[signed_in])
+blocks_router = APIRouter(prefix="/v1/blocks", tags=["friends"], dependencies=[signed_in])
+
+
+@router.post("/requests", status_code=201, summary="Ask a user for friendship")
+async def send_friend_request(body: FriendRequestBody, svc: Svc) -> FriendRequestMade:
+    request = pb.SendFriendRequestRequest(user_id=body.user_id, message=body.message or "")
+    answer = await svc.friends.SendFriendRequest(request)
+    return FriendRequestMade(request_id=answer.request_id)
+
+
+@router.get("/requests", summary="Pending requests, newest first")
+async def list_friend_requests(
+    svc: Svc,
+    direction: Annotated[Direction, Query(description="To the caller, or of the caller.")] = "in",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = "",
+) -> Page[FriendRequest]:
+    answer = await svc.friends.ListFriendRequests(
+        pb.ListFriendRequestsRequest(direction=DIRECTIONS[direction], limit=limit, cursor=cursor)
+    )
+    return Page(
+        items=[FriendRequest.of(request) for request in answer.requests],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@router.post("/requests/{id}/accept", status_code=204, summary="Become friends")
+async def accept_friend_request(request_id: RequestIdPath, svc: Svc) -> None:
+    await svc.friends.AcceptFriendRequest(pb.AcceptFriendRequestRequest(request_id=request_id))
+
+
+@router.post("/requests/{id}/reject", status_code=204, summary="Turn a request down")
+async def reject_friend_request(request_id: RequestIdPath, svc: Svc) -> None:
+    await svc.friends.RejectFriendRequest(pb.RejectFriendRequestRequest(request_id=request_id))
+
+
+@router.get("", summary="The caller's friends")
+async def list_friends(svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = "") -> Page[Friend]:
+    answer = await svc.friends.ListFriends(pb.ListFriendsRequest(limit=limit, cursor=cursor))
+    return Page(
+        items=[Friend.of(friend) for friend in answer.friends],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@router.delete("/{user_id}", status_code=204, summary="End a friendship, on both sides")
+async def delete_friend(user_id: UserIdPath, svc: Svc) -> None:
+    await svc.friends.DeleteFriend(pb.DeleteFriendRequest(user_id=user_id))
+
+
+@router.patch("/{user_id}", status_code=204, summary="Set the caller's own name for a friend")
+async def set_remark(user_id: UserIdPath, body: RemarkBody, svc: Svc) -> None:
+    await svc.friends.SetRemark(pb.SetRemarkRequest(user_id=user_id, remark=body.remark))
+
+
+@blocks_router.get("", summary="Whom the caller has blocked, newest first")
+async def list_blocked_users(
+    svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+) -> Page[BlockedUser]:
+    request = pb.ListBlockedUsersRequest(limit=limit, cursor=cursor)
+    answer = await svc.friends.ListBlockedUsers(request)
+    return Page(
+        items=[BlockedUser.of(user) for user in answer.users],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@blocks_router.put("/{user_id}", status_code=204, summary="Block a user")
+async def block_user(user_id: UserIdPath, svc: Svc) -> None:
+    await svc.friends.BlockUser(pb.BlockUserRequest(user_id=user_id))
+
+
+@blocks_router.delete("/{user_id}", status_code=204, summary="Take a block back")
+async def unblock_user(user_id: UserIdPath, svc: Svc) -> None:
+    await svc.friends.UnblockUser(pb.UnblockUserRequest(user_id=user_id))

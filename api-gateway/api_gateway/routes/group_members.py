@@ -1,0 +1,63 @@
+"""/v1/groups/{group_id}/members."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api_gateway.routes.parts import (
+    DEFAULT_LIMIT,
+    Cursor,
+    GroupIdPath,
+    Limit,
+    Svc,
+    UserIdPath,
+)
+from api_gateway.schemas.base import Page
+from api_gateway.schemas.groups import ROLES, Added, InviteBody, Member, MemberChangeBody
+from im.group.v1 import group_pb2 as pb
+from im_common.errors import AppError, Code
+
+# Part of the router of groups, which puts its own prefix before this one.
+router = APIRouter(prefix="/{group_id}/members")
+
+
+@router.get("", summary="The members of a group")
+async def list_members(
+    group_id: GroupIdPath, svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+) -> Page[Member]:
+    answer = await svc.groups.ListMembers(
+        pb.ListMembersRequest(group_id=group_id, limit=limit, cursor=cursor)
+    )
+    return Page(
+        items=[Member.of(member) for member in answer.members],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@router.post("", summary="Add users to a group")
+async def invite_members(group_id: GroupIdPath, body: InviteBody, svc: Svc) -> Added:
+    answer = await svc.groups.InviteMembers(
+        pb.InviteMembersRequest(group_id=group_id, user_ids=body.user_ids)
+    )
+    return Added(added=list(answer.added))
+
+
+@router.delete("/{user_id}", status_code=204, summary="Take a member out of a group")
+async def remove_member(group_id: GroupIdPath, user_id: UserIdPath, svc: Svc) -> None:
+    await svc.groups.RemoveMember(pb.RemoveMemberRequest(group_id=group_id, user_id=user_id))
+
+
+@router.patch("/{user_id}", status_code=204, summary="Change a member's role, or mute a member")
+async def change_member(
+    group_id: GroupIdPath, user_id: UserIdPath, body: MemberChangeBody, svc: Svc
+) -> None:
+    if body.role is None and body.muted_until is None:
+        raise AppError(Code.INVALID_ARGUMENT, "nothing to change: give role or muted_until")
+    if body.role is not None:
+        await svc.groups.SetMemberRole(
+            pb.SetMemberRoleRequest(group_id=group_id, user_id=user_id, role=ROLES[body.role])
+        )
+    if body.muted_until is not None:
+        await svc.groups.MuteMember(
+            pb.MuteMemberRequest(group_id=group_id, user_id=user_id, muted_until=body.muted_until)
+        )

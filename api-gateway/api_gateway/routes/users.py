@@ -1,0 +1,73 @@
+"""/v1/users: profiles, search and presence."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
+from api_gateway.schemas.base import MAX_ID, Page
+from api_gateway.schemas.users import Me, Presence, Presences, ProfileBody, User
+from im.user.v1 import user_pb2 as pb
+from im_common.errors import AppError, Code, invalid
+
+router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[signed_in])
+
+SEARCH_LIMIT = 20
+MAX_PRESENCES = 1000
+
+
+@router.get("/me", summary="The caller's own profile")
+async def get_me(svc: Svc) -> Me:
+    return Me.of_profile((await svc.users.GetProfile(pb.GetProfileRequest())).profile)
+
+
+@router.patch("/me", summary="Change the caller's own profile")
+async def update_me(body: ProfileBody, svc: Svc) -> Me:
+    if not body.model_fields_set:
+        raise AppError(Code.INVALID_ARGUMENT, "nothing to change: name a field of the profile")
+    request = pb.UpdateProfileRequest(
+        profile=body.profile(), update_mask=FieldMask(paths=sorted(body.model_fields_set))
+    )
+    return Me.of_profile((await svc.users.UpdateProfile(request)).profile)
+
+
+@router.get("/online", summary="Who of some users is online")
+async def get_online(
+    svc: Svc, ids: Annotated[str, Query(description="User ids, separated by commas.")]
+) -> Presences:
+    request = pb.GetOnlineUsersRequest(user_ids=_ids(ids))
+    answer = await svc.presence.GetOnlineUsers(request)
+    return Presences(items=[Presence.of(presence) for presence in answer.presences])
+
+
+@router.get("/{user_id}", summary="Another user's profile")
+async def get_user(user_id: UserIdPath, svc: Svc) -> User:
+    return User.of((await svc.users.GetUser(pb.GetUserRequest(user_id=user_id))).user)
+
+
+@router.get("", summary="Find users")
+async def search_users(
+    svc: Svc,
+    q: Annotated[str, Query(min_length=1, max_length=64, description="An id or a name's start.")],
+    limit: Limit = SEARCH_LIMIT,
+    cursor: Cursor = "",
+) -> Page[User]:
+    answer = await svc.users.SearchUsers(pb.SearchUsersRequest(query=q, limit=limit, cursor=cursor))
+    return Page(
+        items=[User.of(user) for user in answer.users], next_cursor=answer.next_cursor or None
+    )
+
+
+def _ids(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and part.isascii() and len(part) < 20 for part in parts):
+        raise invalid("ids", "must be user ids, separated by commas")
+    ids = [int(part) for part in parts]
+    if not all(1 <= user_id <= MAX_ID for user_id in ids):
+        raise invalid("ids", "must be positive 64-bit numbers")
+    if len(ids) > MAX_PRESENCES:
+        raise invalid("ids", f"may be at most {MAX_PRESENCES}")
+    return ids

@@ -1,0 +1,79 @@
+"""The HTTP server of the process: uvicorn on a socket of ours, ended by us."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from api_gateway import svc
+from api_gateway.app import build_app
+from api_gateway.config import Settings
+from im_common.dev_server import EmbeddedServer, listening_socket
+from im_common.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+# Longer than the idle time of the usual load balancers (60 s), so that it is never us who close a
+# connection at the moment a request is sent on it.
+KEEP_ALIVE_S = 75
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    """Serves until the end is asked for; then finishes the requests in flight."""
+    context = await svc.build(settings, resources)
+    app = build_app(context)
+    async with HttpServer(app, settings.http.listen_on, grace_ms=settings.grace) as server:
+        resources.dev_server.set_started(True)
+        log.info("serving", address=server.address)
+        await resources.ending.wait()
+        resources.dev_server.set_started(False)
+
+
+class HttpServer:
+    """A block in which ``app`` is served on ``listen_on`` (`host:port`; port 0 takes a free one).
+
+    Raises OSError when the port is taken. At its end it accepts no more, and waits at most
+    ``grace_ms`` for what is in flight.
+    """
+
+    def __init__(self, app: ASGIApp, listen_on: str, *, grace_ms: int) -> None:
+        self._listen_on = listen_on
+        self._server = EmbeddedServer(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                # The address of the client is found by our own rule.
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(grace_ms / 1000),
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+        self.address = ""
+
+    async def __aenter__(self) -> HttpServer:
+        listener = listening_socket(self._listen_on)
+        host = self._listen_on.rpartition(":")[0]
+        self.address = f"{host}:{listener.getsockname()[1]}"
+        self._task = asyncio.create_task(self._server.serve([listener]), name="http-server")
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task

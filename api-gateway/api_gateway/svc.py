@@ -1,0 +1,45 @@
+"""What the routes need: the services behind the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from api_gateway.config import Settings
+from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.chat.v1.chat_pb2_grpc import ChatServiceStub
+from im.friend.v1.friend_pb2_grpc import FriendServiceStub
+from im.group.v1.group_pb2_grpc import GroupServiceStub
+from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
+from im_common.resources import Resources
+
+if TYPE_CHECKING:
+    from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+    from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
+    from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
+    from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub, UserServiceAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContext:
+    settings: Settings
+    auth: AuthServiceAsyncStub
+    users: UserServiceAsyncStub
+    presence: PresenceServiceAsyncStub
+    friends: FriendServiceAsyncStub
+    groups: GroupServiceAsyncStub
+    chat: ChatServiceAsyncStub
+
+
+async def build(settings: Settings, resources: Resources) -> ServiceContext:
+    user_service = await resources.channel(settings.user_rpc)
+    return ServiceContext(
+        settings=settings,
+        auth=AuthServiceStub(await resources.channel(settings.auth_rpc)),
+        users=UserServiceStub(user_service),
+        presence=PresenceServiceStub(user_service),
+        friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
+        groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
+        chat=ChatServiceStub(await resources.channel(settings.chat_rpc)),
+    )

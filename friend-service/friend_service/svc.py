@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from friend_service.config import Settings
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
-from im.user.v1.user_pb2_grpc import UserServiceAsyncStub, UserServiceStub
+from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.db import Database
 from im_common.resources import Resources
+
+if TYPE_CHECKING:
+    from im.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)

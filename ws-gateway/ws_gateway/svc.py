@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
-from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub, AuthServiceStub
-from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub, PresenceServiceStub
+from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
 from im_common.offline import OfflineList
@@ -17,6 +18,10 @@ from ws_gateway.config import Settings
 from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import Connections
 from ws_gateway.logic.offline import Drain
+
+if TYPE_CHECKING:
+    from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub
 
 
 @dataclass(slots=True)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from chat_service.mq.item import Item
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
-from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSendInfo
-from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
 from im.user.v1.user_pb2 import CheckUsersRequest
-from im.user.v1.user_pb2_grpc import UserServiceAsyncStub
 from im_common.errors import AppError, Code, not_found
+
+if TYPE_CHECKING:
+    from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
+    from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
+    from im.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
 # Accounts are never deleted, so that somebody exists may be remembered for a while.
 KNOWN_USER_S = 60.0

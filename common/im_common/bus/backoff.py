@@ -1,4 +1,4 @@
-"""Pauses between attempts."""
+"""Trying again: the pauses between attempts, and what to say of one that failed."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ class Backoff:
 
     def reset(self) -> None:
         self._next_s = self._first_s
+
+
+def describe(error: BaseException) -> str:
+    """The kind of error and its text: the repr of redis' errors hides the text."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

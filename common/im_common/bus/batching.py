@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
-from im_common.bus.backoff import Backoff
+from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import BusUnavailable
 
 log = structlog.get_logger(__name__)
@@ -53,8 +53,9 @@ class BatchingProducer(ABC):
     """Sends the records of each partition one batch after the other, a batch being what came in
     meanwhile: a lone record goes at once, a flood goes in hundreds, and nothing overtakes.
 
-    Any failure fails all that is buffered with BusUnavailable (the outcome of what was being sent
-    is unknown, and what is behind it must not overtake the retry) and makes the link anew.
+    A failure fails all that is buffered with BusUnavailable (the outcome of what was being sent is
+    unknown, and what is behind it must not overtake the retry) and makes the link anew; records
+    that the log refuses fail only those behind them in the partition.
     """
 
     def __init__(self, *, timeout_ms: int, buffer_records: int) -> None:
@@ -90,7 +91,8 @@ class BatchingProducer(ABC):
 
     @abstractmethod
     async def _write(self, topic: str, partition: int, batch: list[Outgoing]) -> None:
-        """Returns when all records are safe, in this order. Raises when that is not certain."""
+        """Returns when all records are safe, in this order. Raises BusUnavailable when the log has
+        refused them, anything else when that is not certain."""
 
     @abstractmethod
     async def ping(self) -> None: ...
@@ -166,8 +168,8 @@ class BatchingProducer(ABC):
             async with asyncio.timeout_at(deadline):
                 count = await self._count_partitions(topic)
         except Exception as error:
-            reason = f"topic {topic} cannot be looked up: {error!r}"
-            log.warning("bus.topic_unknown", topic=topic, error=repr(error))
+            reason = f"topic {topic} cannot be looked up: {describe(error)}"
+            log.warning("bus.topic_unknown", topic=topic, error=describe(error))
             self._settle(self._parked.pop(topic, []), reason)
         else:
             # In one step, so that no later record finds the count before these are in their lanes.
@@ -213,8 +215,13 @@ class BatchingProducer(ABC):
                 self._backoff.reset()
         except asyncio.CancelledError:
             self._settle(batch, "the link broke")  # another lane noticed first
+        except BusUnavailable as error:
+            # Refused, the link is sound. What is behind it must not overtake the retry.
+            self._settle(batch, str(error))
+            pending, lane.pending = list(lane.pending), deque()
+            self._settle(pending, str(error))
         except Exception as error:
-            reason = "not safe in time" if isinstance(error, TimeoutError) else repr(error)
+            reason = "not safe in time" if isinstance(error, TimeoutError) else describe(error)
             self._settle(batch, reason)
             self._break(reason)
         finally:
@@ -271,7 +278,7 @@ class BatchingProducer(ABC):
                 log.warning(
                     "bus.producer_not_connected",
                     producer=type(self).__name__,
-                    error=repr(error),
+                    error=describe(error),
                     retry_in_s=round(pause_s, 2),
                 )
                 await asyncio.sleep(pause_s)

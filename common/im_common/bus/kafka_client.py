@@ -14,7 +14,6 @@ from typing import Any
 
 import aiokafka
 import aiokafka.admin
-from aiokafka.errors import KafkaError
 
 # aiokafka has annotations in places only, and says so nowhere.
 Client = Any
@@ -32,15 +31,16 @@ def shuffled(brokers: Sequence[str]) -> list[str]:
 
 
 async def discard_producer(producer: Client) -> None:
-    """Closes it whatever its state; what it has not delivered fails."""
-    # stop() would flush, for ever when the brokers are away: let it find nothing to flush.
-    producer._message_accumulator.fail_all(KafkaError("the producer was given up"))
-    if await _ended(producer.stop(), 2):
-        return
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-    await _ended(producer.client.close(), 1)
+    """Closes it whatever its state, without a flush: what it has not delivered stays unknown."""
+    producer._closed = True
+    sending = producer._sender.sender_task
+    if sending is not None:
+        # First it waits for its requests, which end with their connections; then it is made to.
+        sending.cancel()
+        await _close_client(producer.client)
+        await _cancelled(sending)
+    else:
+        await _close_client(producer.client)
 
 
 async def discard_consumer(consumer: Client) -> None:
@@ -49,12 +49,27 @@ async def discard_consumer(consumer: Client) -> None:
         return
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     if coordinator is not None:
-        coordinator._coordination_task.cancel()
+        await _cancelled(coordinator._coordination_task)
         await _ended(coordinator._stop_heartbeat_task(), 1)
         await _ended(coordinator._stop_commit_offsets_refresh_task(), 1)
     if fetcher is not None:
         await _ended(fetcher.close(), 1)
-    await _ended(consumer._client.close(), 1)
+    await _close_client(consumer._client)
+
+
+async def _close_client(client: Client) -> None:
+    updating, client._sync_task = client._sync_task, None
+    if updating is not None:
+        await _cancelled(updating)
+    await _ended(client.close(), 1)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancels until it ends: aiokafka takes some cancellations for time-outs."""
+    for _ in range(5):
+        task.cancel()
+        if (await asyncio.wait({task}, timeout=0.2))[0]:
+            return
 
 
 async def _ended(closing: Awaitable[Any], timeout_s: float) -> bool:

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from im_common.bus.backoff import Backoff
+from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
 from im_common.bus.kafka_client import (
     REQUEST_TIMEOUT_MS,
@@ -89,7 +89,7 @@ class KafkaConsumer:
                     log.warning(
                         "bus.consumer_failed",
                         group=self._group,
-                        error=repr(error),
+                        error=describe(error),
                         retry_in_s=round(pause_s, 2),
                     )
                     await self._pause(pause_s)
@@ -113,7 +113,7 @@ class KafkaConsumer:
             async with asyncio.timeout(_PING_TIMEOUT_S):
                 await self._client.topics()
         except (KafkaError, TimeoutError) as error:
-            raise BusUnavailable(f"no answer from Kafka: {error!r}") from error
+            raise BusUnavailable(f"no answer from Kafka: {describe(error)}") from error
 
     # --- one life of an aiokafka client --------------------------------------------------------
 
@@ -285,7 +285,7 @@ async def _commit(client: Client, partition: TopicPartition, position: str) -> N
         async with asyncio.timeout(_COMMIT_TIMEOUT_S):
             await client.commit({partition: int(position) + 1})
     except (CommitFailedError, IllegalStateError) as error:
-        raise PartitionLost(repr(error)) from error
+        raise PartitionLost(describe(error)) from error
 
 
 def _record(partition: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> Record:

@@ -9,6 +9,7 @@ from zlib import crc32
 
 from aiokafka.errors import KafkaError
 
+from im_common.bus.backoff import describe
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.kafka_client import Client, discard_producer, new_producer, shuffled
@@ -81,7 +82,7 @@ class KafkaProducer(BatchingProducer):
             async with asyncio.timeout(_PING_TIMEOUT_S):
                 await self._linked().client.fetch_all_metadata()
         except (KafkaError, TimeoutError) as error:
-            raise BusUnavailable(f"no answer from Kafka: {error!r}") from error
+            raise BusUnavailable(f"no answer from Kafka: {describe(error)}") from error
 
     def _linked(self) -> Client:
         if self._client is None:

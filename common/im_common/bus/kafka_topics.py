@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
+from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.kafka_client import (
     REQUEST_TIMEOUT_MS,
@@ -36,7 +37,7 @@ async def ensure_topics(
         await admin.start()
         await _create_missing(admin, topics, replication)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BusUnavailable(f"topics cannot be made: {error!r}") from error
+        raise BusUnavailable(f"topics cannot be made: {describe(error)}") from error
     finally:
         await admin.close()
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from im_common.bus.backoff import Backoff
+from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import Finish, Handler, Record
 
 log = structlog.get_logger(__name__)
@@ -22,6 +22,7 @@ Commit = Callable[[str], Awaitable[None]]
 # A commit follows the effect at once when the last one is longer ago than this; under load one
 # commit then covers many batches. A crash repeats that much more work, which is idempotent.
 _COMMIT_INTERVAL_S = 0.05
+_COMMIT = "commit"
 
 
 class PartitionLost(Exception):
@@ -143,7 +144,7 @@ class PartitionWorker:
         try:
             while self._committed != self._finished:
                 position = self._finished
-                await self._persist("commit", partial(self._commit_to, position))
+                await self._persist(_COMMIT, partial(self._commit_to, position))
                 self._committed = position
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_COMMIT_INTERVAL_S):
@@ -174,6 +175,10 @@ class PartitionWorker:
                 cause = error
             pause_s = backoff.next_s()
             self._log.error(
-                "bus.stage_failed", stage=what, retry_in_s=round(pause_s, 2), exc_info=cause
+                "bus.stage_failed",
+                stage=what,
+                error=describe(cause),
+                retry_in_s=round(pause_s, 2),
+                exc_info=None if what == _COMMIT else cause,
             )
             await asyncio.sleep(pause_s)

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from im_common.bus import streams_log
-from im_common.bus.backoff import Backoff
+from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
 from im_common.bus.pipeline import PartitionLost, PartitionWorker
 from im_common.bus.streams_log import owner_key, stream_key
@@ -105,7 +105,7 @@ class StreamsConsumer:
                 except streams_log.OUTAGE as error:
                     self._joined = False
                     pause_s = backoff.next_s()
-                    log.warning("bus.consumer_failed", group=self._group, error=repr(error))
+                    log.warning("bus.consumer_failed", group=self._group, error=describe(error))
                 await self._drop_lost()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
@@ -133,7 +133,7 @@ class StreamsConsumer:
         try:
             await self._redis.ping()
         except streams_log.OUTAGE as error:
-            raise BusUnavailable(f"no answer from Redis: {error!r}") from error
+            raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error
 
     # --- sharing the partitions ----------------------------------------------------------------
 
@@ -225,12 +225,14 @@ class StreamsConsumer:
         log.info("bus.partition_released", topic=holding.topic, partition=holding.partition)
 
     async def _leave(self) -> None:
-        holdings = list(self._holdings.values())
-        # First out of the list of members, so that the others may take more than until now.
+        leaving = [h.leaving or self._give_up(h) for h in self._holdings.values()]
+        await asyncio.gather(self._resign(), *leaving)
+
+    async def _resign(self) -> None:
+        """Leaves the members, so that the others may take more than until now."""
         with suppress(*streams_log.OUTAGE):
             for topic in self._topics:
                 await self._redis.zrem(streams_log.members_key(topic), self._name)
-        await asyncio.gather(*(holding.leaving or self._give_up(holding) for holding in holdings))
 
     async def _drop_lost(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -267,7 +269,7 @@ class StreamsConsumer:
                 )
             except streams_log.OUTAGE as error:
                 pause_s = backoff.next_s()
-                log.warning("bus.read_failed", stream=key, error=repr(error))
+                log.warning("bus.read_failed", stream=key, error=describe(error))
                 await asyncio.sleep(pause_s)
                 continue
             backoff.reset()

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable
 
 log = structlog.get_logger(__name__)
@@ -24,10 +25,11 @@ log = structlog.get_logger(__name__)
 OUTAGE = (RedisError, OSError, TimeoutError)
 DEFAULT_PARTITIONS = 3
 
+FULL = "the partition holds too many records"
 # ARGV: most records, then key, value, headers (may be empty) of each record.
-APPEND = """
+APPEND = f"""
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then
-  return redis.error_reply('FULL the partition holds too many records')
+  return redis.error_reply('{FULL}')
 end
 for i = 2, #ARGV, 3 do
   if ARGV[i + 2] == '' then
@@ -133,7 +135,7 @@ async def ensure_topics(topics: Mapping[str, int], *, redis: Redis) -> None:
             if found < wanted:
                 log.warning("bus.fewer_partitions", topic=topic, found=found, wanted=wanted)
     except OUTAGE as error:
-        raise BusUnavailable(f"topics cannot be made: {error!r}") from error
+        raise BusUnavailable(f"topics cannot be made: {describe(error)}") from error
 
 
 async def partition_count(redis: Redis, topic: str, default: int = DEFAULT_PARTITIONS) -> int:

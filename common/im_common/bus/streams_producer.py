@@ -7,8 +7,10 @@ from zlib import crc32
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from im_common.bus import streams_log
+from im_common.bus.backoff import describe
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
 
@@ -59,10 +61,15 @@ class StreamsProducer(BatchingProducer):
         for outgoing in batch:
             headers = _encode_headers(dict(outgoing.headers)) if outgoing.headers else b""
             arguments += (outgoing.key, outgoing.value, headers)
-        await self._append(keys=[streams_log.stream_key(topic, partition)], args=arguments)
+        try:
+            await self._append(keys=[streams_log.stream_key(topic, partition)], args=arguments)
+        except ResponseError as error:
+            if streams_log.FULL in str(error):
+                raise BusUnavailable(f"{topic} {partition}: {streams_log.FULL}") from error
+            raise
 
     async def ping(self) -> None:
         try:
             await self._ping_redis.ping()
         except streams_log.OUTAGE as error:
-            raise BusUnavailable(f"no answer from Redis: {error!r}") from error
+            raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error

@@ -28,7 +28,9 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # etcd counts more than a ping in 5 s as abuse. With an open watch these notice a frozen etcd.
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 

@@ -24,7 +24,9 @@ _FIXED: list[tuple[str, Any]] = [
     ("grpc.service_config_disable_resolution", 1),
     # Our servers allow a ping every 5 s; only sent while a call waits.
     ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 _RETRY_POLICY = {

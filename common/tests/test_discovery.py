@@ -1,0 +1,367 @@
+"""Discovery against a real etcd, which is killed, emptied, frozen and compacted."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from im_common.discovery import (
+    EndpointWatcher,
+    EtcdClient,
+    EtcdError,
+    Registration,
+)
+from im_common.testing.etcd import EtcdServer
+from im_common.testing.waiting import eventually
+
+HERE = "127.0.0.1:50051"
+THERE = "127.0.0.1:50052"
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
+    server = EtcdServer(tmp_path / "etcd")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def client(etcd: EtcdServer) -> AsyncIterator[EtcdClient]:
+    client = EtcdClient([etcd.address], timeout_s=1.0)
+    yield client
+    await client.close()
+
+
+@asynccontextmanager
+async def registered(
+    client: EtcdClient, address: str = HERE, key: str = "user.rpc", ttl_s: int = 2
+) -> AsyncIterator[Registration]:
+    registration = Registration(client, key, address, ttl_s)
+    await registration.start()
+    try:
+        yield registration
+    finally:
+        await registration.stop()
+
+
+@asynccontextmanager
+async def watched(
+    client: EtcdClient, key: str = "user.rpc", empty_grace_s: float = 0.0
+) -> AsyncIterator[EndpointWatcher]:
+    watcher = EndpointWatcher(client, key, empty_grace_s=empty_grace_s)
+    await watcher.start()
+    try:
+        yield watcher
+    finally:
+        await watcher.stop()
+
+
+async def addresses(client: EtcdClient) -> set[str]:
+    try:
+        entries, _ = await client.range("user.rpc/")
+    except EtcdError:
+        return set()
+    return set(entries.values())
+
+
+async def test_an_entry_is_as_go_zero_writes_it(client: EtcdClient) -> None:
+    """Key `{name}/{lease id in decimal}`, value `host:port`."""
+    async with registered(client, key="user.rpc") as registration:
+        assert registration.registered
+        entries, _ = await client.range("user.rpc")
+        [(key, value)] = entries.items()
+        name, _, lease = key.partition("/")
+        assert (name, value) == ("user.rpc", HERE)
+        assert await client.keep_alive(int(lease)) == 2
+
+
+async def test_an_entry_outlives_its_first_lease_time(client: EtcdClient) -> None:
+    async with registered(client, ttl_s=1):
+        entries, _ = await client.range("user.rpc/")
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            assert (await client.range("user.rpc/"))[0] == entries
+            await asyncio.sleep(0.1)
+
+
+async def test_stop_takes_the_entry_out(client: EtcdClient) -> None:
+    async with registered(client) as registration:
+        pass
+    assert not registration.registered
+    assert await addresses(client) == set()
+
+
+async def test_an_instance_whose_lease_was_lost_registers_again(client: EtcdClient) -> None:
+    async with registered(client, ttl_s=1):
+        entries, _ = await client.range("user.rpc/")
+        [key] = entries
+        await client.revoke(int(key.partition("/")[2]))
+        assert await addresses(client) == set()
+        await eventually(lambda: _are(client, {HERE}), within_s=3)
+
+
+async def test_registering_waits_for_etcd_in_the_background(etcd: EtcdServer) -> None:
+    etcd.kill()
+    client = EtcdClient([etcd.address], timeout_s=1.0)
+    async with asyncio.timeout(2), registered(client) as registration:
+        assert not registration.registered
+    async with registered(client) as registration:
+        await asyncio.to_thread(etcd.start)
+        async with asyncio.timeout(5):
+            await registration.wait_registered()
+        assert registration.registered
+        assert await addresses(client) == {HERE}
+    await client.close()
+
+
+@pytest.mark.parametrize("keeps_data", [True, False], ids=["same data", "no data"])
+async def test_an_instance_is_there_again_after_etcd_was_killed(
+    etcd: EtcdServer, client: EtcdClient, keeps_data: bool
+) -> None:
+    async with registered(client) as registration:
+        etcd.kill()
+        await eventually(lambda: not registration.registered, within_s=5)
+        if not keeps_data:
+            etcd.lose_data()
+        await asyncio.to_thread(etcd.start)
+        await eventually(lambda: registration.registered, within_s=6)
+        assert await addresses(client) == {HERE}
+        await asyncio.wait_for(registration.stop(), 1.5)
+        assert await addresses(client) == set()
+
+
+async def test_a_frozen_etcd_is_noticed_and_registered_with_again(
+    etcd: EtcdServer, client: EtcdClient
+) -> None:
+    async with registered(client) as registration:
+        etcd.freeze()
+        await eventually(lambda: not registration.registered, within_s=5)
+        etcd.thaw()
+        await eventually(lambda: registration.registered, within_s=6)
+        await eventually(lambda: _are(client, {HERE}), within_s=3)
+
+
+async def test_stop_is_quick_while_etcd_is_frozen(etcd: EtcdServer, client: EtcdClient) -> None:
+    async with registered(client) as registration:
+        etcd.freeze()
+        async with asyncio.timeout(1.5):
+            await registration.stop()
+    etcd.thaw()
+
+
+async def test_a_dead_instance_disappears_within_its_lease(client: EtcdClient) -> None:
+    async with watched(client) as watcher:
+        dead = Registration(client, "user.rpc", HERE, 1)
+        await dead.start()
+        assert await watcher.wait_first(2) == {HERE}
+        assert dead._task is not None
+        dead._task.cancel()
+        await eventually(lambda: not watcher.endpoints, within_s=4)
+
+
+async def test_instances_come_and_go(client: EtcdClient) -> None:
+    async with watched(client) as watcher, registered(client, HERE):
+        assert await watcher.wait_first(2) == {HERE}
+        async with registered(client, THERE):
+            await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+        await eventually(lambda: watcher.endpoints == {HERE}, within_s=2)
+
+
+async def test_a_change_is_told(client: EtcdClient) -> None:
+    told: list[frozenset[str]] = []
+    async with watched(client) as watcher:
+        watcher.on_change = told.append
+        change = asyncio.ensure_future(watcher.changed())
+        async with registered(client):
+            assert await asyncio.wait_for(change, 2) == {HERE}
+            assert told == [{HERE}]
+
+
+async def test_several_watchers_share_a_client(client: EtcdClient) -> None:
+    async with (
+        watched(client, "user.rpc") as users,
+        watched(client, "chat.rpc") as chats,
+        registered(client, HERE, "user.rpc"),
+        registered(client, THERE, "chat.rpc"),
+    ):
+        assert await users.wait_first(2) == {HERE}
+        assert await chats.wait_first(2) == {THERE}
+
+
+async def test_a_longer_name_is_another_service(client: EtcdClient) -> None:
+    async with (
+        registered(client, HERE, "user.rpc2"),
+        watched(client, "user.rpc") as watcher,
+        registered(client, THERE, "user.rpc"),
+    ):
+        assert await watcher.wait_first(2) == {THERE}
+
+
+async def test_what_is_no_address_is_passed_over(client: EtcdClient) -> None:
+    for number, value in enumerate(["nonsense", "a:1,b:2", ":80", "unix:/tmp/x", HERE]):
+        await client.put(f"user.rpc/{number}", value)
+    async with watched(client) as watcher:
+        assert await watcher.wait_first(2) == {HERE}
+
+
+async def test_waiting_for_a_first_instance_has_an_end(client: EtcdClient) -> None:
+    async with watched(client) as watcher:
+        assert await watcher.wait_first(0.1) == frozenset()
+
+
+async def test_the_last_known_instances_stand_while_etcd_is_away(
+    etcd: EtcdServer, client: EtcdClient
+) -> None:
+    await client.put("user.rpc/1", HERE)
+    async with watched(client) as watcher:
+        assert await watcher.wait_first(2) == {HERE}
+        etcd.kill()
+        await eventually(lambda: _is_away(client))
+        await asyncio.sleep(0.5)
+        assert watcher.endpoints == {HERE}
+        await asyncio.to_thread(etcd.start)
+        await client.put("user.rpc/2", THERE)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=5)
+
+
+async def test_an_etcd_that_lost_its_data_does_not_empty_the_set_at_once(
+    etcd: EtcdServer, client: EtcdClient
+) -> None:
+    await client.put("user.rpc/1", HERE)
+    async with watched(client, empty_grace_s=2.0) as watcher:
+        assert await watcher.wait_first(2) == {HERE}
+        etcd.kill()
+        etcd.lose_data()
+        await asyncio.to_thread(etcd.start)
+        await eventually(lambda: watcher._emptying is not None, within_s=5)
+        assert watcher.endpoints == {HERE}
+        await client.put("user.rpc/2", THERE)
+        await eventually(lambda: watcher.endpoints == {THERE}, within_s=1.5)
+        assert watcher._emptying is None
+
+
+async def test_a_set_that_stays_empty_becomes_empty_after_the_grace(client: EtcdClient) -> None:
+    async with watched(client, empty_grace_s=0.5) as watcher:
+        async with registered(client):
+            await watcher.wait_first(2)
+        await eventually(lambda: watcher._emptying is not None, within_s=2)
+        assert watcher.endpoints == {HERE}
+        await eventually(lambda: not watcher.endpoints, within_s=2)
+
+
+async def test_an_outage_during_the_grace_stops_it(etcd: EtcdServer, client: EtcdClient) -> None:
+    async with watched(client, empty_grace_s=1.0) as watcher:
+        async with registered(client):
+            await watcher.wait_first(2)
+        await eventually(lambda: watcher._emptying is not None, within_s=2)
+        etcd.kill()
+        await eventually(lambda: watcher._emptying is None, within_s=0.9)
+        assert watcher.endpoints == {HERE}
+
+
+async def test_a_watcher_survives_a_compaction(etcd: EtcdServer) -> None:
+    """The compaction falls between its reading and its watch."""
+
+    class LateClient(EtcdClient):
+        reads = 0
+
+        async def range(self, prefix: str) -> tuple[dict[str, str], int]:
+            found = await super().range(prefix)
+            LateClient.reads += 1
+            if LateClient.reads == 1:
+                for number in range(3):
+                    await self.put(f"user.rpc/{number}", HERE)
+                await etcd.compact((await super().range(prefix))[1])
+            return found
+
+    client = LateClient([etcd.address], timeout_s=1.0)
+    async with watched(client) as watcher:
+        assert await watcher.wait_first(3) == {HERE}
+        assert LateClient.reads == 2
+        await client.put("user.rpc/9", THERE)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+    await client.close()
+
+
+async def test_a_standing_watch_survives_a_compaction(etcd: EtcdServer, client: EtcdClient) -> None:
+    await client.put("user.rpc/1", HERE)
+    async with watched(client) as watcher:
+        await watcher.wait_first(2)
+        await client.put("other", "x")
+        await etcd.compact((await client.range("other"))[1])
+        await client.put("user.rpc/2", THERE)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+
+
+async def test_a_frozen_etcd_delays_the_watch_no_longer_than_it_is_frozen(
+    etcd: EtcdServer, client: EtcdClient
+) -> None:
+    await client.put("user.rpc/1", HERE)
+    async with watched(client) as watcher:
+        await watcher.wait_first(2)
+        etcd.freeze()
+        with pytest.raises(EtcdError):
+            await client.put("user.rpc/2", THERE)
+        assert watcher.endpoints == {HERE}
+        etcd.thaw()
+        await eventually(lambda: _put(client, "user.rpc/2", THERE), within_s=3)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=5)
+
+
+async def test_a_quiet_watch_ends_and_the_whole_is_compared_again(
+    client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("im_common.discovery.etcd.WATCH_QUIET_S", 0.2)
+    await client.put("user.rpc/1", HERE)
+    async with watched(client) as watcher:
+        await watcher.wait_first(2)
+        watcher._entries["user.rpc/7"] = THERE
+        watcher._publish()
+        await eventually(lambda: watcher.endpoints == {HERE}, within_s=2)
+
+
+async def test_the_next_host_is_taken_when_one_is_away(etcd: EtcdServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts and says nothing
+        dead = f"127.0.0.1:{mute.getsockname()[1]}"
+        client = EtcdClient([dead, etcd.address], timeout_s=0.3)
+        async with registered(client) as registration, watched(client) as watcher:
+            await asyncio.wait_for(registration.wait_registered(), 3)
+            assert await watcher.wait_first(3) == {HERE}
+        await client.close()
+
+
+async def test_one_users_reconnect_does_not_cancel_another(client: EtcdClient) -> None:
+    """A watcher on a connection that is dropped begins anew, its task lives."""
+    await client.put("user.rpc/1", HERE)
+    async with watched(client) as watcher:
+        await watcher.wait_first(2)
+        assert client._connection is not None
+        client._drop(client._connection)
+        await eventually(lambda: client._connection is not None, within_s=2)
+        await client.put("user.rpc/2", THERE)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+
+
+async def _are(client: EtcdClient, wanted: set[str]) -> bool:
+    return await addresses(client) == wanted
+
+
+async def _is_away(client: EtcdClient) -> bool:
+    try:
+        await client.range("any")
+    except EtcdError:
+        return True
+    return False
+
+
+async def _put(client: EtcdClient, key: str, value: str) -> bool:
+    try:
+        await client.put(key, value)
+    except EtcdError:
+        return False
+    return True

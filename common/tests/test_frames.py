@@ -1,0 +1,106 @@
+"""Client frames: decoded and checked in one pass, errors name the field."""
+
+from __future__ import annotations
+
+import pytest
+
+from im.chat.v1.record_pb2 import Origin
+from im_common import frames
+from im_common.errors import AppError, Code
+from im_common.ids import parse_conversation
+from im_common.submission import build_record
+
+
+def test_a_chat_frame_is_decoded() -> None:
+    frame = frames.decode('{"type":"chat","to":1002,"content":"hé","ext":{"a":[1]}}')
+    assert isinstance(frame, frames.Chat)
+    assert (frame.to, frame.content, frame.ext) == (1002, "hé", {"a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "client_msg_id"),
+    [
+        ("", None, None),
+        ("nonsense", None, None),
+        ("[]", None, None),
+        ("{}", "type", None),
+        ('{"type":"nope","client_msg_id":"c"}', "type", "c"),
+        ('{"type":"chat","to":1,"client_msg_id":"c"}', "content", "c"),
+        ('{"type":"chat","to":"1","content":"x"}', "to", None),
+        ('{"type":"chat","to":1,"content":"x","ext":[1]}', "ext", None),
+        ('{"type":"chat","to":1.5,"content":"x"}', "to", None),
+        ('{"type":"ack","conversation_id":"s:1:2"}', "seq", None),
+    ],
+)
+def test_what_is_wrong_with_a_frame_is_named(
+    text: str, field: str | None, client_msg_id: str | None
+) -> None:
+    with pytest.raises(frames.BadFrame) as caught:
+        frames.decode(text)
+    assert caught.value.field == field
+    assert caught.value.client_msg_id == client_msg_id
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def test_an_answer_survives_the_way_through_a_frame() -> None:
+    sent = frames.Sent("c", "m", "s:1:2", 7, 8)
+    assert frames.decode_answer(frames.encode(sent)) == sent
+    error = AppError(Code.RATE_LIMITED, "slow down", field="to", retry_after_ms=50)
+    back = frames.decode_answer(frames.error_frame(error, "c"))
+    assert isinstance(back, AppError)
+    assert (back.code, back.message, back.field, back.retry_after_ms) == (
+        Code.RATE_LIMITED,
+        "slow down",
+        "to",
+        50,
+    )
+
+
+@pytest.mark.parametrize(
+    ("chat", "code", "field"),
+    [
+        (frames.Chat(content="x"), Code.INVALID_ARGUMENT, "to"),
+        (frames.Chat(content="x", to=2, group_id=3), Code.INVALID_ARGUMENT, "to"),
+        (frames.Chat(content="x", to=1), Code.INVALID_ARGUMENT, "to"),
+        (frames.Chat(content="x", to=2**63), Code.INVALID_ARGUMENT, "to"),
+        (frames.Chat(content="x", group_id=0), Code.INVALID_ARGUMENT, "group_id"),
+        (frames.Chat(content="", to=2), Code.INVALID_ARGUMENT, "content"),
+        (frames.Chat(content="é" * 8193, to=2), Code.PAYLOAD_TOO_LARGE, "content"),
+        (frames.Chat(content="x", to=2, client_msg_id=""), Code.INVALID_ARGUMENT, "client_msg_id"),
+        (
+            frames.Chat(content="x", to=2, client_msg_id="c" * 65),
+            Code.INVALID_ARGUMENT,
+            "client_msg_id",
+        ),
+        (frames.Chat(content="x", to=2, content_type="odd"), Code.INVALID_ARGUMENT, "content_type"),
+        (frames.Chat(content="x", to=2, mentions=[0]), Code.INVALID_ARGUMENT, "mentions"),
+        (frames.Chat(content="x", to=2, reply_to=""), Code.INVALID_ARGUMENT, "reply_to"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_named(chat: frames.Chat, code: Code, field: str) -> None:
+    with pytest.raises(AppError) as caught:
+        build_record(1, chat, Origin())
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_a_record_has_its_place_in_the_world() -> None:
+    record = build_record(9, frames.Chat(content="é" * 8192, to=2), Origin(address="h:1"))
+    message = record.message
+    assert message.conversation_id == "s:2:9"
+    assert len(message.message_id) == 36
+    assert message.client_msg_id
+    assert record.origin.address == "h:1"
+    group = build_record(9, frames.Chat(content="x", group_id=5), Origin()).message
+    assert group.conversation_id == "g:5"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s:2:1", "s:1:1", "s:1", "g:", "g:x", "g:01", "x:1", "g:1:2", "g:-1"]
+)
+def test_what_is_no_conversation_id_is_told(text: str) -> None:
+    assert parse_conversation(text) is None
+
+
+def test_conversation_ids_are_read() -> None:
+    assert parse_conversation("s:1:22") == (1, 22)
+    assert parse_conversation("g:7") == 7

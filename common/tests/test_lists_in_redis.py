@@ -1,0 +1,65 @@
+"""Routes and offline lists, on a real Redis-protocol server."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from im_common import routes as routes_module
+from im_common.offline import MOST_FRAMES, OfflineList
+from im_common.routes import Route, RouteTable
+
+A = Route("h:1", 1, "ios", "a|b")
+B = Route("h:2", 2, "web", "")
+
+
+async def test_routes_are_found_until_removed(redis: Redis) -> None:
+    table = RouteTable(redis)
+    await table.put([(1, A), (1, B), (2, B)])
+    found = await table.find([1, 2, 3])
+    assert set(found[1]) == {A, B}
+    assert found[2] == [B]
+    assert 3 not in found
+    await table.remove([(1, A), (2, B)])
+    assert await table.find([1, 2]) == {1: [B]}
+    assert await table.find([]) == {}
+
+
+async def test_a_route_that_nobody_renews_is_gone(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = RouteTable(redis)
+    await table.put([(1, A)])
+    expires = routes_module.now_ms() + routes_module.TTL_MS
+    monkeypatch.setattr(routes_module, "now_ms", lambda: expires + 1)
+    assert await table.find([1]) == {}
+    await table.put([(1, A)])
+    assert await table.find([1]) == {1: [A]}
+
+
+async def test_frames_stay_until_confirmed(redis: Redis) -> None:
+    offline = OfflineList(redis)
+    frames = [b"%d" % i for i in range(250)]
+    await offline.append([(1, frames[:200]), (2, [b"x"])])
+    await offline.append([(1, frames[200:])])
+    assert await offline.head(1) == (frames[:100], 150)
+    assert await offline.head(1) == (frames[:100], 150)
+    await offline.confirm(1, frames[:100])
+    assert await offline.head(1) == (frames[100:200], 50)
+    # A second device confirms the same batch: nothing more goes.
+    await offline.confirm(1, frames[:100])
+    assert await offline.head(1) == (frames[100:200], 50)
+    assert await offline.head(2) == ([b"x"], 0)
+
+
+async def test_only_the_newest_are_kept_and_a_late_confirmation_costs_nothing(
+    redis: Redis,
+) -> None:
+    offline = OfflineList(redis)
+    frames = [b"%d" % i for i in range(MOST_FRAMES + 50)]
+    await offline.append([(1, frames[:MOST_FRAMES])])
+    batch, _ = await offline.head(1)
+    await offline.append([(1, frames[MOST_FRAMES:])])
+    assert await offline.head(1, 1) == ([frames[50]], MOST_FRAMES - 1)
+    await offline.confirm(1, batch)
+    assert await offline.head(1, 1) == ([frames[100]], MOST_FRAMES - 51)

@@ -1,0 +1,55 @@
+"""The whole system for the tests across services.
+
+It runs on the embedded default, or on the real servers that IM_TEST_INFRA names (the file that
+`scripts/infra up` writes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from im_client import Connect, Device, MakeUser, User, register
+
+from im_local.testing import System
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    infra = os.environ.get("IM_TEST_INFRA")
+    with System.start(
+        tmp_path_factory.mktemp("system"), infra=Path(infra).resolve() if infra else None
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=system.ready.api, timeout=15) as client:
+        yield client
+
+
+@pytest.fixture
+def new_user(http: httpx.AsyncClient) -> MakeUser:
+    async def make() -> User:
+        return await register(http)
+
+    return make
+
+
+@pytest.fixture
+async def online(system: System) -> AsyncIterator[Connect]:
+    """Connects devices; those still open are closed at the end."""
+    devices: list[Device] = []
+
+    async def connect(user: User, *, confirm: bool = True, query: str = "") -> Device:
+        device = await Device.connect(system.ready.ws, user, confirm=confirm, query=query)
+        devices.append(device)
+        return device
+
+    yield connect
+    for device in devices:
+        await device.close()

@@ -1,0 +1,1 @@
+"""What group-service does; knows no transport."""

@@ -1,0 +1,3 @@
+from im_common.migrate import run_env
+
+run_env()

@@ -1,0 +1,26 @@
+"""The gRPC face of group-service."""
+
+from __future__ import annotations
+
+from group_service import svc
+from group_service.config import Settings
+from group_service.server.group import GroupServicer
+from im.group.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
+from im_common.process import serve_rpc
+from im_common.resources import Resources
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+
+
+async def serve(settings: Settings, resources: Resources) -> None:
+    context = await svc.build(settings, resources)
+    # What is not there yet answers UNIMPLEMENTED, from the generated base class.
+    servicer = GroupServicer(context)  # type: ignore[abstract]
+    server = RpcServer(
+        listen_on=settings.listen_on,
+        services=["im.group.v1.GroupService"],
+        register=lambda s: add_GroupServiceServicer_to_server(servicer, s),
+        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        timeout_ms=settings.timeout,
+    )
+    await serve_rpc(settings, resources, server)

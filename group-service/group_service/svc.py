@@ -1,0 +1,34 @@
+"""What the logic of group-service needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from group_service.config import Settings
+from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.user.v1.user_pb2_grpc import UserServiceStub
+from im_common.access_tokens import AccessTokens, RemoteKeys
+from im_common.db import Database
+from im_common.resources import Resources
+
+if TYPE_CHECKING:
+    from im.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContext:
+    settings: Settings
+    db: Database
+    users: UserServiceAsyncStub
+    tokens: AccessTokens
+
+
+async def build(settings: Settings, resources: Resources) -> ServiceContext:
+    auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    return ServiceContext(
+        settings=settings,
+        db=resources.database(settings.db),
+        users=UserServiceStub(await resources.channel(settings.user_rpc)),
+        tokens=AccessTokens(RemoteKeys(auth), resources.redis()),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ def main(program: Program, arguments: Sequence[str] | None = None) -> int:
 
 def _run(program: Program, options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "serve":
+        # gRPC's core would print notes of its own between our lines. It reads this when loaded.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         return program.serve(settings)
     if options.command == "migrate" and program.migrations is not None:
         from im_common.migrate import upgrade

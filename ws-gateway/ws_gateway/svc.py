@@ -18,10 +18,10 @@ from ws_gateway.config import Settings
 from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import Connections
 from ws_gateway.logic.offline import Drain
+from ws_gateway.logic.presence import PresenceReporter
 
 if TYPE_CHECKING:
     from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
-    from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class ServiceContext:
     redis: Redis
     producer: Producer
     auth: AuthServiceAsyncStub
-    presence: PresenceServiceAsyncStub
+    presence: PresenceReporter
     tokens: AccessTokens
     routes: RouteTable
     offline: OfflineList
@@ -51,7 +51,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         redis=redis,
         producer=await resources.producer(settings.bus),
         auth=auth,
-        presence=PresenceServiceStub(await resources.channel(settings.user_rpc)),
+        presence=PresenceReporter(PresenceServiceStub(await resources.channel(settings.user_rpc))),
         tokens=AccessTokens(RemoteKeys(auth), redis),
         routes=RouteTable(redis),
         offline=OfflineList(redis),

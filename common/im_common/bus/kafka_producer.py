@@ -55,9 +55,10 @@ class KafkaProducer(BatchingProducer):
             await self._client.start()
 
     async def _shut(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await discard_producer(client)
+        # Forgotten only at the end: cancelled half-way, this is called once more.
+        if self._client is not None:
+            await discard_producer(self._client)
+            self._client = None
 
     async def _count_partitions(self, topic: str) -> int:
         return len(await self._linked().partitions_for(topic))

@@ -14,6 +14,7 @@ from ws_gateway.svc import ServiceContext
 log = structlog.get_logger(__name__)
 
 SESSIONS_EVERY_S = 2.0
+PRESENCE_EVERY_S = 0.5
 
 
 async def renew_routes(svc: ServiceContext) -> None:
@@ -41,6 +42,11 @@ async def end_revoked(svc: ServiceContext) -> None:
             connection.kick("the session has ended")
 
 
+async def report_presence(svc: ServiceContext) -> None:
+    """One call for all who came, one for all who went."""
+    await svc.presence.flush()
+
+
 async def every(
     seconds: float, work: Callable[[ServiceContext], Awaitable[None]], svc: ServiceContext
 ) -> None:
@@ -57,5 +63,6 @@ def start(svc: ServiceContext) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every(RENEW_EVERY_S, renew_routes, svc), name="renew-routes"),
         asyncio.create_task(every(SESSIONS_EVERY_S, end_revoked, svc), name="end-revoked"),
+        asyncio.create_task(every(PRESENCE_EVERY_S, report_presence, svc), name="presence"),
         asyncio.create_task(svc.answers.expire_forever(), name="expire-answers"),
     ]

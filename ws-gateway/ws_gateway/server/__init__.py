@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
+from im_common.errors import AppError
 from im_common.process import registered
 from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
@@ -37,3 +39,5 @@ async def serve(settings: Settings, resources: Resources) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(AppError):
+            await context.presence.flush()

@@ -105,6 +105,7 @@ class WebSocketServer:
         writer = asyncio.create_task(self._write(socket, connection))
         try:
             await self._svc.routes.put([(connection.user_id, connection.route)])
+            self._svc.presence.came(connection)
             drain.start()
             await self._read(socket, connection, drain)
         except ConnectionClosed:
@@ -180,6 +181,7 @@ class WebSocketServer:
             if unsent and not svc.connections.of(connection.user_id):
                 await svc.offline.append([(connection.user_id, unsent)])
             await svc.routes.remove([(connection.user_id, connection.route)])
+            svc.presence.went(connection)
         except Exception as error:
             # The route expires by itself; the messages are in the history, and `sync` finds them.
             log.warning("connection not tidied up", user_id=connection.user_id, error=repr(error))

@@ -1,0 +1,63 @@
+"""Each service can be installed and run without its siblings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ["user", "auth", "friend", "group", "chat"]
+PACKAGES = {f"{name}-service": f"{name}_service" for name in SERVICES} | {
+    "ws-gateway": "ws_gateway",
+    "api-gateway": "api_gateway",
+}
+
+
+def _install(folder: Path, name: str, target: Path) -> None:
+    """Builds the package from a copy (setuptools writes beside the sources) into ``target``."""
+    source = folder / name
+    shutil.copytree(ROOT / name, source, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run(
+        [uv, "pip", "install", "-q", "--offline", "--no-deps", "--no-build-isolation",
+         "--python", sys.executable, "--target", target, source],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "site"
+    _install(tmp_path, "common", target)
+    _install(tmp_path, name, target)
+    module = PACKAGES[name]
+    # -S: the libraries, but not the checkout that .venv adds.
+    path = os.pathsep.join([str(target), sysconfig.get_path("purelib")])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "IM_INTERNAL_SECRET": "x" * 32}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    version = run("-m", module, "version")
+    assert version.stdout.split()[0] == name, version.stderr
+    (config,) = [file for file in (tmp_path / name / "etc").iterdir() if "mq" not in file.name]
+    valid = run("-m", module, "config", "validate", "-f", str(config))
+    assert valid.returncode == 0, valid.stderr
+    server = "server"
+    loaded = run("-c", f"import {module}.{server}, sys; print([m for m in sys.modules])")
+    assert loaded.returncode == 0, loaded.stderr
+    siblings = set(PACKAGES.values()) - {module}
+    assert not [m for m in siblings if f"'{m}'" in loaded.stdout]
+    assert run("-c", f"import {sorted(siblings)[0]}").returncode == 1
+    if name.endswith("-service"):
+        assert (target / module / "migrations" / "env.py").exists()
+        assert list((target / module / "migrations" / "versions").glob("0001*.py"))

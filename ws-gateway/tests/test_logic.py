@@ -1,0 +1,205 @@
+"""What the gateway does with frames, apart from sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from im_common.bus import BusUnavailable
+from im_common.context import Identity
+from im_common.errors import Code
+from im_common.routes import Route
+from ws_gateway.logic import answers as answers_module
+from ws_gateway.logic.answers import Answers
+from ws_gateway.logic.connection import TOO_SLOW, Connection, Connections
+from ws_gateway.logic.inbound import Inbound
+from ws_gateway.logic.offline import Drain
+from ws_gateway.logic.seen import WINDOW, Seen
+
+
+def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Connection:
+    identity = Identity(user_id, "s", "d", "web", 0)
+    return Connection(number, identity, Route("h:1", number, "web", "d"), max_queue)
+
+
+def sent(of: Connection) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(item.frame) for item in of.queue]
+
+
+def test_a_frame_passes_once_whatever_the_order() -> None:
+    rng = random.Random(7)
+    for _ in range(200):
+        seen, passed = Seen(), set[int]()
+        seqs = [rng.randint(1, 60) for _ in range(100)]
+        for seq in seqs:
+            assert seen.first_time("s:1:2", seq) == (seq not in passed)
+            passed.add(seq)
+    assert seen.first_time("s:1:3", 1)
+
+
+def test_what_is_too_old_to_tell_passes() -> None:
+    seen = Seen()
+    assert seen.first_time("c", 1)
+    assert seen.first_time("c", 1 + WINDOW)
+    assert seen.first_time("c", 1)
+
+
+def test_messages_are_held_while_older_ones_are_sent() -> None:
+    one = connection()
+    one.hold()
+    one.deliver(b"new", "c", 2)
+    one.send(b"offline batch")
+    assert [item.frame for item in one.queue] == [b"offline batch"]
+    one.release()
+    assert [item.frame for item in one.queue] == [b"offline batch", b"new"]
+
+
+def test_a_full_queue_ends_the_connection_and_keeps_its_messages() -> None:
+    one = connection(max_queue=3)
+    for seq in range(1, 6):
+        one.deliver(b"%d" % seq, "c", seq)
+    assert one.ending is not None
+    assert one.ending.code == TOO_SLOW
+    assert one.unsent_messages() == [b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_connections_are_found_by_user() -> None:
+    all_of_them = Connections()
+    one, two, other = connection(), connection(number=2), connection(8)
+    for each in (one, two, other):
+        all_of_them.add(each)
+    assert all_of_them.of(7) == [one, two]
+    all_of_them.remove(one)
+    all_of_them.remove(one)
+    assert (all_of_them.of(7), len(all_of_them)) == ([two], 2)
+    assert all_of_them.of(9) == []
+
+
+def test_an_answer_is_given_once() -> None:
+    answers, one = Answers(), connection()
+    token = answers.expect(one, "c")
+    answers.settle(token, b'{"type":"sent"}')
+    answers.settle(token, b'{"type":"sent"}')
+    answers.give_up(token)
+    assert sent(one) == [{"type": "sent"}]
+
+
+async def test_who_waits_too_long_is_told_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers_module, "ANSWER_WITHIN_S", 0.0)
+    answers, one = Answers(), connection()
+    token = answers.expect(one, "c")
+    task = asyncio.create_task(answers.expire_forever())
+    async with asyncio.timeout(5):
+        await one.wake.wait()
+    task.cancel()
+    (error,) = sent(one)
+    assert (error["code"], error["client_msg_id"]) == (Code.UNAVAILABLE, "c")
+    assert error["retry_after_ms"] > 0
+    answers.settle(token, b'{"type":"sent"}')
+    assert len(sent(one)) == 1
+
+
+class Log:
+    """A bus that does as it is told."""
+
+    def __init__(self, outcome: Exception | None = None, *, refuse: bool = False) -> None:
+        self.records: list[bytes] = []
+        self._outcome = outcome
+        self._refuse = refuse
+
+    async def enqueue(self, _t: str, _k: bytes, value: bytes, _h: Any) -> asyncio.Future[None]:
+        if self._refuse:
+            raise BusUnavailable("full")
+        self.records.append(value)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._outcome:
+            future.set_exception(self._outcome)
+        else:
+            future.set_result(None)
+        return future
+
+
+class List:
+    """An offline list of one user."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.frames = list(frames)
+
+    async def head(self, _user_id: int, limit: int = 2) -> tuple[list[bytes], int]:
+        return self.frames[:limit], max(0, len(self.frames) - limit)
+
+    async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
+        self.frames = [frame for frame in self.frames if frame not in frames]
+
+
+def inbound(one: Connection, log: Log) -> tuple[Inbound, Answers]:
+    answers = Answers()
+    drain = Drain(one, List())  # type: ignore[arg-type]
+    return Inbound(one, drain, answers, log, "h:1"), answers  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("log", [Log(BusUnavailable("late")), Log(refuse=True)])
+async def test_a_bus_that_does_not_take_it_is_an_error_to_try_again(log: Log) -> None:
+    one = connection()
+    frames, answers = inbound(one, log)
+    await frames.handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await asyncio.sleep(0)
+    (error,) = sent(one)
+    assert (error["code"], error["client_msg_id"]) == ("UNAVAILABLE", "c")
+    assert len(answers) == 0
+
+
+async def test_what_the_bus_took_is_answered_later() -> None:
+    one = connection()
+    frames, answers = inbound(one, Log())
+    await frames.handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await asyncio.sleep(0)
+    assert (sent(one), len(answers)) == ([], 1)
+
+
+async def test_binary_frames_and_pings() -> None:
+    one = connection()
+    frames, _ = inbound(one, Log())
+    await frames.handle(b"\x00")
+    await frames.handle('{"type":"ping"}')
+    assert [f["type"] for f in sent(one)] == ["error", "pong"]
+
+
+async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(5):
+        while len(of.queue) < count:
+            await of.wake.wait()
+            of.wake.clear()
+    return sent(of)
+
+
+async def test_batches_follow_one_another_when_confirmed() -> None:
+    one = connection()
+    drain = Drain(one, List(b"1", b"2", b"2", b"3"))  # type: ignore[arg-type]
+    drain.start()
+    one.deliver(b'"live"', "c", 9)
+    (batch,) = await _until(one, 1)
+    assert (batch["frames"], batch["remaining"]) == ([1, 2], 2)
+    drain.confirm("another batch")
+    drain.confirm(batch["batch_id"])
+    _, batch = await _until(one, 2)
+    assert (batch["frames"], batch["remaining"]) == ([3], 0)
+    drain.confirm(batch["batch_id"])
+    *_, last = await _until(one, 3)
+    assert last == "live"
+
+
+async def test_who_confirms_nothing_gets_live_messages_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ws_gateway.logic.offline.HOLD_S", 0.01)
+    one = connection()
+    drain = Drain(one, List(b"1"))  # type: ignore[arg-type]
+    drain.start()
+    one.deliver(b'"live"', "c", 9)
+    assert (await _until(one, 2))[1] == "live"
+    await drain.close()

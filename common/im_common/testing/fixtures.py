@@ -1,0 +1,33 @@
+"""Fixtures for the tests of a service: its conftest.py imports those it wants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from im_common.redis_client import open_redis
+from im_common.testing.people import People, people_there
+from im_common.testing.valkey import ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    client = open_redis(valkey.conf)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def people(redis: Redis) -> AsyncIterator[People]:
+    async with people_there(redis) as people:
+        yield people

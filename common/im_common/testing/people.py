@@ -1,0 +1,168 @@
+"""Stand-ins for auth-service and user-service: users who are there at once, with real tokens.
+
+For tests of the other services. Both answer on one real gRPC server, and demand of their callers what
+their protos declare.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from redis.asyncio import Redis
+
+from im.auth.v1 import auth_pb2
+from im.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
+from im.user.v1 import user_pb2
+from im.user.v1.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
+from im_common.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
+from im_common.config import ClientConf
+from im_common.errors import not_found
+from im_common.ids import FIRST_ID
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.services import SECRET
+
+_KEY_ID = "test"
+_TOKEN_S = 900
+_numbers = itertools.count(FIRST_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    user_id: int
+    token: str
+    session_id: str
+
+
+class People:
+    """The users there are; ``calls`` counts what the service under test asks of them."""
+
+    def __init__(self, redis: Redis, key: Ed25519PrivateKey, conf: ClientConf) -> None:
+        # How the service under test reaches auth-service and user-service.
+        self.conf = conf
+        self.calls: Counter[str] = Counter()
+        self._redis = redis
+        self._key = key
+        self._ids: set[int] = set()
+
+    async def new(self) -> Person:
+        """Somebody with an account and a session."""
+        user_id = next(_numbers)
+        session_id = f"session-{user_id}"
+        await self._redis.hset(session_key(session_id), mapping={"user_id": user_id})
+        self._ids.add(user_id)
+        return Person(user_id, self._token(user_id, session_id), session_id)
+
+    async def several(self, number: int) -> list[Person]:
+        return [await self.new() for _ in range(number)]
+
+    def crowd(self, number: int) -> list[int]:
+        """The ids of users who never log in."""
+        ids = list(itertools.islice(_numbers, number))
+        self._ids.update(ids)
+        return ids
+
+    def stranger(self) -> int:
+        """An id that nobody has."""
+        return next(_numbers)
+
+    async def end_session(self, person: Person) -> None:
+        await self._redis.delete(session_key(person.session_id))
+
+    def known(self, user_ids: Any) -> list[int]:
+        return [user_id for user_id in user_ids if user_id in self._ids]
+
+    def _token(self, user_id: int, session_id: str) -> str:
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(user_id),
+            "sid": session_id,
+            "did": "device",
+            "plt": "other",
+            "exp": int(time.time()) + _TOKEN_S,
+        }
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": _KEY_ID})
+
+
+@asynccontextmanager
+async def people_there(redis: Redis) -> AsyncIterator[People]:
+    """Answers until the block ends; sessions are in ``redis``."""
+    key = Ed25519PrivateKey.generate()
+    conf = ClientConf(endpoints=["127.0.0.1:0"])
+    people = People(redis, key, conf)
+
+    def register(server: grpc.aio.Server) -> None:
+        auth = _Auth(people, key.public_key())  # type: ignore[abstract]
+        add_AuthServiceServicer_to_server(auth, server)
+        users = _Users(people)  # type: ignore[abstract]
+        add_UserServiceServicer_to_server(users, server)
+
+    server = RpcServer(
+        listen_on="127.0.0.1:0",
+        services=["im.auth.v1.AuthService", "im.user.v1.UserService"],
+        register=register,
+        gatekeeper=Gatekeeper(
+            AccessTokens(_OneKey(key.public_key()), redis), ServiceTokens(SECRET, "people")
+        ),
+        timeout_ms=5000,
+    )
+    await server.start()
+    people.conf = ClientConf(endpoints=[f"127.0.0.1:{server.port}"])
+    try:
+        yield people
+    finally:
+        await server.stop(0)
+
+
+class _OneKey:
+    def __init__(self, key: Ed25519PublicKey) -> None:
+        self._key = key
+
+    async def find(self, _kid: str) -> Ed25519PublicKey:
+        return self._key
+
+
+class _Auth(AuthServiceServicer):
+    def __init__(self, people: People, key: Ed25519PublicKey) -> None:
+        self._people = people
+        self._x = base64.urlsafe_b64encode(key.public_bytes_raw()).rstrip(b"=").decode()
+
+    async def GetJwks(
+        self, _request: auth_pb2.GetJwksRequest, _context: Any
+    ) -> auth_pb2.GetJwksResponse:
+        self._people.calls["GetJwks"] += 1
+        key = auth_pb2.Jwk(
+            kid=_KEY_ID, kty="OKP", crv="Ed25519", x=self._x, alg=ALGORITHM, use="sig"
+        )
+        return auth_pb2.GetJwksResponse(keys=[key])
+
+
+class _Users(UserServiceServicer):
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    async def GetUser(
+        self, request: user_pb2.GetUserRequest, _context: Any
+    ) -> user_pb2.GetUserResponse:
+        self._people.calls["GetUser"] += 1
+        if not self._people.known([request.user_id]):
+            raise not_found("user")
+        return user_pb2.GetUserResponse(user=user_pb2.User(user_id=request.user_id))
+
+    async def CheckUsers(
+        self, request: user_pb2.CheckUsersRequest, _context: Any
+    ) -> user_pb2.CheckUsersResponse:
+        self._people.calls["CheckUsers"] += 1
+        return user_pb2.CheckUsersResponse(user_ids=self._people.known(request.user_ids))

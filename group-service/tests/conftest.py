@@ -1,0 +1,129 @@
+"""group-service, started as its process starts it, on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+import group_service
+import group_service.server
+from group_service.config import Settings
+from im.group.v1 import group_pb2 as pb
+from im.group.v1.group_pb2_grpc import GroupServiceStub
+from im_common.config import DbConf
+from im_common.testing import databases
+from im_common.testing.databases import migrated_database
+from im_common.testing.fixtures import people, redis, valkey
+from im_common.testing.people import People, Person
+from im_common.testing.services import SECRET, call, free_port, running
+from im_common.testing.valkey import ValkeyServer
+
+__all__ = ["people", "redis", "valkey"]
+
+
+@dataclass
+class Groups:
+    """The service, and the calls that most tests make."""
+
+    stub: Any
+    settings: Settings
+
+    async def create(
+        self,
+        owner: Person,
+        member_ids: Sequence[int] = (),
+        *,
+        name: str = "Friends of the sea",
+        join_policy: pb.JoinPolicy.ValueType = pb.JOIN_POLICY_UNSPECIFIED,
+    ) -> pb.Group:
+        request = pb.CreateGroupRequest(name=name, member_ids=member_ids, join_policy=join_policy)
+        answer: pb.CreateGroupResponse = await call(
+            self.stub.CreateGroup, request, token=owner.token
+        )
+        return answer.group
+
+    async def get(self, person: Person, group_id: int) -> pb.Group:
+        request = pb.GetGroupRequest(group_id=group_id)
+        answer: pb.GetGroupResponse = await call(self.stub.GetGroup, request, token=person.token)
+        return answer.group
+
+    async def mine(
+        self, person: Person, *, limit: int = 0, cursor: str = ""
+    ) -> pb.ListMyGroupsResponse:
+        request = pb.ListMyGroupsRequest(limit=limit, cursor=cursor)
+        answer: pb.ListMyGroupsResponse = await call(
+            self.stub.ListMyGroups, request, token=person.token
+        )
+        return answer
+
+    async def members(
+        self, person: Person, group_id: int, *, limit: int = 0, cursor: str = ""
+    ) -> pb.ListMembersResponse:
+        request = pb.ListMembersRequest(group_id=group_id, limit=limit, cursor=cursor)
+        answer: pb.ListMembersResponse = await call(
+            self.stub.ListMembers, request, token=person.token
+        )
+        return answer
+
+    async def roles(self, person: Person, group_id: int) -> dict[int, pb.Role.ValueType]:
+        page = await self.members(person, group_id)
+        return {member.user_id: member.role for member in page.members}
+
+    async def invite(self, person: Person, group_id: int, user_ids: Sequence[int]) -> list[int]:
+        request = pb.InviteMembersRequest(group_id=group_id, user_ids=user_ids)
+        answer = await call(self.stub.InviteMembers, request, token=person.token)
+        return list(answer.added)
+
+    async def send_info(self, *group_ids: int) -> dict[int, pb.GroupSendInfo]:
+        request = pb.BatchGetSendInfoRequest(group_ids=group_ids)
+        answer = await call(self.stub.BatchGetSendInfo, request, service="chat-service")
+        return {group.group_id: group for group in answer.groups}
+
+
+Start = Callable[..., AbstractAsyncContextManager[Groups]]
+
+
+@pytest.fixture(scope="session", params=databases.KINDS)
+def db(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DbConf]:
+    """Of each kind once for all tests: each has users and groups of its own."""
+    if reason := databases.missing(request.param):
+        pytest.skip(reason)
+    migrations = Path(group_service.__file__).parent / "migrations"
+    with migrated_database(request.param, tmp_path_factory.mktemp("db"), migrations) as conf:
+        yield conf
+
+
+@pytest.fixture
+def start(db: DbConf, valkey: ValkeyServer, people: People) -> Start:
+    """Starts the service; arguments are its settings."""
+
+    @asynccontextmanager
+    async def start(**changed: Any) -> AsyncIterator[Groups]:
+        settings = Settings(
+            name="group-service",
+            listen_on=f"127.0.0.1:{free_port()}",
+            db=db,
+            redis=valkey.conf,
+            internal_secret=SecretStr(SECRET),
+            auth_rpc=people.conf,
+            user_rpc=people.conf,
+            **changed,
+        )
+        async with running(group_service.server.serve, settings) as service:
+            yield Groups(GroupServiceStub(service.channel), settings)
+
+    return start
+
+
+@pytest.fixture
+async def groups(start: Start) -> AsyncIterator[Groups]:
+    async with start() as groups:
+        yield groups

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import structlog
 from redis.asyncio import Redis
@@ -12,13 +13,15 @@ from redis.asyncio import Redis
 from im_common.bus import Consumer, Producer
 from im_common.bus.factory import ensure_topics, open_consumer, open_producer
 from im_common.config import BusConf, ClientConf, DbConf, Settings
-from im_common.db import Database
 from im_common.dev_server import DevServer
 from im_common.discovery import EtcdClient
 from im_common.redis_client import open_redis
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
+
+if TYPE_CHECKING:
+    from im_common.db import Database
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +62,9 @@ class Resources:
         return self._etcd
 
     def database(self, conf: DbConf) -> Database:
+        # Loaded only where there is a database: SQLAlchemy takes 20 MB.
+        from im_common.db import Database
+
         database = Database(conf)
         self.on_close(database.close)
         self.dev_server.add_check("database", database.ping)

@@ -39,19 +39,28 @@ class Process:
     probe: Probe
     # IM_ variables for a process that knows them.
     offers: dict[str, str] = field(default_factory=dict)
+    # Modules that it shares with others when all are started together.
+    preload: tuple[str, ...] = ()
 
 
 class Child:
     """A running child in a session of its own, so that Ctrl-C reaches only the supervisor.
 
-    Its output is added to `log`. The kernel kills it when the supervisor ends in whatever way.
-    Raises OSError when it cannot be started.
+    Its output is added to its log. The kernel kills it when the supervisor ends in whatever way.
     """
 
-    def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, pid: int, poll: Callable[[], int | None]) -> None:
+        """`poll` gives the exit code, or None while it runs; use `start` or `adopt`."""
+        self.pid = pid
+        self._poll = poll
+        self._watch = asyncio.create_task(self._watch_exit(), name=f"watch {pid}")
+
+    @classmethod
+    def start(cls, argv: list[str], env: dict[str, str], log: Path) -> "Child":
+        """Raises OSError when it cannot be started."""
         rotate(log)
         with log.open("ab") as output:
-            self._popen = subprocess.Popen(
+            popen = subprocess.Popen(
                 argv,
                 cwd=ROOT,
                 env=env,
@@ -61,12 +70,16 @@ class Child:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
-        self.pid = self._popen.pid
-        self._watch = asyncio.create_task(self._watch_exit(), name=f"watch {self.pid}")
+        return cls(popen.pid, popen.poll)
+
+    @classmethod
+    def adopt(cls, pid: int) -> "Child":
+        """One that somebody else started and left to us."""
+        return cls(pid, _Adopted(pid).poll)
 
     @property
     def alive(self) -> bool:
-        return self._popen.poll() is None
+        return self._poll() is None
 
     async def exited(self) -> int:
         """Wait for the end; minus the signal's number when a signal ended it."""
@@ -80,7 +93,7 @@ class Child:
             if number == signal.SIGKILL:
                 os.killpg(self.pid, number)
             else:
-                self._popen.send_signal(number)
+                os.kill(self.pid, number)
 
     async def _watch_exit(self) -> int:
         if hasattr(os, "pidfd_open"):
@@ -88,7 +101,26 @@ class Child:
         else:
             while self.alive:
                 await asyncio.sleep(0.05)
-        return self._popen.wait()
+        while (code := self._poll()) is None:
+            await asyncio.sleep(0.005)
+        return code
+
+
+class _Adopted:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                # Not ours yet: its starter is about to end.
+                return None
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
 
 
 def die_with_parent() -> Callable[[], None] | None:

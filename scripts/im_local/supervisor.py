@@ -10,7 +10,8 @@ from im_local import probes
 from im_local.console import Say
 from im_local.errors import LocalError, PortTaken
 from im_local.keeper import PAUSES_S, Keeper
-from im_local.process import Process, Stage
+from im_local.process import Child, Process, Stage
+from im_local.together import start_together
 
 READY_LIMIT_S = 60.0
 # Seconds for one stage to end by itself, and by when after the begin of the end each is over.
@@ -52,7 +53,8 @@ class Supervisor:
 
         Raises LocalError, with the end of a log, when one does not become ready within the limit.
         """
-        added = [self._keep(process, envs[process.name]) for process in processes]
+        running = await start_together(processes, envs, self._log_of)
+        added = [self._keep(p, envs[p.name], running.get(p.name)) for p in processes]
         tasks = [self._tasks[keeper.process.name] for keeper in added]
         ready = asyncio.create_task(_all_ready(added))
         try:
@@ -90,7 +92,7 @@ class Supervisor:
             if keeper.child:
                 keeper.child.send(signal.SIGKILL)
 
-    def _keep(self, process: Process, env: dict[str, str]) -> Keeper:
+    def _keep(self, process: Process, env: dict[str, str], running: Child | None) -> Keeper:
         keeper = Keeper(
             process,
             env=env,
@@ -98,6 +100,7 @@ class Supervisor:
             say=self._say,
             changed=self._changed,
             pauses_s=self._pauses_s,
+            running=running,
         )
         self._keepers[process.name] = keeper
         self._tasks[process.name] = asyncio.create_task(keeper.run(), name=process.name)

@@ -13,6 +13,9 @@ from im_local.process import Process, Stage
 REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
 GRACE_MS = 2500
+# What services import before anything of their own.
+WITHOUT_SQL = ("uvloop", "im_common.process", "im_common.rpc.server")
+WITH_SQL = (*WITHOUT_SQL, "im_common.db", "sqlalchemy.dialects.sqlite.aiosqlite")
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ class System:
             ports={**ports, "operator": dev_port},
             probe=probes.http(dev_port, "/readyz"),
             offers=self._offers(service),
+            preload=WITH_SQL if service.database else WITHOUT_SQL,
         )
 
     def _offers(self, service: Service) -> dict[str, str]:

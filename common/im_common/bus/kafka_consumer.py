@@ -26,7 +26,8 @@ from im_common.bus.pipeline import PartitionLost, PartitionWorker
 log = structlog.get_logger(__name__)
 
 _JOIN_TIMEOUT_S = 30.0
-_COMMIT_TIMEOUT_S = 5.0
+# Longer than aiokafka repeats one request: what it shields from a cancellation it forgets to await.
+_COMMIT_TIMEOUT_S = 30.0
 _PING_TIMEOUT_S = 3.0
 _WATCH_EVERY_S = 5.0
 _STUCK_CHECKS = 4
@@ -236,11 +237,18 @@ class KafkaConsumer:
                 async with asyncio.timeout(_WATCH_EVERY_S):
                     ends = await client.end_offsets(list(partitions))
                     places = {p: await client.position(p) for p in partitions}
-                    committed = {p: await client.committed(p) for p in partitions}
+                    done = {p: await self._committed(client, p) for p in partitions}
             except (KafkaError, TimeoutError):
                 continue  # an outage, or a rebalance; reading notices by itself
-            self._lag = sum(max(0, ends[p] - (committed[p] or 0)) for p in partitions)
+            self._lag = sum(max(0, ends[p] - done[p]) for p in partitions)
             still = self._count_still(still, ends, places)
+
+    async def _committed(self, client: Client, partition: TopicPartition) -> int:
+        """The offset of the first record not committed."""
+        worker = self._workers.get(partition)
+        if worker is not None and worker.committed:
+            return int(worker.committed) + 1
+        return await client.committed(partition) or 0
 
     def _count_still(
         self,

@@ -17,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record, kafka, redis_streams
 from im_common.testing.valkey import ValkeyServer
+from im_common.testing.waiting import eventually
 
 
 class Bus(Protocol):
@@ -120,6 +122,8 @@ class KafkaBus:
             pytest.skip("the infra file does not say which process Kafka is")
         os.kill(self._pid, signal.SIGSTOP)
         try:
+            # Its threads stop one after the other, and the last may still answer.
+            await eventually(partial(_stands_still, self._pid))
             yield
         finally:
             os.kill(self._pid, signal.SIGCONT)
@@ -160,6 +164,13 @@ def kafka_of_the_infra() -> KafkaBus:
         pytest.skip("no Kafka: IM_TEST_INFRA names no infra file (scripts/infra up)")
     infra: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return KafkaBus(",".join(infra["kafka"]["brokers"]), infra.get("pids", {}).get("kafka"))
+
+
+def _stands_still(pid: int) -> bool:
+    states = [
+        stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) <= {"T", "Z"}
 
 
 async def _be_a_victim(kind: str, address: str, topic: str) -> None:

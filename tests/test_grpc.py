@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 from im_client import MakeUser
 
 from im_local.testing import System
@@ -90,4 +92,6 @@ def test_an_error_carries_its_reason(system: System) -> None:
     assert answer["code"] == "unauthenticated"
     (detail,) = answer["details"]
     assert detail["type"] == "google.rpc.ErrorInfo"
-    assert detail["debug"]["reason"] == "INVALID_CREDENTIALS"
+    value = detail["value"] + "=" * (-len(detail["value"]) % 4)
+    info = ErrorInfo.FromString(base64.b64decode(value))
+    assert (info.reason, info.domain) == ("INVALID_CREDENTIALS", "im")

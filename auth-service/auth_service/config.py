@@ -30,7 +30,7 @@ class Settings(RpcSettings):
     keys: KeysConf = KeysConf()
     user_rpc: ClientConf = ClientConf(key="user.rpc")
     multi_login: Literal["allow", "one_per_platform", "single"] = "allow"
-    max_sessions: int = Field(default=20, ge=1, le=1000)
+    max_sessions: int = Field(default=100, ge=1, le=1000)
     # Seconds.
     access_token_life: int = Field(default=900, ge=1)
     # Seconds that a session lasts without a refresh.

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im.auth.v1.auth_pb2 import DisableAccountRequest
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im_common import log as logs
+from im_common.config import LogConf
 from im_common.dev_server import DevServer
 from im_common.errors import AppError, not_found
 from im_common.ids import now_ms
@@ -22,8 +24,9 @@ from user_service.model import users
 
 def run_command(settings: Settings, user: str, *, disabled: bool) -> int:
     """`users disable | enable`; returns the exit code. Can be repeated when a part was away."""
+    logs.configure(settings.name, LogConf(level="error", encoding="plain"))
     try:
-        user_id = asyncio.run(_run(settings, user, disabled))
+        user_id = asyncio.run(disable(settings, user, disabled=disabled))
     except AppError as error:
         print(f"user-service: {error.message}", file=sys.stderr)  # noqa: T201
         return 1
@@ -34,27 +37,23 @@ def run_command(settings: Settings, user: str, *, disabled: bool) -> int:
     return 0
 
 
-async def _run(settings: Settings, user: str, disabled: bool) -> int:
-    async with AsyncExitStack() as stack:
-        dev_server = DevServer(settings.dev_server, settings.name)
-        resources = Resources(settings, dev_server, stack)
-        return await set_disabled(settings, resources, user, disabled)
-
-
-async def set_disabled(settings: Settings, resources: Resources, user: str, disabled: bool) -> int:
+async def disable(settings: Settings, user: str, *, disabled: bool) -> int:
     """Shuts the account of a user (id or username) or opens it again; the user's id.
 
     Raises:
         AppError: NOT_FOUND; UNAVAILABLE when auth-service does not answer.
     """
-    db = resources.database(settings.db)
-    auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
-    async with db.read() as connection:
-        user_id = await _find(connection, user)
-    # First the sessions: a command that stops halfway has shut the door.
-    await auth.DisableAccount(DisableAccountRequest(user_id=user_id, disabled=disabled))
-    async with db.write() as connection:
-        await users.set_disabled(connection, user_id, disabled, now_ms())
+    async with AsyncExitStack() as stack:
+        dev_server = DevServer(settings.dev_server, settings.name)
+        resources = Resources(settings, dev_server, stack)
+        db = resources.database(settings.db)
+        auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+        async with db.read() as connection:
+            user_id = await _find(connection, user)
+        # First the sessions: a command that stops halfway has shut the door.
+        await auth.DisableAccount(DisableAccountRequest(user_id=user_id, disabled=disabled))
+        async with db.write() as connection:
+            await users.set_disabled(connection, user_id, disabled, now_ms())
     return user_id
 
 

@@ -52,6 +52,8 @@ class People:
         # How the service under test reaches auth-service and user-service.
         self.conf = conf
         self.calls: Counter[str] = Counter()
+        # What DisableAccount was last asked for, by user.
+        self.disabled: dict[int, bool] = {}
         self._redis = redis
         self._key = key
         self._ids: set[int] = set()
@@ -147,6 +149,12 @@ class _Auth(AuthServiceServicer):
             kid=_KEY_ID, kty="OKP", crv="Ed25519", x=self._x, alg=ALGORITHM, use="sig"
         )
         return auth_pb2.GetJwksResponse(keys=[key])
+
+    async def DisableAccount(
+        self, request: auth_pb2.DisableAccountRequest, _context: Any
+    ) -> auth_pb2.DisableAccountResponse:
+        self._people.disabled[request.user_id] = request.disabled
+        return auth_pb2.DisableAccountResponse()
 
 
 class _Users(UserServiceServicer):

@@ -1,0 +1,169 @@
+"""Presence: who is online where, who was seen when, and who does not want it known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio.client import Pipeline
+
+from im.user.v1 import user_pb2 as pb
+from im_common.errors import Code
+from im_common.ids import now_ms
+from im_common.routes import Route, RouteTable, route_key
+from im_common.testing.services import call, refusal
+
+if TYPE_CHECKING:
+    from conftest import UserService
+
+
+async def connect(service: UserService, user_id: int, *platforms: str) -> None:
+    """As a gateway does it for each connection."""
+    routes = [
+        (user_id, Route("127.0.0.1:1", number, platform, "a|device"))
+        for number, platform in enumerate(platforms)
+    ]
+    await RouteTable(service.redis).put(routes)
+
+
+def devices(*user_ids: int) -> list[pb.DevicePresence]:
+    return [pb.DevicePresence(user_id=u, device_id="d", platform="ios") for u in user_ids]
+
+
+async def leave(service: UserService, *user_ids: int) -> list[int]:
+    request = pb.UserOfflineRequest(devices=devices(*user_ids))
+    answer = await call(service.presence.UserOffline, request, service="ws-gateway")
+    return list(answer.hidden_user_ids)
+
+
+async def come(service: UserService, *user_ids: int) -> list[int]:
+    request = pb.UserOnlineRequest(devices=devices(*user_ids))
+    answer = await call(service.presence.UserOnline, request, service="ws-gateway")
+    return list(answer.hidden_user_ids)
+
+
+async def hide(service: UserService, person: Any) -> None:
+    await service.update(person, "presence_hidden", presence_hidden=True)
+
+
+async def test_a_connected_user_is_online_with_each_platform_once(service: UserService) -> None:
+    person = await service.person()
+    await connect(service, person.user_id, "web", "ios", "web")
+
+    (seen,) = await service.online(person.user_id)
+
+    assert (seen.user_id, seen.online, list(seen.platforms)) == (
+        person.user_id,
+        True,
+        ["ios", "web"],
+    )
+    assert abs(seen.last_seen - now_ms()) < 10_000
+
+
+async def test_a_gateway_that_died_keeps_nobody_online(service: UserService) -> None:
+    person = await service.person()
+    await connect(service, person.user_id, "web")
+    key = route_key(person.user_id)
+    for member in await service.redis.zrange(key, 0, -1):
+        await service.redis.zadd(key, {member: now_ms() - 1})
+
+    assert not (await service.online(person.user_id))[0].online
+
+
+async def test_who_left_was_last_seen_then(service: UserService) -> None:
+    person, before = await service.person(), now_ms()
+    await leave(service, person.user_id)
+
+    (seen,) = await service.online(person.user_id)
+
+    assert not seen.online
+    assert not seen.platforms
+    assert before <= seen.last_seen <= now_ms()
+
+
+async def test_there_is_one_answer_for_each_id_in_order(service: UserService) -> None:
+    person = await service.person()
+    await connect(service, person.user_id, "web")
+    ids = [999_999, person.user_id, -5, person.user_id, service.caller.user_id]
+
+    answers = await service.online(*ids)
+
+    assert [answer.user_id for answer in answers] == ids
+    assert [answer.online for answer in answers] == [False, True, False, True, False]
+    assert answers[0].last_seen == 0
+    assert await service.online() == []
+
+
+async def test_a_thousand_ids_take_one_round_trip(
+    service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = []
+    execute = Pipeline.execute
+
+    async def counted(pipeline: Pipeline, *arguments: Any, **options: Any) -> Any:
+        sent.append(len(pipeline))
+        return await execute(pipeline, *arguments, **options)
+
+    monkeypatch.setattr(Pipeline, "execute", counted)
+
+    assert len(await service.online(*range(1, 1001))) == 1000
+    assert sent == [2000]
+
+
+async def test_more_than_a_thousand_ids_are_refused(service: UserService) -> None:
+    error = await refusal(service.online(*range(1, 1002)))
+
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "user_ids")
+
+
+async def test_who_hides_was_never_here_but_for_themselves(service: UserService) -> None:
+    person = await service.person()
+    await come(service, person.user_id)
+    await connect(service, person.user_id, "web")
+    await hide(service, person)
+
+    (seen,) = await service.online(person.user_id)
+    (own,) = await service.online(person.user_id, caller=person)
+
+    assert (seen.online, seen.last_seen, list(seen.platforms)) == (False, 0, [])
+    assert own.online
+
+
+async def test_a_hidden_user_stays_hidden_when_redis_was_emptied(service: UserService) -> None:
+    person = await service.person()
+    await hide(service, person)
+    await service.redis.delete(f"presence:{person.user_id}")
+    await connect(service, person.user_id, "web")
+
+    assert not (await service.online(person.user_id))[0].online
+
+
+async def test_a_gateway_hears_who_hides(service: UserService) -> None:
+    shown, hidden = await service.person(), await service.person()
+    await hide(service, hidden)
+
+    assert await come(service, shown.user_id, hidden.user_id) == [hidden.user_id]
+    assert await leave(service, hidden.user_id, shown.user_id) == [hidden.user_id]
+    assert await come(service) == []
+
+
+async def test_one_user_can_be_asked_for(service: UserService) -> None:
+    person = await service.person()
+    await connect(service, person.user_id, "desktop")
+    request = pb.IsUserOnlineRequest(user_id=person.user_id)
+
+    answer = await call(service.presence.IsUserOnline, request, token=service.caller.token)
+
+    assert (answer.presence.user_id, answer.presence.online) == (person.user_id, True)
+    assert list(answer.presence.platforms) == ["desktop"]
+
+
+@pytest.mark.parametrize("method", ["UserOnline", "UserOffline"])
+async def test_only_gateways_say_who_is_online(service: UserService, method: str) -> None:
+    request = getattr(pb, f"{method}Request")(devices=devices(service.caller.user_id))
+
+    error = await refusal(
+        call(getattr(service.presence, method), request, token=service.caller.token)
+    )
+
+    assert error.code is Code.PERMISSION_DENIED

@@ -153,7 +153,13 @@ def _script(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(ROOT / "scripts" / name), "--data", str(data), *arguments],
-        env={**os.environ, **(env or {})},
+        # IM_TEST_… is for the tests, not for services.
+        env={
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith("IM_TEST_")
+            },
+            **(env or {}),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -135,7 +135,7 @@ def ensure_key_file(path: Path) -> bool:
 
 
 def rotate(path: Path, *, token_life_ms: int) -> SigningKey:
-    """Adds a key that signs from now on; drops those whose tokens have all expired.
+    """Adds a key that signs from SIGNS_AFTER_MS on; drops those whose tokens have all expired.
 
     Raises:
         KeyFileError: the file is missing or no key file.
@@ -157,7 +157,7 @@ def run_command(what: str, settings: Settings) -> int:
             print(f"{path}: {'made' if made else 'is there already'}")  # noqa: T201
         elif what == "rotate":
             key = rotate(path, token_life_ms=settings.access_token_life * 1000)
-            print(f"{path}: {key.kid} signs from now on")  # noqa: T201
+            print(f"{path}: {key.kid} will sign in a moment")  # noqa: T201
         else:
             for key in read_keys(path):
                 print(f"{key.kid} {_iso(key.created_at)}")  # noqa: T201

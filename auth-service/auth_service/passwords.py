@@ -28,12 +28,12 @@ def check_length(field: str, password: str) -> None:
 
 
 class PasswordHasher:
-    """Makes and checks hashes with as many threads as the machine has cores."""
+    """Makes and checks hashes with as many threads as there are cores for this process."""
 
     def __init__(self, *, cost: int, most_waiting: int) -> None:
         self._cost = cost
         self._most_waiting = most_waiting
-        self._threads = os.cpu_count() or 1
+        self._threads = len(os.sched_getaffinity(0))
         self._busy = 0
         self._pool = ThreadPoolExecutor(
             self._threads, thread_name_prefix="bcrypt", initializer=_yield_to_the_event_loop

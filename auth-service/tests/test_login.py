@@ -60,8 +60,8 @@ async def test_a_wrong_name_takes_as_long_as_a_wrong_password(
     async with start(bcrypt_cost=9, rate_limits="off") as backend:
         name = new_name()
         await backend.register(name)
-        wrong_password = statistics.median([await seconds(name) for _ in range(9)])
-        wrong_name = statistics.median([await seconds(new_name()) for _ in range(9)])
+        wrong_password = min([await seconds(name) for _ in range(9)])
+        wrong_name = min([await seconds(new_name()) for _ in range(9)])
 
     assert wrong_name == pytest.approx(wrong_password, rel=0.5)
 
@@ -123,13 +123,15 @@ async def test_a_name_that_nobody_has_is_locked_too(
 async def test_an_address_waits_after_twenty_failures_with_any_names(
     backend: Backend, new_name: Callable[[], str]
 ) -> None:
-    name, address = new_name(), f"2001:db8::{new_name()[-4:]}"
+    name = new_name()
+    network = f"2001:db8:{new_name()[-4:]}:{new_name()[-4:]}"
     await backend.register(name)
-    for _ in range(20):
-        error = await refusal(backend.login(new_name(), WRONG, address=address))
+    for host in range(20):
+        error = await refusal(backend.login(new_name(), WRONG, address=f"{network}::{host}"))
         assert error.code is Code.INVALID_CREDENTIALS
 
-    assert (await refusal(backend.login(name, address=address))).code is Code.ACCOUNT_LOCKED
+    locked = await refusal(backend.login(name, address=f"{network}::ffff"))
+    assert locked.code is Code.ACCOUNT_LOCKED
     await backend.login(name, address="192.0.2.1")
 
 

@@ -6,6 +6,7 @@ Redis being down is the caller's UNAVAILABLE: nobody guesses unwatched.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from typing import Protocol
 
 from redis.asyncio import Redis
@@ -107,8 +108,19 @@ class CountedGuesses:
     def _counted(self, account: str, address: str) -> list[tuple[str, int]]:
         counted = [(_account_key(account), self._conf.account_failures)]
         if address:
-            counted.append((f"guesses:from:{address}", self._conf.address_failures))
+            counted.append((f"guesses:from:{_network(address)}", self._conf.address_failures))
         return counted
+
+
+def _network(address: str) -> str:
+    """Whom an address stands for: with IPv6, everyone has a /64 of them to guess from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed.packed, 64), strict=False).network_address)
 
 
 def _account_key(account: str) -> str:

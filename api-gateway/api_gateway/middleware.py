@@ -23,6 +23,9 @@ from im_common.errors import AppError, Code
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
+# A body that is too large is read up to here and thrown away: the client is still sending it, and
+# only then does it look for the answer. A larger one ends the connection.
+MAX_IGNORED_BYTES = 1024 * 1024
 REQUESTS = Histogram(
     "im_http_seconds",
     "Time of HTTP requests",
@@ -33,11 +36,14 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class BodyTooLarge(HTTPException):
-    """The body is longer than MAX_BODY_BYTES; the connection ends, as its rest is not read."""
+    """The body is longer than MAX_BODY_BYTES."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, close: bool) -> None:
+        """``close`` ends the connection, as the rest of the body is not read."""
         super().__init__(
-            413, f"the body may have at most {MAX_BODY_BYTES} bytes", {"Connection": "close"}
+            413,
+            f"the body may have at most {MAX_BODY_BYTES} bytes",
+            {"Connection": "close"} if close else None,
         )
 
 
@@ -71,8 +77,7 @@ class RequestMiddleware:
     ) -> None:
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
-                if int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
-                    raise BodyTooLarge
+                _check_length(headers)
                 await self._app(scope, _limited(receive), answer.send)
                 return
         except BodyTooLarge as error:
@@ -82,6 +87,8 @@ class RequestMiddleware:
                 # Half an answer is out: the server closes the connection when this goes up.
                 raise
             response = problem(_unexpected(error, scope, timed_out=limit.expired()))
+            # The body may be still on its way.
+            response.headers["Connection"] = "close"
         await response(scope, receive, answer.send)
 
 
@@ -119,6 +126,12 @@ def client_address(scope: Scope, headers: Headers, trusted_proxies: int) -> str:
         return socket_address
 
 
+def _check_length(headers: Headers) -> None:
+    length = int(headers.get("content-length") or 0)
+    if length > MAX_BODY_BYTES:
+        raise BodyTooLarge(close=length > MAX_IGNORED_BYTES)
+
+
 def _limited(receive: Receive) -> Receive:
     received = 0
 
@@ -127,10 +140,18 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > MAX_BODY_BYTES:
-            raise BodyTooLarge
+            raise BodyTooLarge(close=not await _ignore_rest(message, received, receive))
         return message
 
     return limited
+
+
+async def _ignore_rest(message: Message, received: int, receive: Receive) -> bool:
+    """Reads a body to its end and throws it away; False when it goes on after MAX_IGNORED_BYTES."""
+    while message.get("more_body", False) and received <= MAX_IGNORED_BYTES:
+        message = await receive()
+        received += len(message.get("body", b""))
+    return not message.get("more_body", False)
 
 
 def _unexpected(error: Exception, scope: Scope, *, timed_out: bool) -> AppError:

@@ -16,7 +16,7 @@ from api_gateway.routes.parts import (
     claimed_user,
     signed_in,
 )
-from api_gateway.schemas.base import MAX_ID, Page
+from api_gateway.schemas.base import Page
 from api_gateway.schemas.conversations import (
     Conversation,
     Delta,
@@ -29,7 +29,7 @@ from api_gateway.schemas.messages import Message
 from im.auth.v1.auth_pb2 import ValidateTokenRequest
 from im.chat.v1 import chat_pb2 as pb
 from im_common.errors import AppError, Code, invalid
-from im_common.ids import parse_conversation
+from im_common.ids import MAX_ID, parse_conversation
 from im_common.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["conversations"], dependencies=[signed_in])

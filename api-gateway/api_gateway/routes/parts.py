@@ -9,10 +9,10 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api_gateway.schemas.base import MAX_ID
 from api_gateway.svc import ServiceContext
 from im_common import context
 from im_common.errors import unauthenticated
+from im_common.ids import MAX_ID
 from im_common.paging import DEFAULT_LIMIT, MAX_LIMIT
 from im_common.rpc.access import bearer_token
 

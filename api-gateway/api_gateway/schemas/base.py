@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Generic, TypeVar
 
-import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-MAX_ID = 2**63 - 1
+from im_common.ids import MAX_ID
+
+# How deep an application's own object may be nested.
+MAX_DEPTH = 16
 
 T = TypeVar("T")
 
@@ -22,11 +25,27 @@ def _text(value: str) -> str:
 
 
 def _object(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        msgspec.json.encode(value)
-    except (ValueError, OverflowError, RecursionError):
-        raise ValueError("must be a JSON object of usual values") from None
+    _check_json(value, MAX_DEPTH)
     return value
+
+
+def _check_json(value: Any, depth: int) -> None:
+    # Python reads more than JSON has (NaN, numbers without end), and protobuf takes no deep nesting.
+    if depth < 0:
+        raise ValueError(f"may be nested {MAX_DEPTH} levels deep")
+    if isinstance(value, str):
+        _text(value)
+    elif isinstance(value, int) and abs(value) > MAX_ID:
+        raise ValueError("has a number beyond 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("has a number that is none")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _text(key)
+            _check_json(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_json(inner, depth - 1)
 
 
 def _is_none(value: object) -> bool:

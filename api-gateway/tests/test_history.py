@@ -1,0 +1,121 @@
+"""Whose conversation is asked for, and its pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jwt
+import pytest
+
+from im.auth.v1.auth_pb2 import ValidateTokenResponse
+from im.chat.v1 import chat_pb2 as chat
+from im_common.errors import AppError, Code
+
+# A fixture's class, of conftest.py, which tests do not import.
+Gateway = Any
+
+
+def messages(*seqs: int) -> list[chat.Message]:
+    return [chat.Message(message_id=f"m-{seq}", seq=seq) for seq in seqs]
+
+
+@pytest.mark.parametrize(("caller", "other"), [(1001, 1002), (1002, 1001)])
+async def test_the_other_user_is_found_in_the_id(gateway: Gateway, caller: int, other: int) -> None:
+    gateway.services.answers["GetChatHistory"] = chat.GetChatHistoryResponse()
+    response = await _as(gateway, caller, "/v1/conversations/s:1001:1002/messages")
+    assert response.status_code == 200, response.text
+    assert gateway.services.last.message.user_id == other
+
+
+async def test_a_conversation_of_others_is_forbidden(gateway: Gateway) -> None:
+    gateway.services.answers["ValidateToken"] = ValidateTokenResponse(user_id=1009)
+    response = await _as(gateway, 1009, "/v1/conversations/s:1001:1002/messages")
+    assert (response.status_code, response.json()["code"]) == (403, "PERMISSION_DENIED")
+    assert [call.method for call in gateway.services.calls] == ["ValidateToken"]
+
+
+async def test_a_bad_token_is_told_from_a_conversation_of_others(gateway: Gateway) -> None:
+    gateway.services.answers["ValidateToken"] = AppError(Code.UNAUTHENTICATED, "bad token")
+    headers = {"Authorization": "Bearer no-token-at-all"}
+    path = "/v1/conversations/s:1001:1002/messages"
+    response = await gateway.anonymous("GET", path, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize(
+    "conversation_id",
+    [
+        "x",
+        "s:1001",
+        "s:1002:1001",
+        "s:1:1",
+        "s:0:1",
+        "g:",
+        "g:0",
+        "g:-1",
+        "g:1:2",
+        "g:٣",
+        "g:" + "9" * 19,
+        "s:1:" + "9" * 60,
+        "g:1e3",
+        "s:1001:1002:1003",
+    ],
+)
+async def test_an_id_that_is_none_is_named(gateway: Gateway, conversation_id: str) -> None:
+    path = f"/v1/conversations/{conversation_id}/messages"
+    response = await gateway.request("GET", path)
+    assert response.status_code == 400, response.text
+    assert response.json()["field"] == "conversation_id"
+    assert gateway.services.calls == []
+
+
+async def test_an_escaped_id_is_the_same_id(gateway: Gateway) -> None:
+    gateway.services.answers["GetGroupHistory"] = chat.GetGroupHistoryResponse()
+    response = await gateway.request("GET", "/v1/conversations/g%3A1001/messages")
+    assert response.status_code == 200, response.text
+    assert gateway.services.last.message.group_id == 1001
+
+
+@pytest.mark.parametrize(
+    ("query", "next_page"),
+    [
+        ("limit=2", chat.Page(before_seq=7, limit=2)),
+        ("limit=2&before_seq=9", chat.Page(before_seq=7, limit=2)),
+        ("limit=2&after_seq=6", chat.Page(after_seq=8, limit=2)),
+        ("limit=2&after_seq=6&before_seq=20", chat.Page(before_seq=20, after_seq=8, limit=2)),
+        ("limit=2&around_seq=7", chat.Page(after_seq=8, limit=2)),
+    ],
+)
+async def test_the_cursor_goes_on_in_the_direction_of_the_page(
+    gateway: Gateway, query: str, next_page: chat.Page
+) -> None:
+    gateway.services.answers["GetGroupHistory"] = chat.GetGroupHistoryResponse(
+        messages=messages(7, 8), has_more=True
+    )
+    path = "/v1/conversations/g:1001/messages"
+    page = (await gateway.request("GET", f"{path}?{query}")).json()
+    assert [item["seq"] for item in page["items"]] == [7, 8]
+    await gateway.request("GET", f"{path}?limit=2&cursor={page['next_cursor']}")
+    assert gateway.services.last.message.page == next_page
+
+
+async def test_the_last_page_has_no_cursor(gateway: Gateway) -> None:
+    gateway.services.answers["GetGroupHistory"] = chat.GetGroupHistoryResponse(messages=messages(1))
+    response = await gateway.request("GET", "/v1/conversations/g:1001/messages")
+    assert response.json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", "WzFd", "Wy0xLDBd", "WzAsOTIyMzM3MjAzNjg1NDc3NTgwOF0"]
+)
+async def test_a_cursor_of_the_clients_own_making_is_refused(gateway: Gateway, cursor: str) -> None:
+    path = f"/v1/conversations/g:1001/messages?cursor={cursor}"
+    response = await gateway.request("GET", path)
+    assert response.status_code == 400, response.text
+    assert response.json()["field"] == "cursor"
+
+
+async def _as(gateway: Gateway, user_id: int, path: str) -> Any:
+    token = jwt.encode({"sub": str(user_id)}, "k" * 32)
+    headers = {"Authorization": f"Bearer {token}"}
+    return await gateway.anonymous("GET", path, headers=headers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from im_client import Connect, Device, MakeUser, User
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -100,6 +103,24 @@ async def test_a_handshake_needs_a_good_token(system: System, new_user: MakeUser
     forged = f"{head}.{body}.{signature[:-4]}AAAA"
     assert await _status(url, additional_headers={"Authorization": f"Bearer {forged}"}) == 401
     assert await _status(url.replace("/ws/connect", "/other")) == 404
+
+
+def _expired(system: System, user: User) -> str:
+    """What the user's token will be when its time has come: signed with the system's own key."""
+    file = json.loads((system.data / "secrets" / "auth_keys.json").read_text())
+    newest = max(file["keys"], key=lambda key: key["created_at"])
+    private = Ed25519PrivateKey.from_private_bytes(base64.b64decode(newest["private_key"]))
+    claims = jwt.decode(user.access_token, options={"verify_signature": False})
+    claims |= {"iat": claims["iat"] - 1000, "exp": claims["iat"] - 100}
+    return jwt.encode(claims, private, algorithm="EdDSA", headers={"kid": newest["kid"]})
+
+
+async def test_an_expired_token_is_told_from_a_bad_one(system: System, new_user: MakeUser) -> None:
+    user = await new_user()
+    header = {"Authorization": f"Bearer {_expired(system, user)}"}
+    assert await _status(system.ready.ws, additional_headers=header) == 401
+    response = await user.http.get("/v1/users/me", headers=header)
+    assert (response.status_code, response.json()["code"]) == (401, "TOKEN_EXPIRED")
 
 
 async def test_the_token_may_come_in_three_ways(system: System, new_user: MakeUser) -> None:

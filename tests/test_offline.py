@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from im_client import Connect, Device, MakeUser, User
+from im_local.testing import System
+from redis.asyncio import Redis
 
 COUNT = 250
 
@@ -82,3 +85,20 @@ async def test_connecting_in_the_middle_of_a_stream_loses_nothing(
     for seqs in await asyncio.gather(*joining):
         assert seqs == list(range(1, each + 1))
     await streaming
+
+
+async def test_a_frame_that_is_in_the_list_of_somebody_online_is_sent_within_a_second(
+    system: System, new_user: MakeUser, online: Connect
+) -> None:
+    """However it got there: the gateways look."""
+    b = await new_user()
+    device = await online(b)
+    redis = Redis.from_url(system.ready.redis)
+    frame = {"type": "message", "seq": 1, "content": "stranded"}
+    await redis.rpush(f"offline:msg:{b.user_id}", json.dumps(frame))
+    batch = await device.wait_for(lambda f: f["type"] == "offline", limit_s=1.0)
+    assert batch["frames"] == [frame]
+    async with asyncio.timeout(1.0):
+        while await redis.exists(f"offline:msg:{b.user_id}"):
+            await asyncio.sleep(0.01)
+    await redis.aclose()

@@ -54,6 +54,14 @@ class OfflineList:
         frames, length = await pipeline.execute()
         return frames, max(0, length - len(frames))
 
+    async def waiting(self, user_ids: Sequence[int]) -> list[int]:
+        """Those of the users who have frames, by one pipeline."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.exists(_key(user_id))
+        found = await pipeline.execute()
+        return [user_id for user_id, exists in zip(user_ids, found, strict=True) if exists]
+
     async def confirm(self, user_id: int, frames: Sequence[bytes]) -> None:
         """Takes frames away that a device has confirmed. Safe to repeat."""
         if frames:

@@ -63,3 +63,9 @@ async def test_only_the_newest_are_kept_and_a_late_confirmation_costs_nothing(
     assert await offline.head(1, 1) == ([frames[50]], MOST_FRAMES - 1)
     await offline.confirm(1, batch)
     assert await offline.head(1, 1) == ([frames[100]], MOST_FRAMES - 51)
+
+
+async def test_who_has_frames_is_told(redis: Redis) -> None:
+    offline = OfflineList(redis)
+    await offline.append([(1, [b"x"]), (3, [b"y"])])
+    assert await offline.waiting([1, 2, 3]) == [1, 3]

@@ -25,6 +25,7 @@ from im_common.rpc.client import AddressChannels
 
 log = structlog.get_logger(__name__)
 
+PUSH_TIMEOUT_S = 1.0
 # A gateway that did not answer is not asked again for this long; its users count as away.
 AVOID_S = 3.0
 
@@ -63,7 +64,10 @@ class Deliverer:
         if self._avoided.get(address, 0.0) > time.monotonic():
             return None
         try:
-            answer = await PushServiceStub(self._gateways.get(address)).Push(request)
+            # It may just have come back: then the connection to it is a moment away.
+            answer = await PushServiceStub(self._gateways.get(address)).Push(
+                request, timeout=PUSH_TIMEOUT_S, wait_for_ready=True
+            )
         except AppError as error:
             log.warning("a gateway does not answer", gateway=address, error=error.message)
             self._avoided[address] = time.monotonic() + AVOID_S

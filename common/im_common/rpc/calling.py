@@ -44,12 +44,13 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         *,
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        wait_for_ready: bool | None = None,
         **_unused: Any,
     ) -> Any:
         started = self._channel.last_used = time.monotonic()
         code = Code.INTERNAL.value
         try:
-            answer = await self._attempt(request, started, timeout, metadata)
+            answer = await self._attempt(request, started, timeout, metadata, wait_for_ready)
             code = "OK"
             return answer
         except AppError as error:
@@ -67,6 +68,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         started: float,
         timeout: float | None,
         extra: Iterable[tuple[str, str | bytes]] | None,
+        wait_for_ready: bool | None,
     ) -> Any:
         current = context.current.get()
         limit_s = self._limit_s(current, timeout)
@@ -78,7 +80,10 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         limit_s = max(0.0, limit_s - (time.monotonic() - started))
         try:
             return await self._call(
-                request, timeout=limit_s, metadata=self._metadata(current, extra)
+                request,
+                timeout=limit_s,
+                metadata=self._metadata(current, extra),
+                wait_for_ready=wait_for_ready,
             )
         except grpc.aio.AioRpcError as error:
             _raise_app_error(error)

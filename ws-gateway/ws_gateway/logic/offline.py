@@ -33,10 +33,14 @@ class Drain:
     def start(self) -> None:
         """Looks at the list, now or as soon as the batch in hand is confirmed."""
         self._again = True
-        if self._task is None or self._task.done():
+        if self.idle:
             # At once: a message that arrives from now on is younger than what is in the list.
             self._connection.hold()
             self._task = asyncio.create_task(self._run())
+
+    @property
+    def idle(self) -> bool:
+        return self._task is None or self._task.done()
 
     def confirm(self, batch_id: str) -> None:
         if batch_id == self._batch_id:

@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 SESSIONS_EVERY_S = 2.0
 PRESENCE_EVERY_S = 0.5
+STRANDED_EVERY_S = 0.7
 
 
 async def renew_routes(svc: ServiceContext) -> None:
@@ -42,6 +43,20 @@ async def end_revoked(svc: ServiceContext) -> None:
             connection.kick("the session has ended")
 
 
+async def send_stranded(svc: ServiceContext) -> None:
+    """Looks into the offline lists of all who are connected, in one pipeline.
+
+    A frame gets there although its user is here when the consumer could not reach this instance
+    for a moment, and so could not tell it either.
+    """
+    idle = {c.user_id for c in svc.connections.all() if svc.drains[c.id].idle}
+    if not idle:
+        return
+    for user_id in await svc.offline.waiting(list(idle)):
+        for connection in svc.connections.of(user_id):
+            svc.drains[connection.id].start()
+
+
 async def report_presence(svc: ServiceContext) -> None:
     """One call for all who came, one for all who went."""
     await svc.presence.flush()
@@ -63,6 +78,7 @@ def start(svc: ServiceContext) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every(RENEW_EVERY_S, renew_routes, svc), name="renew-routes"),
         asyncio.create_task(every(SESSIONS_EVERY_S, end_revoked, svc), name="end-revoked"),
+        asyncio.create_task(every(STRANDED_EVERY_S, send_stranded, svc), name="stranded"),
         asyncio.create_task(every(PRESENCE_EVERY_S, report_presence, svc), name="presence"),
         asyncio.create_task(svc.answers.expire_forever(), name="expire-answers"),
     ]

@@ -6,8 +6,9 @@ import asyncio
 import json
 
 from im_client import Connect, Device, MakeUser, User
-from im_local.testing import System
 from redis.asyncio import Redis
+
+from im_local.testing import System
 
 COUNT = 250
 

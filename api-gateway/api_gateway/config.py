@@ -9,7 +9,7 @@ from im_common.config import Settings as CommonSettings
 class HttpConf(Section):
     listen_on: Address = "127.0.0.1:8080"
     # Milliseconds for one request, with all the calls it leads to.
-    timeout: int = Field(default=5000, ge=1)
+    timeout: int = Field(default=12_000, ge=1)
     # How many proxies in front append to X-Forwarded-For; with 0 the header is not believed.
     trusted_proxies: int = Field(default=0, ge=0)
     # Origins of web pages that may call; empty turns CORS off.
@@ -18,7 +18,8 @@ class HttpConf(Section):
 
 class Settings(CommonSettings):
     http: HttpConf = HttpConf()
-    auth_rpc: ClientConf = ClientConf(key="auth.rpc")
+    # Log-ins queue for the processor: a password takes a quarter of a second of it.
+    auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=10_000)
     user_rpc: ClientConf = ClientConf(key="user.rpc")
     friend_rpc: ClientConf = ClientConf(key="friend.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")

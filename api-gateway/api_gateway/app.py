@@ -61,7 +61,8 @@ def _handle_errors(app: FastAPI) -> None:
         if error.status_code == 404:
             return http_problem(404, "there is no such route")
         if error.status_code == 405:
-            allow = {"Allow": ", ".join(_allowed_methods(request))}
+            allowed = _allowed_methods(request) or [(error.headers or {}).get("Allow", "")]
+            allow = {"Allow": ", ".join(allowed)}
             return http_problem(405, "the route has no such method", allow)
         return http_problem(error.status_code, error.detail, error.headers)
 

@@ -116,6 +116,7 @@ async def test_a_wrong_method_names_the_right_ones(gateway: Gateway) -> None:
     response = await gateway.request("GET", "/v1/auth/login")
     assert_problem(response, 405, Code.INVALID_ARGUMENT)
     assert response.headers["allow"] == "POST"
+    assert (await gateway.request("DELETE", "/docs")).headers["allow"] == "GET"
 
 
 @pytest.mark.parametrize(

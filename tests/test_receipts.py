@@ -1,0 +1,61 @@
+"""Cursors move, and those whom it concerns are told."""
+
+from __future__ import annotations
+
+from im_client import Connect, Frame, MakeUser, User, single
+
+
+def _receipt(by: User, **seqs: int) -> Frame:
+    return {"type": "receipt", "user_id": by.user_id, **seqs}
+
+
+def _matches(frame: Frame, wanted: Frame) -> bool:
+    return all(frame.get(name) == value for name, value in wanted.items())
+
+
+async def test_the_sender_hears_of_delivered_and_read(new_user: MakeUser, online: Connect) -> None:
+    a, b = await new_user(), await new_user()
+    device_a, phone, laptop = await online(a), await online(b), await online(b)
+    for i in range(5):
+        await device_a.ask(to=b.user_id, content=str(i))
+    await phone.wait_count("message", 5)
+    for seq in range(1, 6):
+        await phone.send(type="ack", conversation_id=single(a, b), seq=seq)
+    delivered = _receipt(b, delivered_seq=5, read_seq=0)
+    assert await device_a.wait_for(lambda f: _matches(f, delivered)) == {
+        **delivered,
+        "conversation_id": single(a, b),
+    }
+    await phone.send(type="read", conversation_id=single(a, b), seq=4)
+    read = _receipt(b, delivered_seq=5, read_seq=4)
+    await device_a.wait_for(lambda f: _matches(f, read))
+    # The user's other device hears of it too; the one that said so does not.
+    await laptop.wait_for(lambda f: _matches(f, read))
+    assert not phone.of("receipt")
+    assert (await b.get("/v1/unread"))["total"] == 1
+
+
+async def test_read_over_http_is_told_and_stays_in_bounds(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b, stranger = await new_user(), await new_user(), await new_user()
+    device_a = await online(a)
+    await device_a.ask(to=b.user_id, content="x")
+    path = f"/v1/conversations/{single(a, b)}/read"
+    assert (await b.request("POST", path, json={"seq": 1000})).status_code == 204
+    await device_a.wait_for(lambda f: _matches(f, _receipt(b, delivered_seq=1, read_seq=1)))
+    response = await stranger.request("POST", path, json={"seq": 1})
+    assert (response.status_code, response.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+async def test_strangers_get_an_error_frame(new_user: MakeUser, online: Connect) -> None:
+    a, b, stranger = await new_user(), await new_user(), await new_user()
+    group = await a.request("POST", "/v1/groups", json={"name": "g", "member_ids": [b.user_id]})
+    group_id = group.json()["group_id"]
+    device_a, device = await online(a), await online(stranger)
+    await device_a.ask(group_id=group_id, content="x")
+    await device.send(type="read", conversation_id=f"g:{group_id}", seq=1)
+    await device.wait_for(lambda f: f.get("code") == "NOT_GROUP_MEMBER")
+    await device.send(type="ack", conversation_id=single(a, b), seq=1)
+    await device.wait_for(lambda f: f.get("code") == "PERMISSION_DENIED")
+    assert not device_a.of("receipt")

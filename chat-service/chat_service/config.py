@@ -8,3 +8,4 @@ class Settings(RpcSettings):
     bus: BusConf = BusConf()
     auth_rpc: ClientConf = ClientConf(key="auth.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")
+    friend_rpc: ClientConf = ClientConf(key="friend.rpc")

@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from redis.asyncio import Redis
+
 from chat_service.config import Settings
+from chat_service.gateways import Gateways
+from chat_service.logic.audience import Audiences
+from chat_service.logic.notify import Notifier
 from chat_service.logic.waiting import Waiting
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
 from im_common.db import Database
 from im_common.resources import Resources
+from im_common.routes import RouteTable
 
 if TYPE_CHECKING:
+    from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
     from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
 
 
@@ -22,20 +30,33 @@ if TYPE_CHECKING:
 class ServiceContext:
     settings: Settings
     db: Database
+    redis: Redis
     producer: Producer
     groups: GroupServiceAsyncStub
+    friends: FriendServiceAsyncStub
     tokens: AccessTokens
     # Calls that wait for what the consumer makes of their message.
     waiting: Waiting
+    # Receipts and typing on their way, and whom receipts go to.
+    notifier: Notifier
+    audiences: Audiences
 
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    redis, db = resources.redis(), resources.database(settings.db)
+    notifier = Notifier(RouteTable(redis), Gateways(resources.address_channels()))
+    notifier.start()
+    resources.on_close(notifier.close)
     return ServiceContext(
         settings=settings,
-        db=resources.database(settings.db),
+        db=db,
+        redis=redis,
         producer=await resources.producer(settings.bus),
+        friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
-        tokens=AccessTokens(RemoteKeys(auth), resources.redis()),
+        tokens=AccessTokens(RemoteKeys(auth), redis),
         waiting=Waiting(),
+        notifier=notifier,
+        audiences=Audiences(db),
     )

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 import chat_service
+from chat_service.logic.audience import Audiences
+from chat_service.logic.notify import Note
+from chat_service.logic.waiting import Waiting
+from chat_service.model.messages import Place
+from chat_service.mq.item import Item
+from chat_service.mq.store import store
+from chat_service.svc import ServiceContext
+from im.chat.v1.record_pb2 import NewMessage, Origin
+from im.group.v1.group_pb2 import (
+    BatchGetSendInfoRequest,
+    BatchGetSendInfoResponse,
+    GroupSendInfo,
+)
+from im_common.bus import Record
 from im_common.config import DbConf
 from im_common.db import Database
+from im_common.ids import new_message_id, now_ms, single_conversation
 from im_common.redis_client import open_redis
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.valkey import ValkeyServer
@@ -49,3 +67,87 @@ async def db(db_conf: DbConf) -> AsyncIterator[Database]:
     database = Database(db_conf)
     yield database
     await database.close()
+
+
+@dataclass
+class Groups:
+    """Answers for group-service."""
+
+    by_id: dict[int, GroupSendInfo] = field(default_factory=dict)
+    calls: int = 0
+
+    async def BatchGetSendInfo(self, request: BatchGetSendInfoRequest) -> BatchGetSendInfoResponse:
+        self.calls += 1
+        found = [self.by_id[g] for g in request.group_ids if g in self.by_id]
+        return BatchGetSendInfoResponse(groups=found)
+
+    def make(self, group_id: int, *members: int, managers: Sequence[int] = ()) -> None:
+        self.by_id[group_id] = GroupSendInfo(
+            group_id=group_id, member_ids=members, manager_ids=managers
+        )
+
+
+class Notes:
+    """Remembers what would be told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, Any], list[int]]] = []
+
+    def tell(self, _key: object, note: Note) -> None:
+        self.told.append((msgspec.json.decode(note.frame), sorted(note.user_ids)))
+
+
+@dataclass
+class Desk:
+    """The logic on a real database, and messages to work with."""
+
+    svc: ServiceContext
+    groups: Groups
+    notes: Notes
+
+    async def say(self, sender: int, to: int, *contents: str, **more: Any) -> list[Place]:
+        """Stores messages as the consumer does; ``group`` instead of ``to`` with to=0."""
+        items = [_item(sender, to, content, **more) for content in contents]
+        for item in items:
+            if item.is_group:
+                item.group_members = self.groups.by_id[item.message.group_id].member_ids
+        await store(self.svc.db, items)
+        return [item.place for item in items if item.place]
+
+
+def _item(sender: int, to: int, content: str, **more: Any) -> Item:
+    group = more.pop("group", 0)
+    message = NewMessage(
+        message_id=new_message_id(),
+        conversation_id=f"g:{group}" if group else single_conversation(sender, to),
+        sender_id=sender,
+        client_msg_id=new_message_id(),
+        content_type="text",
+        content=content,
+        timestamp=more.pop("timestamp", now_ms()),
+        **more,
+    )
+    if group:
+        message.group_id = group
+    else:
+        message.to_user_id = to
+    return Item(Record("t", 0, "0", b"", b"", {}), message, Origin())
+
+
+@pytest.fixture
+async def desk(db: Database, redis: Redis) -> Desk:
+    groups, notes = Groups(), Notes()
+    unused: Any = None
+    svc = ServiceContext(
+        settings=unused,
+        db=db,
+        redis=redis,
+        producer=unused,
+        groups=groups,  # type: ignore[arg-type]
+        friends=unused,
+        tokens=unused,
+        waiting=Waiting(),
+        notifier=notes,  # type: ignore[arg-type]
+        audiences=Audiences(db),
+    )
+    return Desk(svc, groups, notes)

@@ -117,6 +117,13 @@ class Error(ServerFrame, tag="error"):
     field: str | UnsetType = UNSET
 
 
+class Receipt(ServerFrame, tag="receipt"):
+    conversation_id: str
+    user_id: int
+    delivered_seq: int
+    read_seq: int
+
+
 class Offline(ServerFrame, tag="offline"):
     batch_id: str
     frames: list[Raw]

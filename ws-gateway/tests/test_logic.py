@@ -9,15 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from im.chat.v1 import chat_pb2 as pb
 from im_common.bus import BusUnavailable
 from im_common.context import Identity
-from im_common.errors import Code
+from im_common.errors import AppError, Code
 from im_common.routes import Route
 from ws_gateway.logic import answers as answers_module
 from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import TOO_SLOW, Connection, Connections
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
+from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.seen import WINDOW, Seen
 
 
@@ -136,10 +138,26 @@ class List:
         self.frames = [frame for frame in self.frames if frame not in frames]
 
 
+class Chat:
+    """A chat-service that refuses nothing, or is away."""
+
+    def __init__(self, *refusals: pb.CursorRefusal) -> None:
+        self.calls: list[pb.AdvanceCursorsRequest] = []
+        self.refusals = refusals
+        self.away = False
+
+    async def AdvanceCursors(self, request: pb.AdvanceCursorsRequest) -> pb.AdvanceCursorsResponse:
+        self.calls.append(request)
+        if self.away:
+            raise AppError(Code.UNAVAILABLE, "away")
+        return pb.AdvanceCursorsResponse(refusals=self.refusals)
+
+
 def inbound(one: Connection, log: Log) -> tuple[Inbound, Answers]:
     answers = Answers()
     drain = Drain(one, List())  # type: ignore[arg-type]
-    return Inbound(one, drain, answers, log, "h:1"), answers  # type: ignore[arg-type]
+    relay = Relay(Chat())  # type: ignore[arg-type]
+    return Inbound(one, drain, answers, log, "h:1", relay=relay), answers  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("log", [Log(BusUnavailable("late")), Log(refuse=True)])
@@ -203,3 +221,59 @@ async def test_who_confirms_nothing_gets_live_messages_all_the_same(
     one.deliver(b'"live"', "c", 9)
     assert (await _until(one, 2))[1] == "live"
     await drain.close()
+
+
+async def test_acks_are_collected_the_highest_counts_and_none_is_lost() -> None:
+    chat, one, two = Chat(), connection(7), connection(8)
+    relay = Relay(chat)  # type: ignore[arg-type]
+    for seq in (3, 9, 5):
+        relay.advance(one, "s:7:8", delivered=seq)
+    relay.advance(one, "s:7:8", read=4)
+    relay.advance(two, "g:5", delivered=1)
+    chat.away = True
+    with pytest.raises(AppError):
+        await relay.flush()
+    relay.advance(one, "s:7:8", delivered=6)
+    chat.away = False
+    await relay.flush()
+    moves = {
+        m.user_id: (m.conversation_id, m.delivered_seq, m.read_seq) for m in chat.calls[1].moves
+    }
+    assert moves == {7: ("s:7:8", 9, 4), 8: ("g:5", 1, 0)}
+    await relay.flush()
+    assert len(chat.calls) == 2
+
+
+async def test_a_cursor_that_is_refused_is_an_error_frame() -> None:
+    one = connection(7)
+    refusal = pb.CursorRefusal(user_id=7, conversation_id="g:5", code="NOT_GROUP_MEMBER")
+    relay = Relay(Chat(refusal))  # type: ignore[arg-type]
+    relay.advance(one, "g:5", read=1)
+    await relay.flush()
+    assert [f["code"] for f in sent(one)] == ["NOT_GROUP_MEMBER"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "field"),
+    [
+        ('{"type":"ack","conversation_id":"x","seq":1}', "INVALID_ARGUMENT", "conversation_id"),
+        ('{"type":"ack","conversation_id":"s:8:9","seq":1}', "PERMISSION_DENIED", None),
+        ('{"type":"read","conversation_id":"s:7:8","seq":-1}', "INVALID_ARGUMENT", "seq"),
+    ],
+)
+async def test_a_cursor_that_is_wrong_at_first_sight_goes_nowhere(
+    frame: str, code: str, field: str | None
+) -> None:
+    one = connection(7)
+    await inbound(one, Log())[0].handle(frame)
+    (error,) = sent(one)
+    assert (error["code"], error.get("field")) == (code, field)
+
+
+def test_a_slow_connection_does_without_receipts_and_keeps_its_messages() -> None:
+    one = connection(max_queue=4)
+    for seq in range(1, 4):
+        one.offer(b"receipt")
+        one.deliver(b"%d" % seq, "c", seq)
+    assert [item.frame for item in one.queue] == [b"receipt", b"1", b"2", b"3"]
+    assert one.ending is None

@@ -20,3 +20,4 @@ class Settings(RpcSettings):
     bus: BusConf = BusConf()
     auth_rpc: ClientConf = ClientConf(key="auth.rpc")
     user_rpc: ClientConf = ClientConf(key="user.rpc")
+    chat_rpc: ClientConf = ClientConf(key="chat.rpc")

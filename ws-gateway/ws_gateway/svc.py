@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from redis.asyncio import Redis
 
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
@@ -19,9 +20,11 @@ from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import Connections
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.presence import PresenceReporter
+from ws_gateway.logic.relay import Relay
 
 if TYPE_CHECKING:
     from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
 
 
 @dataclass(slots=True)
@@ -30,6 +33,8 @@ class ServiceContext:
     redis: Redis
     producer: Producer
     auth: AuthServiceAsyncStub
+    chat: ChatServiceAsyncStub
+    relay: Relay
     presence: PresenceReporter
     tokens: AccessTokens
     routes: RouteTable
@@ -45,12 +50,15 @@ class ServiceContext:
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    chat = ChatServiceStub(await resources.channel(settings.chat_rpc))
     redis = resources.redis()
     return ServiceContext(
         settings=settings,
         redis=redis,
         producer=await resources.producer(settings.bus),
         auth=auth,
+        chat=chat,
+        relay=Relay(chat),
         presence=PresenceReporter(PresenceServiceStub(await resources.channel(settings.user_rpc))),
         tokens=AccessTokens(RemoteKeys(auth), redis),
         routes=RouteTable(redis),

@@ -37,33 +37,6 @@ async def reserve(
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def advance_members(
-    db: Database, connection: AsyncConnection, reads: Mapping[tuple[int, str], int]
-) -> None:
-    """Makes (user, conversation) members and moves their read and delivered cursors forward."""
-    statement = db.upsert(
-        conversation_members,
-        ["user_id", "conversation_id"],
-        lambda old, new: {
-            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
-            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
-        },
-    )
-    rows = [
-        {
-            "user_id": user_id,
-            "conversation_id": conversation_id,
-            "read_seq": seq,
-            "delivered_seq": seq,
-            "min_seq": 0,
-            "pinned": False,
-            "muted": False,
-        }
-        for (user_id, conversation_id), seq in sorted(reads.items())
-    ]
-    await connection.execute(statement, rows)
-
-
 async def min_seqs(
     connection: AsyncConnection, user_id: int, conversation_ids: Collection[str]
 ) -> dict[str, int]:

@@ -20,7 +20,7 @@ from im_common.db import MYSQL_TABLE, ascii_key
 metadata = MetaData()
 
 SINGLE, GROUP = 1, 2
-NORMAL = 0
+NORMAL, RECALLED = 0, 1
 
 conversations = Table(
     "conversations",
@@ -32,6 +32,8 @@ conversations = Table(
     Column("last_seq", BigInteger, nullable=False),
     Column("last_message_id", ascii_key(36), nullable=False),
     Column("last_message_at", BigInteger, nullable=False),
+    # Messages up to here were removed because of their age.
+    Column("expired_seq", BigInteger, nullable=False, server_default="0"),
     **MYSQL_TABLE,
 )
 
@@ -67,6 +69,20 @@ conversation_members = Table(
     Column("min_seq", BigInteger, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("muted", Boolean, nullable=False),
+    # The last message before the member left the group; NULL for a member.
+    Column("left_seq", BigInteger),
+    # Time of the group change that was last taken into account, in Unix milliseconds.
+    Column("changed_at", BigInteger, nullable=False, server_default="0"),
     Index("ix_conversation_members_conversation", "conversation_id"),
+    **MYSQL_TABLE,
+)
+
+# What a member has deleted for itself alone.
+deleted_messages = Table(
+    "deleted_messages",
+    metadata,
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
     **MYSQL_TABLE,
 )

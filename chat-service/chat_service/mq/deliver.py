@@ -6,28 +6,18 @@ whose sender has been answered finds nobody waiting.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-import structlog
 from msgspec import UNSET, Raw
 
+from chat_service.gateways import Gateways
 from chat_service.mq.item import Item
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
-from im.gateway.v1.push_pb2_grpc import PushServiceStub
 from im_common import frames
-from im_common.errors import AppError
 from im_common.offline import OfflineList
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels
-
-log = structlog.get_logger(__name__)
-
-PUSH_TIMEOUT_S = 1.0
-# A gateway that did not answer is not asked again for this long; its users count as away.
-AVOID_S = 3.0
 
 Routes = Mapping[int, Sequence[Route]]
 
@@ -43,37 +33,16 @@ class Deliverer:
     ) -> None:
         self._routes = routes
         self._offline = offline
-        self._gateways = gateways
+        self._gateways = Gateways(gateways)
         self._offline_group_members = offline_group_members
-        self._avoided: dict[str, float] = {}
 
     async def deliver(self, items: Sequence[Item]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
         routes = await self._routes.find(list({user for item in placed for user in _members(item)}))
         requests = _requests(items, placed, routes)
-        reached = await self._push(requests)
+        reached = await self._gateways.push(requests)
         await self._keep_for_absent(placed, routes, reached)
-
-    async def _push(self, requests: Mapping[str, PushRequest]) -> dict[str, set[int] | None]:
-        """For each gateway: the users who were not there, or None when it did not answer."""
-        absent = await asyncio.gather(*(self._push_one(a, r) for a, r in requests.items()))
-        return dict(zip(requests, absent, strict=True))
-
-    async def _push_one(self, address: str, request: PushRequest) -> set[int] | None:
-        if self._avoided.get(address, 0.0) > time.monotonic():
-            return None
-        try:
-            # It may just have come back: then the connection to it is a moment away.
-            answer = await PushServiceStub(self._gateways.get(address)).Push(
-                request, timeout=PUSH_TIMEOUT_S, wait_for_ready=True
-            )
-        except AppError as error:
-            log.warning("a gateway does not answer", gateway=address, error=error.message)
-            self._avoided[address] = time.monotonic() + AVOID_S
-            return None
-        self._avoided.pop(address, None)
-        return set(answer.absent_user_ids)
 
     async def _keep_for_absent(
         self, placed: Sequence[Item], routes: Routes, reached: Mapping[str, set[int] | None]
@@ -101,7 +70,7 @@ class Deliverer:
         for user_id, routes in newcomers.items():
             for gateway in {route.gateway for route in routes}:
                 by_gateway[gateway].drain_user_ids.append(user_id)
-        await self._push(by_gateway)
+        await self._gateways.push(by_gateway)
 
 
 def _requests(

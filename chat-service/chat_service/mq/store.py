@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model import conversations, messages
+from chat_service.model import conversations, members, messages
+from chat_service.model.members import Cursors, Key
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq.item import Item
@@ -91,14 +92,14 @@ async def _advance_members(
     firsts: Sequence[Item],
 ) -> None:
     # A conversation's first message makes its members; sending reads up to the message sent.
-    reads: dict[tuple[int, str], int] = {}
+    cursors: dict[Key, Cursors] = {}
     for item in firsts:
         conversation_id = item.message.conversation_id
         for user_id in item.group_members if item.is_group else (item.message.to_user_id,):
-            reads[user_id, conversation_id] = 0
+            cursors[user_id, conversation_id] = Cursors(0, 0)
     for item, place in zip(items, places, strict=True):
-        reads[item.message.sender_id, place.conversation_id] = place.seq
-    await conversations.advance_members(db, connection, reads)
+        cursors[item.message.sender_id, place.conversation_id] = Cursors(place.seq, place.seq)
+    await members.advance(db, connection, cursors)
 
 
 def _take_place(item: Item, next_seqs: dict[str, int]) -> Place:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from chat_service.logic import history, send
+from chat_service.logic import cursors, history, send
+from chat_service.logic.cursors import Move
 from chat_service.logic.history import Bounds
 from chat_service.svc import ServiceContext
 from im.chat.v1 import chat_pb2 as pb
@@ -51,6 +52,33 @@ class ChatServicer(ChatServiceServicer):
             self._svc, identity().user_id, request.group_id, _bounds(request.page)
         )
         return pb.GetGroupHistoryResponse(messages=_messages(rows), has_more=more)
+
+    async def AckMessage(self, request: pb.AckMessageRequest, _: Any) -> pb.AckMessageResponse:
+        user_id = identity().user_id
+        await cursors.ack_message(self._svc, user_id, request.conversation_id, request.seq)
+        return pb.AckMessageResponse()
+
+    async def MarkAsRead(self, request: pb.MarkAsReadRequest, _: Any) -> pb.MarkAsReadResponse:
+        user_id = identity().user_id
+        read = await cursors.mark_as_read(self._svc, user_id, request.conversation_id, request.seq)
+        return pb.MarkAsReadResponse(read_seq=read)
+
+    async def AdvanceCursors(
+        self, request: pb.AdvanceCursorsRequest, _: Any
+    ) -> pb.AdvanceCursorsResponse:
+        moves = [
+            Move(m.user_id, m.conversation_id, m.delivered_seq, m.read_seq, m.connection_id)
+            for m in request.moves
+        ]
+        refused = await cursors.advance_cursors(self._svc, moves, request.gateway)
+        return pb.AdvanceCursorsResponse(
+            refusals=[
+                pb.CursorRefusal(
+                    user_id=user_id, conversation_id=on, code=error.code, message=error.message
+                )
+                for (user_id, on), error in refused.items()
+            ]
+        )
 
 
 def _chat(content: pb.Content) -> frames.Chat:

@@ -62,9 +62,15 @@ class Connection:
         """An answer, or another frame that is of use to this connection only."""
         self._put(Queued(frame, False))
 
+    def offer(self, frame: bytes) -> None:
+        """A frame that a slow connection does without."""
+        if self.ending is None and len(self.queue) < self._max_queue // 2:
+            self._put(Queued(frame, False))
+
     def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
-        """A message; dropped when this connection has had it."""
-        if not self._seen.first_time(conversation_id, seq):
+        """A message, dropped when this connection has had it; or, with seq 0, another frame that
+        keeps its order among the messages."""
+        if seq and not self._seen.first_time(conversation_id, seq):
             return
         item = Queued(frame, True)
         if self._held is None:

@@ -15,6 +15,7 @@ from im_common.topics import CHAT_TOPIC
 from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import BROKEN_PROTOCOL, Connection
 from ws_gateway.logic.offline import Drain
+from ws_gateway.logic.relay import Relay
 
 # So many bad frames in a row, and the connection ends.
 MOST_BAD_FRAMES = 32
@@ -30,12 +31,15 @@ class Inbound:
         answers: Answers,
         producer: Producer,
         gateway: str,
+        *,
+        relay: Relay,
     ) -> None:
         self._connection = connection
         self._drain = drain
         self._answers = answers
         self._producer = producer
         self._gateway = gateway
+        self._relay = relay
         self._headers = {TRACEPARENT: new_traceparent().encode()}
 
     async def handle(self, text: str | bytes) -> None:
@@ -48,8 +52,18 @@ class Inbound:
             self._refuse(error)
             return
         self._connection.bad_frames = 0
+        try:
+            await self._take(frame)
+        except AppError as error:
+            self._connection.send(frames.error_frame(error))
+
+    async def _take(self, frame: frames.AnyClientFrame) -> None:
         if isinstance(frame, frames.Chat):
             await self._chat(frame)
+        elif isinstance(frame, frames.Ack):
+            self._relay.advance(self._connection, frame.conversation_id, delivered=frame.seq)
+        elif isinstance(frame, frames.Read):
+            self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
         elif isinstance(frame, frames.Ping):
             self._connection.send(frames.PONG)
         elif isinstance(frame, frames.OfflineAck):

@@ -80,5 +80,6 @@ def start(svc: ServiceContext) -> list[asyncio.Task[None]]:
         asyncio.create_task(every(SESSIONS_EVERY_S, end_revoked, svc), name="end-revoked"),
         asyncio.create_task(every(STRANDED_EVERY_S, send_stranded, svc), name="stranded"),
         asyncio.create_task(every(PRESENCE_EVERY_S, report_presence, svc), name="presence"),
+        asyncio.create_task(svc.relay.run(), name="relay"),
         asyncio.create_task(svc.answers.expire_forever(), name="expire-answers"),
     ]

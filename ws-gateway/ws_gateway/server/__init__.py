@@ -31,7 +31,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     )
     sockets = WebSocketServer(context)
     async with registered(settings, resources, rpc) as address:
-        context.address = address
+        context.address = context.relay.address = address
         await sockets.start()
         tasks = upkeep.start(context)
         await resources.ending.wait()
@@ -41,3 +41,5 @@ async def serve(settings: Settings, resources: Resources) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(AppError):
             await context.presence.flush()
+        with suppress(AppError):
+            await context.relay.flush()

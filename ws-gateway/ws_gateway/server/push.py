@@ -6,6 +6,7 @@ from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
+from ws_gateway.logic.connection import Connection
 from ws_gateway.svc import ServiceContext
 
 
@@ -21,11 +22,11 @@ class PushServicer(PushServiceServicer):
         for delivery in request.deliveries:
             for user_id in delivery.user_ids:
                 connections = svc.connections.of(user_id)
-                if not connections:
+                if not connections and not delivery.ephemeral:
                     absent.add(user_id)
                 for connection in connections:
                     if connection.id != delivery.except_connection_id:
-                        connection.deliver(delivery.frame, delivery.conversation_id, delivery.seq)
+                        _hand_over(delivery, connection)
         for user_id in request.drain_user_ids:
             for connection in svc.connections.of(user_id):
                 svc.drains[connection.id].start()
@@ -41,3 +42,10 @@ class PushServicer(PushServiceServicer):
         for connection in closed:
             connection.kick(request.reason or "kicked")
         return pb.KickResponse(closed=len(closed))
+
+
+def _hand_over(delivery: pb.Delivery, connection: Connection) -> None:
+    if delivery.ephemeral:
+        connection.offer(delivery.frame)
+    else:
+        connection.deliver(delivery.frame, delivery.conversation_id, delivery.seq)

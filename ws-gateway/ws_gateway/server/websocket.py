@@ -136,8 +136,9 @@ class WebSocketServer:
 
     async def _read(self, socket: ServerConnection, connection: Connection, drain: Drain) -> None:
         current.set(None)
+        svc = self._svc
         inbound = Inbound(
-            connection, drain, self._svc.answers, self._svc.producer, self._svc.address
+            connection, drain, svc.answers, svc.producer, svc.address, relay=svc.relay
         )
         async for text in socket:
             if connection.ending is not None:

@@ -105,6 +105,46 @@ class ChatServiceStub:
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesRequest.SerializeToString,
                 response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesResponse.FromString,
                 _registered_method=True)
+        self.DeleteMessage = channel.unary_unary(
+                '/im.chat.v1.ChatService/DeleteMessage',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageResponse.FromString,
+                _registered_method=True)
+        self.ClearConversation = channel.unary_unary(
+                '/im.chat.v1.ChatService/ClearConversation',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationResponse.FromString,
+                _registered_method=True)
+        self.PinConversation = channel.unary_unary(
+                '/im.chat.v1.ChatService/PinConversation',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.PinConversationRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.PinConversationResponse.FromString,
+                _registered_method=True)
+        self.MuteConversation = channel.unary_unary(
+                '/im.chat.v1.ChatService/MuteConversation',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationResponse.FromString,
+                _registered_method=True)
+        self.AdvanceCursors = channel.unary_unary(
+                '/im.chat.v1.ChatService/AdvanceCursors',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.FromString,
+                _registered_method=True)
+        self.SyncFor = channel.unary_unary(
+                '/im.chat.v1.ChatService/SyncFor',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SyncForRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SyncForResponse.FromString,
+                _registered_method=True)
+        self.RecallFor = channel.unary_unary(
+                '/im.chat.v1.ChatService/RecallFor',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RecallForRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RecallForResponse.FromString,
+                _registered_method=True)
+        self.RelayTyping = channel.unary_unary(
+                '/im.chat.v1.ChatService/RelayTyping',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer:
@@ -209,6 +249,63 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteMessage(self, request, context):
+        """DeleteMessage hides a message from the caller alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearConversation(self, request, context):
+        """ClearConversation hides from the caller alone what a conversation has so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinConversation(self, request, context):
+        """PinConversation puts a conversation at the head of the caller's list, or no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MuteConversation(self, request, context):
+        """MuteConversation says whether the caller's clients should be quiet about a conversation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceCursors(self, request, context):
+        """AdvanceCursors moves cursors of many users: what a gateway collected from its connections.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncFor(self, request, context):
+        """SyncFor is Sync for a user whom a gateway has verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecallFor(self, request, context):
+        """RecallFor is RecallMessage for a user whom a gateway has verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RelayTyping(self, request, context):
+        """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
+        told when it cannot be done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +378,46 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.SearchMessages,
                     request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesRequest.FromString,
                     response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesResponse.SerializeToString,
+            ),
+            'DeleteMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessage,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageResponse.SerializeToString,
+            ),
+            'ClearConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearConversation,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationResponse.SerializeToString,
+            ),
+            'PinConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinConversation,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.PinConversationRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.PinConversationResponse.SerializeToString,
+            ),
+            'MuteConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.MuteConversation,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationResponse.SerializeToString,
+            ),
+            'AdvanceCursors': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceCursors,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.SerializeToString,
+            ),
+            'SyncFor': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncFor,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SyncForRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SyncForResponse.SerializeToString,
+            ),
+            'RecallFor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecallFor,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RecallForRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RecallForResponse.SerializeToString,
+            ),
+            'RelayTyping': grpc.unary_unary_rpc_method_handler(
+                    servicer.RelayTyping,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +799,222 @@ class ChatService:
             '/im.chat.v1.ChatService/SearchMessages',
             im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesRequest.SerializeToString,
             im_dot_chat_dot_v1_dot_chat__pb2.SearchMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/DeleteMessage',
+            im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.DeleteMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/ClearConversation',
+            im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.ClearConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/PinConversation',
+            im_dot_chat_dot_v1_dot_chat__pb2.PinConversationRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.PinConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MuteConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/MuteConversation',
+            im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.MuteConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceCursors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/AdvanceCursors',
+            im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncFor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/SyncFor',
+            im_dot_chat_dot_v1_dot_chat__pb2.SyncForRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.SyncForResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecallFor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/RecallFor',
+            im_dot_chat_dot_v1_dot_chat__pb2.RecallForRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.RecallForResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelayTyping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/RelayTyping',
+            im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.FromString,
             options,
             channel_credentials,
             insecure,

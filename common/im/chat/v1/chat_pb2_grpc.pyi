@@ -61,6 +61,24 @@ class ChatServiceStub:
     """RecallMessage takes a message back for everybody."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SearchMessagesRequest, _chat_pb2.SearchMessagesResponse]
     """SearchMessages finds messages in the caller's own conversations."""
+    DeleteMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.DeleteMessageRequest, _chat_pb2.DeleteMessageResponse]
+    """DeleteMessage hides a message from the caller alone."""
+    ClearConversation: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ClearConversationRequest, _chat_pb2.ClearConversationResponse]
+    """ClearConversation hides from the caller alone what a conversation has so far."""
+    PinConversation: _grpc.UnaryUnaryMultiCallable[_chat_pb2.PinConversationRequest, _chat_pb2.PinConversationResponse]
+    """PinConversation puts a conversation at the head of the caller's list, or no longer."""
+    MuteConversation: _grpc.UnaryUnaryMultiCallable[_chat_pb2.MuteConversationRequest, _chat_pb2.MuteConversationResponse]
+    """MuteConversation says whether the caller's clients should be quiet about a conversation."""
+    AdvanceCursors: _grpc.UnaryUnaryMultiCallable[_chat_pb2.AdvanceCursorsRequest, _chat_pb2.AdvanceCursorsResponse]
+    """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+    SyncFor: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SyncForRequest, _chat_pb2.SyncForResponse]
+    """SyncFor is Sync for a user whom a gateway has verified."""
+    RecallFor: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RecallForRequest, _chat_pb2.RecallForResponse]
+    """RecallFor is RecallMessage for a user whom a gateway has verified."""
+    RelayTyping: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RelayTypingRequest, _chat_pb2.RelayTypingResponse]
+    """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
+    told when it cannot be done.
+    """
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
@@ -95,6 +113,24 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """RecallMessage takes a message back for everybody."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_chat_pb2.SearchMessagesRequest, _chat_pb2.SearchMessagesResponse]  # type: ignore[assignment]
     """SearchMessages finds messages in the caller's own conversations."""
+    DeleteMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.DeleteMessageRequest, _chat_pb2.DeleteMessageResponse]  # type: ignore[assignment]
+    """DeleteMessage hides a message from the caller alone."""
+    ClearConversation: _aio.UnaryUnaryMultiCallable[_chat_pb2.ClearConversationRequest, _chat_pb2.ClearConversationResponse]  # type: ignore[assignment]
+    """ClearConversation hides from the caller alone what a conversation has so far."""
+    PinConversation: _aio.UnaryUnaryMultiCallable[_chat_pb2.PinConversationRequest, _chat_pb2.PinConversationResponse]  # type: ignore[assignment]
+    """PinConversation puts a conversation at the head of the caller's list, or no longer."""
+    MuteConversation: _aio.UnaryUnaryMultiCallable[_chat_pb2.MuteConversationRequest, _chat_pb2.MuteConversationResponse]  # type: ignore[assignment]
+    """MuteConversation says whether the caller's clients should be quiet about a conversation."""
+    AdvanceCursors: _aio.UnaryUnaryMultiCallable[_chat_pb2.AdvanceCursorsRequest, _chat_pb2.AdvanceCursorsResponse]  # type: ignore[assignment]
+    """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+    SyncFor: _aio.UnaryUnaryMultiCallable[_chat_pb2.SyncForRequest, _chat_pb2.SyncForResponse]  # type: ignore[assignment]
+    """SyncFor is Sync for a user whom a gateway has verified."""
+    RecallFor: _aio.UnaryUnaryMultiCallable[_chat_pb2.RecallForRequest, _chat_pb2.RecallForResponse]  # type: ignore[assignment]
+    """RecallFor is RecallMessage for a user whom a gateway has verified."""
+    RelayTyping: _aio.UnaryUnaryMultiCallable[_chat_pb2.RelayTypingRequest, _chat_pb2.RelayTypingResponse]  # type: ignore[assignment]
+    """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
+    told when it cannot be done.
+    """
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """ChatService owns conversations, messages and cursors."""
@@ -210,5 +246,71 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.SearchMessagesResponse, _abc.Awaitable[_chat_pb2.SearchMessagesResponse]]:
         """SearchMessages finds messages in the caller's own conversations."""
+
+    @_abc_1.abstractmethod
+    def DeleteMessage(
+        self,
+        request: _chat_pb2.DeleteMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.DeleteMessageResponse, _abc.Awaitable[_chat_pb2.DeleteMessageResponse]]:
+        """DeleteMessage hides a message from the caller alone."""
+
+    @_abc_1.abstractmethod
+    def ClearConversation(
+        self,
+        request: _chat_pb2.ClearConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.ClearConversationResponse, _abc.Awaitable[_chat_pb2.ClearConversationResponse]]:
+        """ClearConversation hides from the caller alone what a conversation has so far."""
+
+    @_abc_1.abstractmethod
+    def PinConversation(
+        self,
+        request: _chat_pb2.PinConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.PinConversationResponse, _abc.Awaitable[_chat_pb2.PinConversationResponse]]:
+        """PinConversation puts a conversation at the head of the caller's list, or no longer."""
+
+    @_abc_1.abstractmethod
+    def MuteConversation(
+        self,
+        request: _chat_pb2.MuteConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.MuteConversationResponse, _abc.Awaitable[_chat_pb2.MuteConversationResponse]]:
+        """MuteConversation says whether the caller's clients should be quiet about a conversation."""
+
+    @_abc_1.abstractmethod
+    def AdvanceCursors(
+        self,
+        request: _chat_pb2.AdvanceCursorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.AdvanceCursorsResponse, _abc.Awaitable[_chat_pb2.AdvanceCursorsResponse]]:
+        """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+
+    @_abc_1.abstractmethod
+    def SyncFor(
+        self,
+        request: _chat_pb2.SyncForRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.SyncForResponse, _abc.Awaitable[_chat_pb2.SyncForResponse]]:
+        """SyncFor is Sync for a user whom a gateway has verified."""
+
+    @_abc_1.abstractmethod
+    def RecallFor(
+        self,
+        request: _chat_pb2.RecallForRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.RecallForResponse, _abc.Awaitable[_chat_pb2.RecallForResponse]]:
+        """RecallFor is RecallMessage for a user whom a gateway has verified."""
+
+    @_abc_1.abstractmethod
+    def RelayTyping(
+        self,
+        request: _chat_pb2.RelayTypingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.RelayTypingResponse, _abc.Awaitable[_chat_pb2.RelayTypingResponse]]:
+        """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
+        told when it cannot be done.
+        """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

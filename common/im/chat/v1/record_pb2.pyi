@@ -178,7 +178,9 @@ Global___Recall: _TypeAlias = Recall  # noqa: Y015
 
 @_typing.final
 class GroupChange(_message.Message):
-    """GroupChange tells that the members of a group changed."""
+    """GroupChange tells that the members of a group changed. Who joins sees messages from then on; who
+    leaves sees none of the later ones. A second copy of a record does no harm.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,7 +192,7 @@ class GroupChange(_message.Message):
     group_id: _builtins.int
     dismissed: _builtins.bool
     timestamp: _builtins.int
-    """Unix milliseconds."""
+    """Unix milliseconds; for one group, greater with each change."""
     @_builtins.property
     def joined_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property

@@ -87,12 +87,17 @@ class Delivery(_message.Message):
     EXCEPT_CONNECTION_ID_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    EPHEMERAL_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     except_connection_id: _builtins.int
     """A connection that is left out (the sender's own); 0 for none."""
     conversation_id: _builtins.str
-    """The message's place, by which a connection that has had the frame already is left out."""
+    """The message's place, by which a connection that has had the frame already is left out; 0 when
+    the frame may come twice.
+    """
     seq: _builtins.int
+    ephemeral: _builtins.bool
+    """Of use only now (a receipt, typing): a slow connection does without it, nobody counts as absent."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -103,10 +108,11 @@ class Delivery(_message.Message):
         except_connection_id: _builtins.int = ...,
         conversation_id: _builtins.str = ...,
         seq: _builtins.int = ...,
+        ephemeral: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "except_connection_id", b"except_connection_id", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "except_connection_id", b"except_connection_id", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

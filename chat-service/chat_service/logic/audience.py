@@ -1,0 +1,39 @@
+"""Whom a receipt is told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from chat_service.model import members
+from im_common.db import Database
+from im_common.ids import parse_conversation
+
+# A group with more members gets no receipts: a message would cost the square of their number.
+MOST_TOLD = 100
+REMEMBER_S = 5.0
+MOST_REMEMBERED = 10_000
+
+
+class Audiences:
+    """The members of conversations, those of groups remembered for a moment."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._groups: dict[str, tuple[float, Sequence[int]]] = {}
+
+    async def of(self, conversation_id: str) -> Sequence[int]:
+        """All members; nobody when there are too many to tell."""
+        users = parse_conversation(conversation_id)
+        if isinstance(users, tuple):
+            return users
+        until, known = self._groups.get(conversation_id, (0.0, ()))
+        if until > time.monotonic():
+            return known
+        async with self._db.read() as connection:
+            found = await members.of_conversation(connection, conversation_id, limit=MOST_TOLD + 1)
+        if len(self._groups) >= MOST_REMEMBERED:
+            self._groups.clear()
+        told: Sequence[int] = found if len(found) <= MOST_TOLD else ()
+        self._groups[conversation_id] = (time.monotonic() + REMEMBER_S, told)
+        return told

@@ -1,0 +1,121 @@
+"""How far members have got: `delivered` and `read` of a message follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from chat_service.logic import membership
+from chat_service.logic.notify import Note
+from chat_service.model import members
+from chat_service.model.members import Cursors, Key, Position
+from chat_service.svc import ServiceContext
+from im_common import frames
+from im_common.errors import AppError, invalid
+
+MOST_MOVES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How far a user says to have got; what is read is delivered too."""
+
+    user_id: int
+    conversation_id: str
+    delivered_seq: int = 0
+    read_seq: int = 0
+    # The connection that said so, which needs no receipt; 0 for none.
+    connection_id: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.user_id, self.conversation_id
+
+
+async def ack_message(svc: ServiceContext, user_id: int, conversation_id: str, seq: int) -> None:
+    """INVALID_ARGUMENT, PERMISSION_DENIED, NOT_GROUP_MEMBER, NOT_FOUND (no such group)."""
+    await _advance_one(svc, Move(user_id, conversation_id, delivered_seq=seq))
+
+
+async def mark_as_read(svc: ServiceContext, user_id: int, conversation_id: str, seq: int) -> int:
+    """Where the cursor is now; it never moves back, nor past the last message."""
+    return (await _advance_one(svc, Move(user_id, conversation_id, read_seq=seq))).read_seq
+
+
+async def advance_cursors(
+    svc: ServiceContext, moves: Iterable[Move], gateway: str
+) -> dict[Key, AppError]:
+    """Moves cursors of many users by three statements at most, and tells the others. Gives the
+    refusals; ``gateway`` is the one that has the moves' connections."""
+    merged: dict[Key, Move] = {}
+    for move in moves:
+        merged[move.key] = _merge(merged[move.key], move) if move.key in merged else move
+    if len(merged) > MOST_MOVES:
+        raise invalid("moves", f"may be at most {MOST_MOVES}")
+    refused, _ = await _advance(svc, list(merged.values()), gateway)
+    return refused
+
+
+async def _advance_one(svc: ServiceContext, move: Move) -> Cursors:
+    refused, cursors = await _advance(svc, [move], "")
+    if move.key in refused:
+        raise refused[move.key]
+    return cursors[move.key]
+
+
+async def _advance(
+    svc: ServiceContext, moves: Sequence[Move], gateway: str
+) -> tuple[dict[Key, AppError], dict[Key, Cursors]]:
+    """Why moves were not made, and where the cursors of the others are now."""
+    async with svc.db.read() as connection:
+        rows = await members.positions(connection, [move.key for move in moves])
+        last_seqs = await members.last_seqs(connection, {move.conversation_id for move in moves})
+    refused = await membership.refusals(svc, [move.key for move in moves], rows)
+    cursors: dict[Key, Cursors] = {}
+    changed: dict[Key, Cursors] = {}
+    for move in moves:
+        if min(move.delivered_seq, move.read_seq) < 0:
+            refused[move.key] = invalid("seq", "must not be negative")
+        if move.key in refused:
+            continue
+        old = rows.get(move.key, Position())
+        cursors[move.key] = new = _moved(old, move, last_seqs.get(move.conversation_id, 0))
+        if new != (old.read_seq, old.delivered_seq):
+            changed[move.key] = new
+    if changed:
+        async with svc.db.write() as connection:
+            await members.advance(svc.db, connection, changed)
+        await _tell(svc, [move for move in moves if move.key in changed], changed, gateway)
+    return refused, cursors
+
+
+def _moved(old: Position, move: Move, last_seq: int) -> Cursors:
+    top = last_seq if old.left_seq is None else old.left_seq
+    read = max(old.read_seq, min(move.read_seq, top))
+    return Cursors(read, max(old.delivered_seq, read, min(move.delivered_seq, top)))
+
+
+def _merge(a: Move, b: Move) -> Move:
+    return replace(
+        b,
+        delivered_seq=max(a.delivered_seq, b.delivered_seq),
+        read_seq=max(a.read_seq, b.read_seq),
+        connection_id=b.connection_id if a.connection_id == b.connection_id else 0,
+    )
+
+
+async def _tell(
+    svc: ServiceContext, moves: Sequence[Move], cursors: dict[Key, Cursors], gateway: str
+) -> None:
+    for move in moves:
+        user_ids = await svc.audiences.of(move.conversation_id)
+        if not user_ids:
+            continue
+        receipt = frames.Receipt(
+            conversation_id=move.conversation_id,
+            user_id=move.user_id,
+            delivered_seq=cursors[move.key].delivered_seq,
+            read_seq=cursors[move.key].read_seq,
+        )
+        note = Note(frames.encode(receipt), user_ids, gateway, move.connection_id)
+        svc.notifier.tell(("receipt", *move.key), note)

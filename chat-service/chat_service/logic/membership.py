@@ -1,0 +1,73 @@
+"""Who belongs to a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from chat_service.model.members import Key, Position
+from chat_service.svc import ServiceContext
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im_common.errors import AppError, Code, invalid, not_found
+from im_common.ids import parse_conversation
+
+
+def parse(conversation_id: str) -> tuple[int, int] | int:
+    """The two users or the group. Raises INVALID_ARGUMENT."""
+    members = parse_conversation(conversation_id)
+    if members is None:
+        raise invalid(
+            "conversation_id", "must be s:{lower user id}:{higher user id} or g:{group_id}"
+        )
+    return members
+
+
+async def check(
+    svc: ServiceContext, user_id: int, conversation_id: str, position: Position | None
+) -> None:
+    """PERMISSION_DENIED, NOT_GROUP_MEMBER, NOT_FOUND or INVALID_ARGUMENT for who does not belong to
+    it; ``position`` is the user's row, if there is one."""
+    key = (user_id, conversation_id)
+    found = await refusals(svc, [key], {} if position is None else {key: position})
+    if found:
+        raise found[key]
+
+
+async def refusals(
+    svc: ServiceContext, keys: Iterable[Key], rows: Mapping[Key, Position]
+) -> dict[Key, AppError]:
+    """Why users have no business in conversations; those who have are not in the result.
+
+    A row says that somebody is a member. Without one (who joined a moment ago), or when it says
+    that the member left, group-service is asked, once for all.
+    """
+    refused: dict[Key, AppError] = {}
+    doubtful: dict[Key, int] = {}
+    for key in keys:
+        try:
+            members = parse(key[1])
+        except AppError as error:
+            refused[key] = error
+            continue
+        if isinstance(members, int):
+            if key not in rows or rows[key].left_seq is not None:
+                doubtful[key] = members
+        elif key[0] not in members:
+            refused[key] = AppError(
+                Code.PERMISSION_DENIED, "only its two users may see a conversation"
+            )
+    if doubtful:
+        refused |= await _ask(svc, doubtful)
+    return refused
+
+
+async def _ask(svc: ServiceContext, doubtful: Mapping[Key, int]) -> dict[Key, AppError]:
+    asked = BatchGetSendInfoRequest(group_ids=sorted(set(doubtful.values())))
+    answer = await svc.groups.BatchGetSendInfo(asked)
+    groups = {group.group_id: group.member_ids for group in answer.groups}
+    refused: dict[Key, AppError] = {}
+    for key, group_id in doubtful.items():
+        if group_id not in groups:
+            refused[key] = not_found(f"group {group_id}")
+        elif key[0] not in groups[group_id]:
+            refused[key] = AppError(Code.NOT_GROUP_MEMBER, "only members may see a group")
+    return refused

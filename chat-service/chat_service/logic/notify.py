@@ -1,0 +1,98 @@
+"""Frames that are of use only now (receipts, typing): told to who is connected, kept for nobody.
+
+They never hold up what causes them. When Redis or a gateway is away they are lost, and the facts
+behind them (the cursors) are still in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from chat_service.gateways import Gateways
+from im.gateway.v1.push_pb2 import Delivery, PushRequest
+from im_common.routes import Route, RouteTable
+
+log = structlog.get_logger(__name__)
+
+# What waits beyond this is dropped: the newest facts count.
+MOST_WAITING = 20_000
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A frame for all devices of some users but the connection that caused it."""
+
+    frame: bytes
+    user_ids: Sequence[int]
+    gateway: str = ""
+    connection_id: int = 0
+
+
+class Notifier:
+    """Sends what is waiting, in batches; what comes in meanwhile makes the next one."""
+
+    def __init__(self, routes: RouteTable, gateways: Gateways) -> None:
+        self._routes = routes
+        self._gateways = gateways
+        self._waiting: dict[Hashable, Note] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="notifier")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def tell(self, key: Hashable, note: Note) -> None:
+        """Sends ``note`` soon; it takes the place of an older one with this key."""
+        if key in self._waiting or len(self._waiting) < MOST_WAITING:
+            self._waiting[key] = note
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                keys = list(self._waiting)[:BATCH]
+                try:
+                    await self._send([self._waiting.pop(key) for key in keys])
+                except Exception as error:
+                    log.warning("frames lost", count=len(keys), error=repr(error))
+
+    async def _send(self, notes: Sequence[Note]) -> None:
+        routes = await self._routes.find(list({user for note in notes for user in note.user_ids}))
+        requests: dict[str, PushRequest] = defaultdict(PushRequest)
+        for note in notes:
+            for gateway, user_ids in _receivers(note, routes).items():
+                requests[gateway].deliveries.append(
+                    Delivery(
+                        frame=note.frame,
+                        user_ids=user_ids,
+                        except_connection_id=note.connection_id if gateway == note.gateway else 0,
+                        ephemeral=True,
+                    )
+                )
+        await self._gateways.push(requests)
+
+
+def _receivers(note: Note, routes: dict[int, list[Route]]) -> dict[str, list[int]]:
+    receivers: dict[str, list[int]] = defaultdict(list)
+    for user_id in note.user_ids:
+        gateways = {
+            route.gateway
+            for route in routes.get(user_id, ())
+            if (route.gateway, route.connection_id) != (note.gateway, note.connection_id)
+        }
+        for gateway in gateways:
+            receivers[gateway].append(user_id)
+    return receivers

@@ -1,0 +1,92 @@
+"""Queries on where members stand in their conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model.tables import conversation_members, conversations
+from im_common.db import Database
+
+_m = conversation_members.c
+
+# A user and a conversation.
+Key = tuple[int, str]
+
+
+class Position(NamedTuple):
+    """Where a member stands."""
+
+    read_seq: int = 0
+    delivered_seq: int = 0
+    # Hidden up to here.
+    min_seq: int = 0
+    # Nothing later is visible; None for who has not left.
+    left_seq: int | None = None
+
+
+class Cursors(NamedTuple):
+    """Up to where somebody has a conversation."""
+
+    read_seq: int
+    delivered_seq: int
+
+
+async def advance(db: Database, connection: AsyncConnection, moves: Mapping[Key, Cursors]) -> None:
+    """Makes members where there is no row, and moves their cursors forward, never back."""
+    statement = db.upsert(
+        conversation_members,
+        ["user_id", "conversation_id"],
+        lambda old, new: {
+            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
+            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
+        },
+    )
+    # In one order, so that two writers never wait for each other.
+    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
+    await connection.execute(statement, rows)
+
+
+def new_row(key: Key, cursors: Cursors) -> dict[str, Any]:
+    """The row of a member that had none."""
+    return {
+        "user_id": key[0],
+        "conversation_id": key[1],
+        "read_seq": cursors.read_seq,
+        "delivered_seq": cursors.delivered_seq,
+        "min_seq": 0,
+        "pinned": False,
+        "muted": False,
+    }
+
+
+async def positions(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Position]:
+    """Of those of the keys that have a row."""
+    query = select(
+        _m.user_id, _m.conversation_id, _m.read_seq, _m.delivered_seq, _m.min_seq, _m.left_seq
+    ).where(tuple_(_m.user_id, _m.conversation_id).in_(keys))
+    return {(row[0], row[1]): Position(*row[2:]) for row in await connection.execute(query)}
+
+
+async def last_seqs(
+    connection: AsyncConnection, conversation_ids: Collection[str]
+) -> dict[str, int]:
+    """The newest seq of those of the conversations that exist."""
+    t = conversations.c
+    query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(conversation_ids))
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def of_conversation(
+    connection: AsyncConnection, conversation_id: str, *, limit: int
+) -> list[int]:
+    """User ids of at most ``limit`` of those who have not left."""
+    query = (
+        select(_m.user_id)
+        .where(_m.conversation_id == conversation_id, _m.left_seq.is_(None))
+        .limit(limit)
+    )
+    return list((await connection.execute(query)).scalars())

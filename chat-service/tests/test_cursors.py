@@ -1,0 +1,105 @@
+"""Cursors: delivered and read, who may move them, who is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chat_service.logic import cursors
+from chat_service.logic.audience import MOST_TOLD
+from chat_service.logic.cursors import Move
+from im_common.errors import AppError, Code
+from im_common.testing.services import refusal
+
+A, B, C = 1001, 1002, 1003
+AB = "s:1001:1002"
+
+
+async def test_a_cursor_never_moves_back_nor_past_the_last_message(desk: Any) -> None:
+    await desk.say(A, B, "1", "2", "3")
+    assert await cursors.mark_as_read(desk.svc, B, AB, 2) == 2
+    assert await cursors.mark_as_read(desk.svc, B, AB, 1) == 2
+    assert await cursors.mark_as_read(desk.svc, B, AB, 99) == 3
+    assert [frame["read_seq"] for frame, _ in desk.notes.told] == [2, 3]
+
+
+async def test_what_is_read_is_delivered_and_both_are_told(desk: Any) -> None:
+    await desk.say(A, B, "1", "2", "3")
+    await cursors.ack_message(desk.svc, B, AB, 3)
+    await cursors.ack_message(desk.svc, B, AB, 3)
+    await cursors.mark_as_read(desk.svc, B, AB, 2)
+    assert desk.notes.told == [
+        (
+            {
+                "type": "receipt",
+                "conversation_id": AB,
+                "user_id": B,
+                "delivered_seq": 3,
+                "read_seq": read,
+            },
+            [A, B],
+        )
+        for read in (0, 2)
+    ]
+    await desk.say(A, B, "4")
+    await cursors.mark_as_read(desk.svc, B, AB, 4)
+    assert desk.notes.told[-1][0]["delivered_seq"] == 4
+
+
+async def test_only_members_move_cursors(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, 0, "x", group=5)
+    await desk.say(A, B, "x")
+
+    async def code(user_id: int, conversation_id: str, seq: int = 1) -> Code:
+        moving = cursors.mark_as_read(desk.svc, user_id, conversation_id, seq)
+        return (await refusal(moving)).code
+
+    assert await code(C, AB) is Code.PERMISSION_DENIED
+    assert await code(C, "g:5") is Code.NOT_GROUP_MEMBER
+    assert await code(A, "g:6") is Code.NOT_FOUND
+    assert await code(A, "nonsense") is Code.INVALID_ARGUMENT
+    assert await code(A, AB, -1) is Code.INVALID_ARGUMENT
+    assert await cursors.mark_as_read(desk.svc, B, "g:5", 1) == 1
+    # Two who never wrote to each other have nothing to read.
+    assert await cursors.mark_as_read(desk.svc, A, "s:1001:1003", 1) == 0
+
+
+async def test_a_member_without_a_row_yet_is_asked_for(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, 0, "x", group=5)
+    desk.groups.make(5, A, B, C)
+    assert await cursors.mark_as_read(desk.svc, C, "g:5", 1) == 1
+    assert desk.groups.calls == 1
+    assert await cursors.mark_as_read(desk.svc, C, "g:5", 1) == 1
+    assert desk.groups.calls == 1
+
+
+async def test_a_batch_moves_what_it_may_and_says_what_not(desk: Any) -> None:
+    await desk.say(A, B, "1", "2")
+    moves = [
+        Move(B, AB, delivered_seq=1),
+        Move(B, AB, delivered_seq=2, read_seq=1),
+        Move(C, AB, read_seq=1),
+        Move(A, "s:1001:1002", read_seq=2),
+    ]
+    refused = await cursors.advance_cursors(desk.svc, moves, "gateway:1")
+    assert {key: error.code for key, error in refused.items()} == {(C, AB): Code.PERMISSION_DENIED}
+    ((frame, _),) = desk.notes.told
+    assert (frame["delivered_seq"], frame["read_seq"]) == (2, 1)
+
+
+async def test_big_groups_have_no_receipts(desk: Any) -> None:
+    desk.groups.make(5, *range(A, A + MOST_TOLD))
+    desk.groups.make(6, *range(A, A + MOST_TOLD + 1))
+    for group in (5, 6):
+        await desk.say(A, 0, "x", group=group)
+        await cursors.mark_as_read(desk.svc, B, f"g:{group}", 1)
+    assert [frame["conversation_id"] for frame, _ in desk.notes.told] == ["g:5"]
+
+
+async def test_too_many_moves_are_refused(desk: Any) -> None:
+    moves = [Move(B, f"s:{i}:{i + 1}", read_seq=1) for i in range(1, cursors.MOST_MOVES + 2)]
+    with pytest.raises(AppError):
+        await cursors.advance_cursors(desk.svc, moves, "")

@@ -1,0 +1,123 @@
+"""What connections tell chat-service in passing, collected and told in one call.
+
+A client acks every message: of all acks of some milliseconds only the highest for each user and
+conversation counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from im.chat.v1 import chat_pb2 as pb
+from im_common.errors import AppError, Code, invalid
+from im_common.frames import error_frame
+from im_common.ids import parse_conversation
+from ws_gateway.logic.connection import Connection
+
+if TYPE_CHECKING:
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+
+log = structlog.get_logger(__name__)
+
+COLLECT_S = 0.05
+RETRY_S = 0.5
+BATCH = 1000
+# What waits beyond this while chat-service is away is dropped; a later ack makes up for it.
+MOST_WAITING = 50_000
+
+
+@dataclass(slots=True)
+class _Move:
+    connection: Connection
+    delivered_seq: int
+    read_seq: int
+
+
+class Relay:
+    """Cursors of all connections of this gateway on their way to chat-service."""
+
+    def __init__(self, chat: ChatServiceAsyncStub) -> None:
+        self._chat = chat
+        # host:port of this instance's PushService.
+        self.address = ""
+        self._moves: dict[tuple[int, str], _Move] = {}
+        self._wake = asyncio.Event()
+
+    def advance(
+        self, connection: Connection, conversation_id: str, *, delivered: int = 0, read: int = 0
+    ) -> None:
+        """Takes a cursor along. Raises AppError for what is wrong at first sight."""
+        _check(connection.user_id, conversation_id, delivered or read)
+        key = (connection.user_id, conversation_id)
+        waiting = self._moves.get(key)
+        if waiting is not None:
+            waiting.connection = connection
+            waiting.delivered_seq = max(waiting.delivered_seq, delivered)
+            waiting.read_seq = max(waiting.read_seq, read)
+        elif len(self._moves) < MOST_WAITING:
+            self._moves[key] = _Move(connection, delivered, read)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Tells for ever. When chat-service is away the cursors wait, and merge with newer ones."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(COLLECT_S)
+            self._wake.clear()
+            try:
+                await self.flush()
+            except AppError as error:
+                log.warning("cursors wait", error=error.message)
+                await asyncio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Raises AppError when chat-service is away; nothing is lost by that."""
+        while self._moves:
+            batch = dict(itertools.islice(self._moves.items(), BATCH))
+            for key in batch:
+                del self._moves[key]
+            try:
+                await self._tell(batch)
+            except AppError as error:
+                if error.traits.retryable:
+                    self._put_back(batch)
+                raise
+
+    async def _tell(self, batch: dict[tuple[int, str], _Move]) -> None:
+        moves = [
+            pb.CursorMove(
+                user_id=user_id,
+                conversation_id=conversation_id,
+                delivered_seq=move.delivered_seq,
+                read_seq=move.read_seq,
+                connection_id=move.connection.id,
+            )
+            for (user_id, conversation_id), move in batch.items()
+        ]
+        request = pb.AdvanceCursorsRequest(moves=moves, gateway=self.address)
+        answer = await self._chat.AdvanceCursors(request)
+        for refusal in answer.refusals:
+            move = batch[refusal.user_id, refusal.conversation_id]
+            move.connection.send(error_frame(AppError(Code(refusal.code), refusal.message)))
+
+    def _put_back(self, batch: dict[tuple[int, str], _Move]) -> None:
+        for key, move in batch.items():
+            newer = self._moves.setdefault(key, move)
+            newer.delivered_seq = max(newer.delivered_seq, move.delivered_seq)
+            newer.read_seq = max(newer.read_seq, move.read_seq)
+        self._wake.set()
+
+
+def _check(user_id: int, conversation_id: str, seq: int) -> None:
+    members = parse_conversation(conversation_id)
+    if members is None:
+        raise invalid("conversation_id", "is not the id of a conversation")
+    if isinstance(members, tuple) and user_id not in members:
+        raise AppError(Code.PERMISSION_DENIED, "only its two users may see a conversation")
+    if not 0 <= seq < 2**63:
+        raise invalid("seq", "must be a 64-bit number, not negative")

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
 PASSWORD = "correct horse battery"
+Found = TypeVar("Found")
 _names = itertools.count()
 
 
@@ -118,9 +119,7 @@ class Device:
         def found() -> Frame | None:
             return next((frame for frame in self.frames if wanted(frame)), None)
 
-        frame = await self._wait(found, limit_s)
-        assert frame is not None
-        return frame
+        return await self._wait(found, limit_s)
 
     async def wait_count(self, kind: str, count: int, *, limit_s: float = 30) -> list[Frame]:
         """Waits until so many frames of a kind are there, and gives them."""
@@ -180,7 +179,7 @@ class Device:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _wait(self, look: Callable[[], Any], limit_s: float) -> Any:
+    async def _wait(self, look: Callable[[], Found | None], limit_s: float) -> Found:
         try:
             async with asyncio.timeout(limit_s), self._changed:
                 while (found := look()) is None:

@@ -1,0 +1,69 @@
+"""`scripts/bench messages | logins | me`"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from im_bench import logins, machine, me, messages
+from im_bench.report import Failed, Row, print_table
+from im_bench.target import target
+
+BENCHMARKS = {"messages": messages, "logins": logins, "me": me}
+# Cheap hashes make a hundred accounts in no time; only `logins` measures them.
+# What a run may take beside the time measured.
+MORE_S = 120.0
+CHEAP_HASHES = {"IM_BCRYPT_COST": "4"}
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parser().parse_args(argv)
+    env = {"IM_RATE_LIMITS": "off", **({} if options.what == "logins" else CHEAP_HASHES)}
+    try:
+        with target(data=options.data, ready=options.ready, infra=options.infra, env=env) as ready:
+            gc.freeze()
+            gc.disable()
+            rows = uvloop.run(_bounded(BENCHMARKS[options.what].run(options, ready), options))
+    except (TimeoutError, Failed, OSError, RuntimeError) as error:
+        print(f"bench: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    head: list[Row] = [("command", "scripts/bench " + " ".join(argv))]
+    print_table([*head, *machine.describe(), ("load average", _load()), *rows])
+    return 0
+
+
+async def _bounded(work: Coroutine[Any, Any, list[Row]], options: argparse.Namespace) -> list[Row]:
+    async with asyncio.timeout(options.seconds + MORE_S):
+        return await work
+
+
+def _load() -> str:
+    return " ".join(f"{value:.2f}" for value in os.getloadavg()) + " (1, 5, 15 minutes)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    subparsers = parser.add_subparsers(dest="what", required=True)
+    for name, module in BENCHMARKS.items():
+        sub = subparsers.add_parser(
+            name, help=module.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        where = sub.add_mutually_exclusive_group()
+        where.add_argument("--data", type=Path, help="keep the data in this folder")
+        where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
+        sub.add_argument("--infra", type=Path, help="servers to use, as of scripts/infra")
+        sub.add_argument("--seconds", type=float, default=10.0, help="how long to measure")
+        module.add_options(sub)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

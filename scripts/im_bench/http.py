@@ -1,0 +1,50 @@
+"""A small HTTP/1.1 client: one request at a time on a connection that stays open."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from im_bench.report import Failed
+
+
+class Client:
+    """JSON requests to one server, cheap enough not to be what is measured."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, url: str) -> Self:
+        parts = urlsplit(url)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+
+    async def request(
+        self, method: str, path: str, *, token: str = "", body: object = None
+    ) -> tuple[int, bytes]:
+        """Status and body."""
+        content = b"" if body is None else msgspec.json.encode(body)
+        lines = [f"{method} {path} HTTP/1.1", "host: bench", f"content-length: {len(content)}"]
+        if content:
+            lines.append("content-type: application/json")
+        if token:
+            lines.append(f"authorization: Bearer {token}")
+        self._writer.write("\r\n".join((*lines, "", "")).encode() + content)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        return int(head[9:12]), await self._reader.readexactly(length)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def call(client: Client, method: str, path: str, **more: Any) -> Any:
+    """The decoded answer. Raises Failed when it is not a success."""
+    status, answer = await client.request(method, path, **more)
+    if status >= 300:
+        raise Failed(f"{method} {path}: {status} {answer.decode(errors='replace')}")
+    return msgspec.json.decode(answer) if answer else None

@@ -1,0 +1,137 @@
+"""A sender and a receiver, and what is known of each of their messages."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from dataclasses import dataclass, field
+
+import msgspec
+
+from im_bench.people import Person
+from im_bench.report import Failed
+from im_bench.websocket import Socket, connect, text_frame
+
+CONTENT_BYTES = 64
+_DIGITS = 8
+_FILLER = b"the quick brown fox jumps over the lazy dog, twice or more often"[
+    : CONTENT_BYTES - _DIGITS
+]
+
+
+@dataclass(slots=True)
+class Window:
+    """What is counted: what happens, and the latencies of what begins, from begin to end."""
+
+    begin: float = float("inf")
+    end: float = float("inf")
+    sent: int = 0
+    delivered: int = 0
+    sent_s: array[float] = field(default_factory=lambda: array("d"))
+    delivered_s: array[float] = field(default_factory=lambda: array("d"))
+
+
+class _Sent(msgspec.Struct):
+    client_msg_id: str
+    message_id: str
+    seq: int
+
+
+class _Message(msgspec.Struct):
+    message_id: str
+    seq: int
+    content: str
+
+
+_sent_decoder = msgspec.json.Decoder(_Sent)
+_message_decoder = msgspec.json.Decoder(_Message)
+
+
+class Pair:
+    """The n-th message (from 0) says n in its content and its client_msg_id, and gets seq n + 1."""
+
+    def __init__(self, sender: Person, receiver: Person, window: Window) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self.offered = self.answered = self.delivered = 0
+        self._window = window
+        self._in_flight = 0
+        self._due: array[float] = array("d")
+        self._ids: list[str] = []
+        self._failure: str | None = None
+        self._clock = asyncio.get_running_loop().time
+        self._head = b'{"type":"chat","to":%d,"client_msg_id":"b-' % receiver.user_id
+
+    async def connect(self, url: str) -> None:
+        self._out = await connect(url, self.sender.token, self._on_answer)
+        self._in: Socket = await connect(url, self.receiver.token, self._on_message)
+
+    def close(self) -> None:
+        self._out.close()
+        self._in.close()
+
+    def keep_in_flight(self, number: int) -> None:
+        """From now on each answer lets the next message go, until the window ends."""
+        self._in_flight = number
+        for _ in range(number):
+            self.send(self._clock())
+
+    def send(self, due: float) -> None:
+        number = b"%0*d" % (_DIGITS, self.offered)
+        self._due.append(due)
+        self.offered += 1
+        body = (self._head, number, b'","content":"', number, _FILLER, b'"}')
+        self._out.write(text_frame(b"".join(body)))
+
+    @property
+    def settled(self) -> bool:
+        return self.answered == self.delivered == self.offered
+
+    def raise_failure(self) -> None:
+        failure = self._failure or self._out.ended or self._in.ended
+        if failure:
+            raise Failed(f"user {self.sender.user_id} to {self.receiver.user_id}: {failure}")
+
+    def check(self) -> None:
+        """Raises Failed unless each message was answered and delivered once, and in its place."""
+        if self._failure or not self.settled:
+            raise Failed(self._failure or "messages are missing")
+
+    def _on_answer(self, frame: bytes) -> None:
+        if not frame.startswith(b'{"type":"sent"'):
+            if frame.startswith((b'{"type":"error"', b'{"type":"kick"')):
+                self._failure = frame.decode()
+            return
+        answer, now, window = _sent_decoder.decode(frame), self._clock(), self._window
+        number = int(answer.client_msg_id[2:])
+        if number != self.answered or answer.seq != number + 1:
+            self._failure = self._failure or f"answer {self.answered} is {frame.decode()}"
+        self.answered += 1
+        self._same_id(number, answer.message_id)
+        window.sent += window.begin <= now < window.end
+        if window.begin <= self._due[number] < window.end:
+            window.sent_s.append(now - self._due[number])
+        if self._in_flight and now < window.end:
+            self.send(now)
+
+    def _on_message(self, frame: bytes) -> None:
+        if not frame.startswith(b'{"type":"message"'):
+            if frame.startswith((b'{"type":"offline"', b'{"type":"kick"')):
+                self._failure = frame.decode()
+            return
+        message, now, window = _message_decoder.decode(frame), self._clock(), self._window
+        number = int(message.content[:_DIGITS])
+        if number != self.delivered or message.seq != number + 1:
+            self._failure = self._failure or f"message {self.delivered} is {frame.decode()}"
+        self.delivered += 1
+        self._same_id(number, message.message_id)
+        window.delivered += window.begin <= now < window.end
+        if window.begin <= self._due[number] < window.end:
+            window.delivered_s.append(now - self._due[number])
+
+    def _same_id(self, number: int, message_id: str) -> None:
+        """Both frames of a message name the same one."""
+        if number >= len(self._ids):
+            self._ids.append(message_id)
+        elif self._ids[number] != message_id:
+            self._failure = f"message {number} has two ids: {self._ids[number]}, {message_id}"

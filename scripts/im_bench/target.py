@@ -1,0 +1,42 @@
+"""The system that is measured: one of its own, or one that runs already."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import yaml
+
+from im_local.testing import Ready, System
+
+
+@contextmanager
+def target(
+    *, data: Path | None, ready: Path | None, infra: Path | None, env: Mapping[str, str]
+) -> Iterator[Ready]:
+    """Starts the system (unless ``ready`` names one) and ends it after the block.
+
+    Raises RuntimeError when it does not start.
+    """
+    if ready is not None:
+        yield _with_servers(Ready(**json.loads(ready.read_text(encoding="utf-8"))), infra)
+        return
+    with ExitStack() as stack:
+        if data is None:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="im-bench-")))
+        infra = infra.absolute() if infra else None
+        system = stack.enter_context(System.start(data, infra=infra, env=env))
+        yield _with_servers(system.ready, infra)
+
+
+def _with_servers(ready: Ready, infra: Path | None) -> Ready:
+    """With the pids of the servers too, and our own: all of them share the cores."""
+    if infra is not None:
+        named = yaml.safe_load(infra.read_text(encoding="utf-8")).get("pids", {})
+        ready.pids.update(named)
+    ready.pids["load generator"] = os.getpid()
+    return ready

@@ -31,6 +31,12 @@ class User:
     access_token: str
     refresh_token: str
 
+    @classmethod
+    def of(cls, http: httpx.AsyncClient, username: str, answer: dict[str, Any]) -> Self:
+        """From what register, login or refresh answered."""
+        fields = ("user_id", "session_id", "access_token", "refresh_token")
+        return cls(http, username, *(answer[name] for name in fields))
+
     @property
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.access_token}"}
@@ -63,15 +69,7 @@ async def register(http: httpx.AsyncClient, **more: Any) -> User:
     body = {"username": username, "password": PASSWORD, **more}
     response = await http.post("/v1/auth/register", json=body)
     assert response.status_code == 201, response.text
-    answer = response.json()
-    return User(
-        http,
-        username,
-        answer["user_id"],
-        answer["session_id"],
-        answer["access_token"],
-        answer["refresh_token"],
-    )
+    return User.of(http, username, response.json())
 
 
 def single(a: User, b: User) -> str:

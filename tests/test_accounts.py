@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
 import httpx
@@ -15,15 +16,7 @@ async def _login(http: httpx.AsyncClient, user: User, **more: str) -> User:
     body = {"username": user.username, "password": PASSWORD, **more}
     response = await http.post("/v1/auth/login", json=body)
     assert response.status_code == 200, response.text
-    answer = response.json()
-    return User(
-        http,
-        user.username,
-        answer["user_id"],
-        answer["session_id"],
-        answer["access_token"],
-        answer["refresh_token"],
-    )
+    return User.of(http, user.username, response.json())
 
 
 async def _refused_within(user: User, seconds: float) -> None:
@@ -191,3 +184,30 @@ async def test_tokens_are_verified_with_the_published_keys(
     )
     assert claims["sub"] == str(user.user_id)
     assert (claims["sid"], claims["exp"] - claims["iat"]) == (user.session_id, 900)
+
+
+async def test_a_profile_that_could_not_be_made_is_made_by_the_next_login(
+    system: System, http: httpx.AsyncClient
+) -> None:
+    name = f"late.{time.time_ns()}"
+    body = {"username": name, "password": PASSWORD, "nickname": "Late"}
+    # Frozen, not dead: so it is away for as long as the registration takes.
+    system.kill("user", signal.SIGSTOP)
+    try:
+        response = await http.post("/v1/auth/register", json=body)
+        assert response.status_code in (503, 504), response.text
+    finally:
+        system.kill("user", signal.SIGKILL)
+    await asyncio.to_thread(system.wait_ready, "user")
+    # Whoever has not the password does not get the account.
+    taken = await http.post("/v1/auth/register", json=body | {"password": "somebody else's"})
+    assert taken.status_code in (401, 409)
+    login = await http.post("/v1/auth/login", json=body)
+    assert login.status_code == 200, login.text
+    again = await http.post("/v1/auth/register", json=body)
+    assert again.status_code in (201, 409)
+    user = User.of(http, name, login.json())
+    me = await user.get("/v1/users/me")
+    assert (me["user_id"], me["username"], me["nickname"]) == (user.user_id, name, "Late")
+    found = (await user.get("/v1/users", q=name))["items"]
+    assert [u["user_id"] for u in found] == [user.user_id]

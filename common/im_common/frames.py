@@ -18,6 +18,7 @@ MAX_FRAME_BYTES = 64 * 1024
 MAX_CONTENT_BYTES = 16 * 1024
 MAX_CLIENT_MSG_ID = 64
 MAX_MENTIONS = 100
+MAX_SYNC = 500
 CONTENT_TYPES = ("text", "image", "file", "audio", "video", "location", "custom")
 
 
@@ -99,6 +100,23 @@ class Message(ServerFrame, tag="message"):
     reply_to: str | UnsetType = UNSET
     mentions: list[int] | UnsetType = UNSET
     ext: Raw | UnsetType = UNSET
+    # Only in what is read later: the content is empty then.
+    recalled: bool | UnsetType = UNSET
+
+
+class Delta(msgspec.Struct):
+    """What a conversation has beyond a client's cursor."""
+
+    conversation_id: str
+    last_seq: int
+    read_seq: int
+    unread: int
+    messages: list[Message]
+
+
+class Synced(ServerFrame, tag="sync"):
+    conversations: list[Delta]
+    has_more: bool
 
 
 class Sent(ServerFrame, tag="sent"):

@@ -20,6 +20,7 @@ from ws_gateway.logic.connection import TOO_SLOW, Connection, Connections
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import WINDOW, Seen
 
 
@@ -156,8 +157,9 @@ class Chat:
 def inbound(one: Connection, log: Log) -> tuple[Inbound, Answers]:
     answers = Answers()
     drain = Drain(one, List())  # type: ignore[arg-type]
-    relay = Relay(Chat())  # type: ignore[arg-type]
-    return Inbound(one, drain, answers, log, "h:1", relay=relay), answers  # type: ignore[arg-type]
+    chat: Any = Chat()
+    parts = {"relay": Relay(chat), "requests": Requests(one, chat)}
+    return Inbound(one, drain, answers, log, "h:1", **parts), answers  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("log", [Log(BusUnavailable("late")), Log(refuse=True)])

@@ -58,12 +58,15 @@ async def _page(
         hidden = await conversations.min_seqs(connection, user_id, [conversation_id])
         above = max(bounds.after_seq, hidden.get(conversation_id, 0))
         if bounds.around_seq:
-            return await _around(connection, conversation_id, bounds.around_seq, above, limit)
+            return await _around(
+                connection, user_id, conversation_id, bounds.around_seq, above, limit
+            )
         # Downwards from the end or from `before`, upwards from `after`.
         newest = not bounds.after_seq
         rows = await messages.page(
             connection,
             conversation_id,
+            reader=user_id,
             above=above,
             below=bounds.before_seq or None,
             limit=limit + 1,
@@ -74,14 +77,21 @@ async def _page(
 
 
 async def _around(
-    connection: Any, conversation_id: str, seq: int, above: int, limit: int
+    connection: Any, reader: int, conversation_id: str, seq: int, above: int, limit: int
 ) -> tuple[list[Row[Any]], bool]:
     older = await messages.page(
-        connection, conversation_id, above=above, below=seq, limit=limit // 2, newest=True
+        connection,
+        conversation_id,
+        reader=reader,
+        above=above,
+        below=seq,
+        limit=limit // 2,
+        newest=True,
     )
     newer = await messages.page(
         connection,
         conversation_id,
+        reader=reader,
         above=max(above, seq - 1),
         below=None,
         limit=limit - len(older) + 1,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, insert, select, tuple_
+from sqlalchemy import Row, Select, and_, exists, insert, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model.tables import messages
+from chat_service.model.tables import deleted_messages, messages
 
 _t = messages.c
 
@@ -43,15 +43,60 @@ async def page(
     connection: AsyncConnection,
     conversation_id: str,
     *,
+    reader: int,
     above: int,
     below: int | None,
     limit: int,
     newest: bool,
 ) -> list[Row[Any]]:
     """Messages with above < seq < below, in ascending seq: the first or the newest ``limit``."""
-    query = select(messages).where(_t.conversation_id == conversation_id, _t.seq > above)
+    query = _visible_to(reader).where(_t.conversation_id == conversation_id, _t.seq > above)
     if below is not None:
         query = query.where(_t.seq < below)
     query = query.order_by(_t.seq.desc() if newest else _t.seq).limit(limit)
     rows = list(await connection.execute(query))
     return rows[::-1] if newest else rows
+
+
+class Range(NamedTuple):
+    """Messages of one conversation with above < seq <= upto."""
+
+    conversation_id: str
+    above: int
+    upto: int
+
+
+async def in_ranges(
+    connection: AsyncConnection, reader: int, ranges: Sequence[Range]
+) -> list[Row[Any]]:
+    """The messages of many ranges by one query, each conversation's in ascending seq."""
+    any_of = or_(
+        *(
+            and_(
+                _t.conversation_id == part.conversation_id,
+                _t.seq.between(part.above + 1, part.upto),
+            )
+            for part in ranges
+        )
+    )
+    query = _visible_to(reader).where(any_of).order_by(_t.conversation_id, _t.seq)
+    return list(await connection.execute(query))
+
+
+async def at_places(
+    connection: AsyncConnection, reader: int, places: Collection[tuple[str, int]]
+) -> dict[str, Row[Any]]:
+    """One message of each conversation, by (conversation_id, seq)."""
+    if not places:
+        return {}
+    query = _visible_to(reader).where(tuple_(_t.conversation_id, _t.seq).in_(places))
+    return {row.conversation_id: row for row in await connection.execute(query)}
+
+
+def _visible_to(reader: int) -> Select[Any]:
+    """All messages but those that the reader has deleted for itself."""
+    d = deleted_messages.c
+    deleted = exists().where(
+        d.conversation_id == _t.conversation_id, d.seq == _t.seq, d.user_id == reader
+    )
+    return select(messages).where(~deleted)

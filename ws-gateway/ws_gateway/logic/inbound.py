@@ -16,6 +16,7 @@ from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import BROKEN_PROTOCOL, Connection
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.requests import Requests
 
 # So many bad frames in a row, and the connection ends.
 MOST_BAD_FRAMES = 32
@@ -33,6 +34,7 @@ class Inbound:
         gateway: str,
         *,
         relay: Relay,
+        requests: Requests,
     ) -> None:
         self._connection = connection
         self._drain = drain
@@ -40,6 +42,7 @@ class Inbound:
         self._producer = producer
         self._gateway = gateway
         self._relay = relay
+        self._requests = requests
         self._headers = {TRACEPARENT: new_traceparent().encode()}
 
     async def handle(self, text: str | bytes) -> None:
@@ -64,6 +67,8 @@ class Inbound:
             self._relay.advance(self._connection, frame.conversation_id, delivered=frame.seq)
         elif isinstance(frame, frames.Read):
             self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
+        elif isinstance(frame, frames.Sync):
+            self._requests.sync(frame)
         elif isinstance(frame, frames.Ping):
             self._connection.send(frames.PONG)
         elif isinstance(frame, frames.OfflineAck):

@@ -26,6 +26,7 @@ from im_common.routes import Route
 from ws_gateway.logic.connection import GOING_AWAY, Connection
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
+from ws_gateway.logic.requests import Requests
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
 from ws_gateway.svc import ServiceContext
 
@@ -137,13 +138,23 @@ class WebSocketServer:
     async def _read(self, socket: ServerConnection, connection: Connection, drain: Drain) -> None:
         current.set(None)
         svc = self._svc
+        requests = Requests(connection, svc.chat)
         inbound = Inbound(
-            connection, drain, svc.answers, svc.producer, svc.address, relay=svc.relay
+            connection,
+            drain,
+            svc.answers,
+            svc.producer,
+            svc.address,
+            relay=svc.relay,
+            requests=requests,
         )
-        async for text in socket:
-            if connection.ending is not None:
-                return
-            await inbound.handle(text)
+        try:
+            async for text in socket:
+                if connection.ending is not None:
+                    return
+                await inbound.handle(text)
+        finally:
+            await requests.close()
 
     async def _write(self, socket: ServerConnection, connection: Connection) -> None:
         queue, wake = connection.queue, connection.wake

@@ -1,0 +1,135 @@
+"""What a device that was away has missed.
+
+A client repeats `sync`, with its cursors moved to the last message it got of each conversation, until
+`has_more` is false; then it has everything. An answer is bounded in messages and in bytes, as it is
+one WebSocket frame.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model import messages, overview
+from chat_service.model.messages import Range
+from chat_service.model.overview import Standing
+from chat_service.svc import ServiceContext
+from im_common.paging import page_limit
+
+DEFAULT_MESSAGES = 200
+MOST_MESSAGES = 500
+# Of encoded contents; clients' libraries refuse frames beyond 1 MiB by default.
+MOST_BYTES = 512 * 1024
+# Conversations that one query reads.
+MOST_RANGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a conversation has beyond the client's cursor, or the first part of it."""
+
+    standing: Standing
+    messages: Sequence[Row[Any]]
+
+
+async def sync(
+    svc: ServiceContext, user_id: int, cursors: Mapping[str, int], limit: int
+) -> tuple[list[Delta], bool]:
+    """The conversations that are ahead of the cursors, unknown ones included, and has_more."""
+    answer = _Answer(user_id, page_limit(limit, default=DEFAULT_MESSAGES, most=MOST_MESSAGES))
+    async with svc.db.read() as connection:
+        behind: deque[tuple[Standing, int]] = deque()
+        for standing in await overview.of_user(connection, user_id):
+            above = max(cursors.get(standing.conversation_id, 0), standing.hidden_seq)
+            if above < standing.last_seq:
+                behind.append((standing, above))
+        while behind and answer.room > 0:
+            await answer.add(connection, _plan(behind, answer.room))
+    return answer.deltas, answer.has_more or bool(behind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    standing: Standing
+    # `seq` has no gap, so the range says how many messages there are but for deleted ones.
+    range: Range
+
+    @property
+    def is_all(self) -> bool:
+        return self.range.upto == self.standing.last_seq
+
+
+def _plan(behind: deque[tuple[Standing, int]], room: int) -> list[_Part]:
+    """Takes conversations until their messages fill the room; of the last one perhaps a part."""
+    parts: list[_Part] = []
+    while behind and room > 0 and len(parts) < MOST_RANGES:
+        standing, above = behind.popleft()
+        upto = min(standing.last_seq, above + room)
+        parts.append(_Part(standing, Range(standing.conversation_id, above, upto)))
+        room -= upto - above
+    return parts
+
+
+class _Answer:
+    def __init__(self, user_id: int, room: int) -> None:
+        self.deltas: list[Delta] = []
+        self.has_more = False
+        # Messages that still fit.
+        self.room = room
+        self._bytes = MOST_BYTES
+        self._user_id = user_id
+
+    async def add(self, connection: AsyncConnection, parts: Sequence[_Part]) -> None:
+        rows = await messages.in_ranges(connection, self._user_id, [p.range for p in parts])
+        by_conversation: dict[str, list[Row[Any]]] = defaultdict(list)
+        for row in rows:
+            by_conversation[row.conversation_id].append(row)
+        for part in parts:
+            found = by_conversation[part.range.conversation_id]
+            if found or part.is_all:
+                self._put(part.standing, found, is_all=part.is_all)
+            else:
+                # The reader has deleted all of the part: a cursor could never get over it.
+                await self._add_beyond(connection, part)
+
+    async def _add_beyond(self, connection: AsyncConnection, part: _Part) -> None:
+        if self.room <= 0:
+            self.has_more = True
+            return
+        found = await messages.page(
+            connection,
+            part.range.conversation_id,
+            reader=self._user_id,
+            above=part.range.upto,
+            below=part.standing.last_seq + 1,
+            limit=self.room,
+            newest=False,
+        )
+        self._put(part.standing, found, is_all=len(found) < self.room)
+
+    def _put(self, standing: Standing, found: Sequence[Row[Any]], *, is_all: bool) -> None:
+        fitting: list[Row[Any]] = []
+        for row in found:
+            size = _encoded_bytes(row)
+            if self.room <= 0 or (size > self._bytes and (self.deltas or fitting)):
+                # Nothing else of this answer may be read: not to be passed over.
+                self.room = 0
+                break
+            fitting.append(row)
+            self.room -= 1
+            self._bytes -= size
+        if fitting:
+            self.deltas.append(Delta(standing, fitting))
+        if not is_all or len(fitting) < len(found):
+            self.has_more = True
+
+
+def _encoded_bytes(row: Row[Any]) -> int:
+    extra = len(row.ext or "") + len(row.mentions or "")
+    return len(msgspec.json.encode(row.content)) + 4 * extra + 400

@@ -1,0 +1,102 @@
+"""Queries on all conversations of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model.tables import conversation_members, conversations
+
+_c = conversations.c
+_m = conversation_members.c
+
+
+class Standing(NamedTuple):
+    """A conversation as one of its members has it."""
+
+    conversation_id: str
+    type: int
+    newest_seq: int
+    expired_seq: int
+    last_message_at: int
+    read_seq: int
+    min_seq: int
+    left_seq: int | None
+    pinned: bool
+    muted: bool
+
+    @property
+    def last_seq(self) -> int:
+        """The newest message that the member may see."""
+        return self.newest_seq if self.left_seq is None else self.left_seq
+
+    @property
+    def hidden_seq(self) -> int:
+        """Nothing up to here is there for the member."""
+        return max(self.min_seq, self.expired_seq)
+
+    @property
+    def unread(self) -> int:
+        return max(0, self.last_seq - max(self.read_seq, self.hidden_seq))
+
+
+class After(NamedTuple):
+    """The last conversation of a page."""
+
+    pinned: bool
+    last_message_at: int
+    conversation_id: str
+
+
+async def of_user(connection: AsyncConnection, user_id: int) -> list[Standing]:
+    """All, newest activity first, those that the user has left included."""
+    query = _standings(user_id).order_by(_c.last_message_at.desc(), _c.conversation_id.desc())
+    return [Standing(*row) for row in await connection.execute(query)]
+
+
+async def page_of_user(
+    connection: AsyncConnection, user_id: int, *, after: After | None, limit: int
+) -> list[Standing]:
+    """Pinned first, then newest activity first; without those that the user has left."""
+    query = _standings(user_id).where(_m.left_seq.is_(None))
+    if after is not None:
+        older = or_(
+            _c.last_message_at < after.last_message_at,
+            and_(
+                _c.last_message_at == after.last_message_at,
+                _c.conversation_id < after.conversation_id,
+            ),
+        )
+        same = and_(_m.pinned.is_(after.pinned), older)
+        query = query.where(or_(_m.pinned.is_(False), same) if after.pinned else same)
+    query = query.order_by(
+        _m.pinned.desc(), _c.last_message_at.desc(), _c.conversation_id.desc()
+    ).limit(limit)
+    return [Standing(*row) for row in await connection.execute(query)]
+
+
+async def one(connection: AsyncConnection, user_id: int, conversation_id: str) -> Standing | None:
+    """None when the user has no row in it, or nothing was ever written."""
+    query = _standings(user_id).where(_m.conversation_id == conversation_id)
+    row = (await connection.execute(query)).first()
+    return Standing(*row) if row is not None else None
+
+
+def _standings(user_id: int) -> Select[Any]:
+    columns: Sequence[Any] = (
+        _c.conversation_id,
+        _c.type,
+        _c.last_seq,
+        _c.expired_seq,
+        _c.last_message_at,
+        _m.read_seq,
+        _m.min_seq,
+        _m.left_seq,
+        _m.pinned,
+        _m.muted,
+    )
+    joined = conversation_members.join(conversations, _m.conversation_id == _c.conversation_id)
+    return select(*columns).select_from(joined).where(_m.user_id == user_id)

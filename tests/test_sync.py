@@ -1,0 +1,80 @@
+"""A device that was away catches up; lists and counts are right."""
+
+from __future__ import annotations
+
+from im_client import Connect, Device, Frame, MakeUser, single
+
+
+async def _sync(device: Device, cursors: dict[str, int], limit: int = 200) -> Frame:
+    before = len(device.of("sync"))
+    await device.send(type="sync", cursors=cursors, limit=limit)
+    return (await device.wait_count("sync", before + 1))[-1]
+
+
+async def test_a_device_that_was_away_catches_up(new_user: MakeUser, online: Connect) -> None:
+    a, b, c = await new_user(), await new_user(), await new_user()
+    device_a, device_c, phone = await online(a), await online(c), await online(b)
+    for i in range(30):
+        await device_a.ask(to=b.user_id, content=f"a{i}")
+        await device_c.ask(to=b.user_id, content=f"c{i}")
+    await phone.wait_count("message", 60)
+    # Nothing is in the offline list: another device had it all.
+    tablet = await online(b)
+    cursors = {single(a, b): 10}
+    got: dict[str, list[str]] = {}
+    while True:
+        answer = await _sync(tablet, cursors, limit=17)
+        for delta in answer["conversations"]:
+            assert (delta["last_seq"], delta["read_seq"], delta["unread"]) == (30, 0, 30)
+            contents = got.setdefault(delta["conversation_id"], [])
+            contents += [message["content"] for message in delta["messages"]]
+            cursors[delta["conversation_id"]] = delta["messages"][-1]["seq"]
+        if not answer["has_more"]:
+            break
+    assert got == {
+        single(a, b): [f"a{i}" for i in range(10, 30)],
+        single(b, c): [f"c{i}" for i in range(30)],
+    }
+    assert (await _sync(tablet, cursors))["conversations"] == []
+    over_http = await b.request(
+        "POST", "/v1/sync", json={"cursors": {single(a, b): 29}, "limit": 1}
+    )
+    (delta,) = over_http.json()["conversations"]
+    assert (len(delta["messages"]), over_http.json()["has_more"]) == (1, True)
+
+
+async def test_lists_and_unread_counts(new_user: MakeUser, online: Connect) -> None:
+    a, b, c = await new_user(), await new_user(), await new_user()
+    device_a, device_b = await online(a), await online(b)
+    for i in range(3):
+        await device_a.ask(to=b.user_id, content=f"{i}")
+    await device_a.ask(to=c.user_id, content="to c")
+    await device_b.ask(to=c.user_id, content="also to c")
+    page = await c.get("/v1/conversations", limit=1)
+    (first,) = page["items"]
+    assert first["last_message"]["content"] == "also to c"
+    last = await c.get("/v1/conversations", limit=1, cursor=page["next_cursor"])
+    assert (last["items"][0]["conversation_id"], last["next_cursor"]) == (single(a, c), None)
+    assert await b.get("/v1/unread") == {"total": 3, "conversations": {single(a, b): 3}}
+    await device_b.send(type="read", conversation_id=single(a, b), seq=2)
+    await device_a.wait_for(lambda f: f["type"] == "receipt" and f["read_seq"] == 2)
+    assert await b.get("/v1/unread") == {"total": 1, "conversations": {single(a, b): 1}}
+    (mine,) = [
+        item
+        for item in (await b.get("/v1/conversations"))["items"]
+        if item["conversation_id"] == single(a, b)
+    ]
+    assert {key: mine[key] for key in ("type", "last_seq", "read_seq", "unread")} == {
+        "type": "single",
+        "last_seq": 3,
+        "read_seq": 2,
+        "unread": 1,
+    }
+
+
+async def test_bad_sync_frames_are_refused(new_user: MakeUser, online: Connect) -> None:
+    device = await online(await new_user())
+    for bad in ({"limit": 501}, {"cursors": {"s:1:2": -1}}, {"cursors": 3}):
+        device.frames.clear()
+        await device.send(type="sync", **bad)
+        assert (await device.wait_for(lambda f: f["type"] == "error"))["code"] == "INVALID_ARGUMENT"

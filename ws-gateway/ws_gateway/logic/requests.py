@@ -1,0 +1,102 @@
+"""Frames that chat-service answers: each in a task of its own, so that the frames behind it need not
+wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec import UNSET, Raw
+
+from im.chat.v1 import chat_pb2 as pb
+from im_common import frames
+from im_common.errors import AppError, Code, invalid
+from ws_gateway.logic.connection import Connection
+
+if TYPE_CHECKING:
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+
+log = structlog.get_logger(__name__)
+
+# Of one connection.
+MOST_AT_ONCE = 8
+
+
+class Requests:
+    """What one connection has asked and not been answered yet; ``close`` ends it."""
+
+    def __init__(self, connection: Connection, chat: ChatServiceAsyncStub) -> None:
+        self._connection = connection
+        self._chat = chat
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def sync(self, frame: frames.Sync) -> None:
+        """Raises AppError for what is wrong at first sight, or too many requests at once."""
+        if not 1 <= frame.limit <= frames.MAX_SYNC:
+            raise invalid("limit", f"must be 1 to {frames.MAX_SYNC}")
+        if not all(0 <= seq < 2**63 for seq in frame.cursors.values()):
+            raise invalid("cursors", "must be numbers that are not negative")
+        self._begin(self._sync(frame))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        if len(self._tasks) >= MOST_AT_ONCE:
+            work.close()
+            raise AppError(Code.RATE_LIMITED, "too many requests at once", retry_after_ms=1000)
+        task = asyncio.create_task(self._answer(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except AppError as error:
+            self._connection.send(frames.error_frame(error))
+        except Exception:
+            log.exception("request failed", user_id=self._connection.user_id)
+            internal = AppError(Code.INTERNAL, "internal error")
+            self._connection.send(frames.error_frame(internal))
+
+    async def _sync(self, frame: frames.Sync) -> None:
+        request = pb.SyncForRequest(
+            user_id=self._connection.user_id, cursors=frame.cursors, limit=frame.limit
+        )
+        answer = await self._chat.SyncFor(request)
+        deltas = [_delta(delta) for delta in answer.conversations]
+        synced = frames.Synced(conversations=deltas, has_more=answer.has_more)
+        self._connection.send(frames.encode(synced))
+
+
+def _delta(delta: pb.ConversationDelta) -> frames.Delta:
+    return frames.Delta(
+        conversation_id=delta.conversation_id,
+        last_seq=delta.last_seq,
+        read_seq=delta.read_seq,
+        unread=delta.unread,
+        messages=[_message(message) for message in delta.messages],
+    )
+
+
+def _message(message: pb.Message) -> frames.Message:
+    return frames.Message(
+        message_id=message.message_id,
+        conversation_id=message.conversation_id,
+        seq=message.seq,
+        from_=message.from_user_id,
+        content_type=message.content_type,
+        content=message.content,
+        timestamp=message.timestamp,
+        to=message.to_user_id or UNSET,
+        group_id=message.group_id or UNSET,
+        client_msg_id=message.client_msg_id or UNSET,
+        reply_to=message.reply_to or UNSET,
+        mentions=list(message.mentions) if message.mentions else UNSET,
+        ext=Raw(message.ext_json.encode()) if message.ext_json else UNSET,
+        recalled=True if message.recalled else UNSET,
+    )

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -87,6 +87,7 @@ class Device:
         self.socket = socket
         self.confirm = confirm
         self.frames: list[Frame] = []
+        self.ended = False
         self._changed = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
@@ -148,6 +149,19 @@ class Device:
 
         return await self._wait(enough, limit_s)
 
+    async def stream(self) -> AsyncIterator[Frame]:
+        """All frames from the first on, until the connection ends."""
+        position = 0
+        while True:
+            async with self._changed:
+                while position == len(self.frames) and not self.ended:
+                    await self._changed.wait()
+            if position == len(self.frames):
+                return
+            frame = self.frames[position]
+            position += 1
+            yield frame
+
     async def wait_closed(self, *, limit_s: float = 15) -> int:
         """Waits for the end of the connection; gives the close code."""
         await asyncio.wait_for(asyncio.shield(self._reader), limit_s)
@@ -174,6 +188,8 @@ class Device:
                     self._changed.notify_all()
         except ConnectionClosed:
             pass
+        finally:
+            self.ended = True
         async with self._changed:
             self._changed.notify_all()
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from im_client import PASSWORD, Device, User, register, single
+from im_infra import start_what_is_dead
 
 from im_local.testing import System
 
-ROOT = Path(__file__).parents[1]
-INFRA = os.environ.get("IM_TEST_INFRA")
 WORKS_AGAIN_S = 15.0
 SERVICES = ["user", "auth", "friend", "group", "chat", "chat-mq", "ws-gateway", "api-gateway"]
 
@@ -61,9 +56,8 @@ async def test_the_system_works_again_after_a_kill(
     if name not in system.ready.pids:
         pytest.skip("only among the real servers")
     old = system.kill(name)
-    if name not in SERVICES and INFRA:
-        # scripts/up looks after its own processes only; this starts again what is dead.
-        await asyncio.to_thread(_start_what_is_dead, INFRA)
+    if name not in SERVICES:
+        await asyncio.to_thread(start_what_is_dead)
     deadline = asyncio.get_running_loop().time() + WORKS_AGAIN_S
     started = time.monotonic()
 
@@ -73,15 +67,6 @@ async def test_the_system_works_again_after_a_kill(
 
     await _retry(again, deadline)
     print(f"\n{name}: works again after {time.monotonic() - started:.1f} s")
-
-
-def _start_what_is_dead(infra: str) -> None:
-    offset = yaml.safe_load(Path(infra).read_text()).get("port_offset", 0)
-    subprocess.run(
-        [ROOT / "scripts/infra", "up", "--data", Path(infra).parent, "--port-offset", str(offset)],
-        check=True,
-        capture_output=True,
-    )
 
 
 @pytest.mark.parametrize("name", ["chat-mq", "ws-gateway", "friend", "chat"])

@@ -1,0 +1,104 @@
+"""The real servers under the system: started again when dead, and one that loses answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from im_local.testing import System
+
+ROOT = Path(__file__).parents[1]
+INFRA = os.environ.get("IM_TEST_INFRA")
+SERVERS = ("mysql", "kafka", "redis", "etcd")
+
+
+def start_what_is_dead() -> None:
+    """What an operator does with a server that died; `scripts/up` looks after its own only."""
+    if INFRA:
+        command = [str(ROOT / "scripts/infra"), "up", "--data", str(Path(INFRA).parent)]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+async def kill_and_start(system: System, name: str) -> None:
+    """SIGKILL, and up again: by scripts/up if it is the embedded one, else as an operator would."""
+    system.kill(name)
+    if INFRA and name in SERVERS:
+        await asyncio.to_thread(start_what_is_dead)
+    else:
+        await asyncio.to_thread(system.wait_ready, name)
+
+
+class LossyMysql:
+    """Passes everything between the services and MySQL on, but for the answer to the next COMMIT
+    when ``lose_next`` was called: MySQL has committed, and the service sees a dead connection.
+
+    Runs on a loop of its own in a thread, for as long as the block lasts.
+    """
+
+    def __init__(self, infra: Path, folder: Path) -> None:
+        described: dict[str, Any] = yaml.safe_load(infra.read_text())
+        self._target = (described["mysql"]["host"], described["mysql"]["port"])
+        self._described = described
+        self._infra = infra
+        self._folder = folder
+        self._armed = threading.Event()
+        self.lost = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def lose_next(self) -> None:
+        self._armed.set()
+
+    def __enter__(self) -> LossyMysql:
+        self._thread.start()
+        server = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
+        port = server.sockets[0].getsockname()[1]
+        mysql = self._described["mysql"]
+        password = (self._infra.parent / mysql["password_file"]).resolve()
+        changed = mysql | {"port": port, "password_file": str(password)}
+        self.infra = self._folder / "infra.yaml"
+        self.infra.write_text(yaml.safe_dump(self._described | {"mysql": changed, "pids": {}}))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(*self._target)
+        committing = asyncio.Event()
+
+        async def upwards() -> None:
+            while data := await reader.read(65_536):
+                # COM_QUERY with the text COMMIT.
+                if self._armed.is_set() and data[4:].upper() == b"\x03COMMIT":
+                    self._armed.clear()
+                    committing.set()
+                up_writer.write(data)
+                await up_writer.drain()
+
+        async def downwards() -> None:
+            while data := await up_reader.read(65_536):
+                if committing.is_set():
+                    self.lost += 1
+                    writer.transport.abort()
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        tasks = [asyncio.ensure_future(upwards()), asyncio.ensure_future(downwards())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        writer.close()
+        up_writer.close()

@@ -107,12 +107,19 @@ class Desk:
 
     async def say(self, sender: int, to: int, *contents: str, **more: Any) -> list[Place]:
         """Stores messages as the consumer does; ``group`` instead of ``to`` with to=0."""
+        items = self.items(sender, to, *contents, **more)
+        await self.store(items)
+        return [item.place for item in items if item.place]
+
+    def items(self, sender: int, to: int, *contents: str, **more: Any) -> list[Item]:
         items = [_item(sender, to, content, **more) for content in contents]
         for item in items:
             if item.is_group:
                 item.group_members = self.groups.by_id[item.message.group_id].member_ids
+        return items
+
+    async def store(self, items: Sequence[Item]) -> None:
         await store(self.svc.db, items)
-        return [item.place for item in items if item.place]
 
 
 def _item(sender: int, to: int, content: str, **more: Any) -> Item:

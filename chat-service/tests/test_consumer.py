@@ -21,7 +21,7 @@ from chat_service.model.tables import conversation_members, conversations, messa
 from chat_service.mq.consumer import Consumer
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.policy import Policy
-from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin, Recall
 from im.friend.v1 import friend_pb2
 from im.friend.v1.friend_pb2_grpc import (
     FriendServiceServicer,
@@ -166,6 +166,17 @@ class World:
             message.group_id = more["group_id"]
             message.conversation_id = f"g:{more['group_id']}"
         return self.wrap(message)
+
+    def recall(self, message_id: str, user_id: int, conversation_id: str) -> Record:
+        recall = Recall(
+            message_id=message_id,
+            conversation_id=conversation_id,
+            user_id=user_id,
+            timestamp=6,
+        )
+        origin = Origin(address=self.gateway.address, token=2)
+        value = ChatRecord(origin=origin, recall=recall).SerializeToString()
+        return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
 
     def wrap(self, message: NewMessage) -> Record:
         origin = Origin(address=self.gateway.address, token=1, connection_id=77)
@@ -410,3 +421,77 @@ async def test_a_group_message_is_stored_once_and_big_groups_have_no_copies(worl
         last = await connection.execute(select(conversations.c.last_seq))
         assert [row[0] for row in last] == [1, 1]
     assert members == [(A, 1), (B, 0), (C, 0)]
+
+
+async def test_a_recall_is_told_to_all_in_its_place_and_kept_for_the_absent(world: World) -> None:
+    await world.online(B)
+    await world.online(A, connection_id=77)
+    await world.handle([world.record(A, B, "first")])
+    message_id = world.gateway.answers()[0]["message_id"]
+    recall = world.recall(message_id, A, "s:1001:1002")
+    for _ in range(2):
+        await world.handle([world.record(A, B, "x"), recall, world.record(A, B, "y")])
+        wanted = {"type": "recalled", "seq": 1, "message_id": message_id, "by": A}
+        assert world.gateway.answers()[-2] == {**wanted, "conversation_id": "s:1001:1002"}
+        kinds = [f["type"] for f in world.gateway.delivered(B)][-3:]
+        assert kinds == ["message", "recalled", "message"]
+        # The device that asked gets it too.
+        assert world.gateway.delivered(A)[-1]["type"] == "recalled"
+    assert (await world.stored())[0] == ("s:1001:1002", 1, "")
+    world.gateway.users.clear()
+    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await world.handle([recall])
+    assert [f["type"] for f in await world.offline(B)] == ["recalled"]
+    assert await world.offline(A) == []
+
+
+async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: World) -> None:
+    world.owners.groups = {
+        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C], manager_ids=[B])
+    }
+    await world.online(C)
+    await world.handle([world.record(A, 0, "x", group_id=5)])
+    message_id = world.gateway.answers()[0]["message_id"]
+    calls = world.owners.calls
+    await world.handle(
+        [
+            world.recall(message_id, C, "g:5"),
+            world.record(A, 0, "y", group_id=5),
+            world.recall(message_id, B, "g:5"),
+        ]
+    )
+    assert world.owners.calls == calls + 1
+    assert [f.get("code", f["type"]) for f in world.gateway.answers()[1:]] == [
+        "PERMISSION_DENIED",
+        "sent",
+        "recalled",
+    ]
+    assert [f["type"] for f in world.gateway.delivered(C)] == ["message", "message", "recalled"]
+
+
+async def test_group_changes_are_taken_into_account(world: World) -> None:
+    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C])}
+    change = GroupChange(group_id=5, left_user_ids=[C], timestamp=9)
+    value = ChatRecord(group_change=change).SerializeToString()
+    record = Record("im-chat-topic", 0, "0", b"g:5", value, {})
+    await world.handle([world.record(A, 0, "1", group_id=5), record])
+    await world.handle([world.record(A, 0, "2", group_id=5), record])
+    t = conversation_members.c
+    async with world.db.read() as connection:
+        query = select(t.user_id, t.left_seq).order_by(t.user_id)
+        assert [tuple(row) for row in await connection.execute(query)] == [
+            (A, None),
+            (B, None),
+            (C, 1),
+        ]
+    assert len(world.gateway.answers()) == 2
+
+
+async def test_mentions_of_strangers_are_dropped(world: World) -> None:
+    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B])}
+    await world.online(B)
+    record = ChatRecord.FromString(world.record(A, 0, "x", group_id=5).value)
+    record.message.mentions.extend([C, B])
+    await world.handle([world.wrap(record.message)])
+    (frame,) = world.gateway.delivered(B)
+    assert frame["mentions"] == [B]

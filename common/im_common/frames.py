@@ -135,6 +135,13 @@ class Error(ServerFrame, tag="error"):
     field: str | UnsetType = UNSET
 
 
+class Recalled(ServerFrame, tag="recalled"):
+    conversation_id: str
+    seq: int
+    message_id: str
+    by: int
+
+
 class Receipt(ServerFrame, tag="receipt"):
     conversation_id: str
     user_id: int
@@ -176,13 +183,13 @@ def error_frame(error: AppError, client_msg_id: str | None = None) -> bytes:
     )
 
 
-_answer_decoder = msgspec.json.Decoder(Sent | Error)
+_answer_decoder = msgspec.json.Decoder(Sent | Recalled | Error)
 
 
-def decode_answer(frame: bytes) -> Sent | AppError:
-    """What a `sent` or `error` frame says, for those who wait without a WebSocket."""
-    answer = _answer_decoder.decode(frame)
-    if isinstance(answer, Sent):
+def decode_answer(frame: bytes) -> Sent | Recalled | AppError:
+    """What a `sent`, `recalled` or `error` frame says, for those who wait without a WebSocket."""
+    answer: Sent | Recalled | Error = _answer_decoder.decode(frame)
+    if not isinstance(answer, Error):
         return answer
     return AppError(
         Code(answer.code),

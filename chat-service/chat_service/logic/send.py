@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chat_service.svc import ServiceContext
-from im.chat.v1.record_pb2 import Origin
+from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common import context, frames
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
@@ -20,18 +22,33 @@ async def send_message(svc: ServiceContext, sender_id: int, chat: frames.Chat) -
         AppError: a refusal, or UNAVAILABLE when the outcome is not known in time; a retry with the
             same client_msg_id never makes a second message.
     """
+    answer = await submit(svc, lambda origin: build_record(sender_id, chat, origin))
+    assert isinstance(answer, frames.Sent)
+    return answer
+
+
+async def submit(
+    svc: ServiceContext, build: Callable[[Origin], ChatRecord]
+) -> frames.Sent | frames.Recalled:
+    """Puts a record on the topic and waits for what the consumer makes of it. Raises AppError."""
     token, future = svc.waiting.open()
     try:
-        record = build_record(sender_id, chat, Origin(address=svc.waiting.address, token=token))
+        record = build(Origin(address=svc.waiting.address, token=token))
         await svc.producer.send(
             CHAT_TOPIC,
-            record.message.conversation_id.encode(),
+            _conversation_of(record).encode(),
             record.SerializeToString(),
             trace_headers(),
         )
         return await svc.waiting.outcome(future, _wait_s())
     finally:
         svc.waiting.close(token)
+
+
+def _conversation_of(record: ChatRecord) -> str:
+    if record.HasField("recall"):
+        return record.recall.conversation_id
+    return record.message.conversation_id
 
 
 def trace_headers() -> dict[str, bytes]:

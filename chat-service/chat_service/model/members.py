@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import conversation_members, conversations
@@ -90,3 +90,39 @@ async def of_conversation(
         .limit(limit)
     )
     return list((await connection.execute(query)).scalars())
+
+
+async def rows(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, dict[str, Any]]:
+    """Whole rows, of those of the keys that have one."""
+    if not keys:
+        return {}
+    query = select(conversation_members).where(tuple_(_m.user_id, _m.conversation_id).in_(keys))
+    found = (await connection.execute(query)).mappings()
+    return {(row["user_id"], row["conversation_id"]): dict(row) for row in found}
+
+
+async def put(
+    db: Database, connection: AsyncConnection, changed: Sequence[Mapping[str, Any]]
+) -> None:
+    """Writes what a group change makes of rows; cursors never move back."""
+    statement = db.upsert(
+        conversation_members,
+        ["user_id", "conversation_id"],
+        lambda old, new: {
+            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
+            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
+            "min_seq": db.greatest(old.c.min_seq, new.min_seq),
+            "left_seq": new.left_seq,
+            "changed_at": new.changed_at,
+        },
+    )
+    await connection.execute(statement, list(changed))
+
+
+async def leave_all(
+    connection: AsyncConnection, conversation_id: str, seq: int, changed_at: int
+) -> None:
+    """Nobody sees anything later than ``seq``."""
+    there = (_m.conversation_id == conversation_id, _m.left_seq.is_(None))
+    statement = update(conversation_members).where(*there)
+    await connection.execute(statement.values(left_seq=seq, changed_at=changed_at))

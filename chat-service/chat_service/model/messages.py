@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, exists, insert, or_, select, tuple_
+from sqlalchemy import Row, Select, and_, exists, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model.tables import deleted_messages, messages
+from chat_service.model.tables import RECALLED, deleted_messages, messages
 
 _t = messages.c
 
@@ -32,6 +32,34 @@ async def find_places(
         _t.sender_id, _t.client_msg_id, _t.message_id, _t.conversation_id, _t.seq, _t.created_at
     ).where(tuple_(_t.sender_id, _t.client_msg_id).in_(keys))
     return {(row[0], row[1]): Place(*row[2:]) for row in await connection.execute(query)}
+
+
+class Facts(NamedTuple):
+    """What decides on taking a message back."""
+
+    conversation_id: str
+    seq: int
+    sender_id: int
+    created_at: int
+    is_recalled: bool
+
+
+async def facts(connection: AsyncConnection, message_ids: Collection[str]) -> dict[str, Facts]:
+    """Of those of the messages that exist, by one query on a unique key."""
+    query = select(
+        _t.message_id, _t.conversation_id, _t.seq, _t.sender_id, _t.created_at, _t.status
+    ).where(_t.message_id.in_(message_ids))
+    return {
+        row[0]: Facts(*row[1:5], is_recalled=row[5] == RECALLED)
+        for row in await connection.execute(query)
+    }
+
+
+async def empty(connection: AsyncConnection, places: Collection[tuple[str, int]]) -> None:
+    """Takes the content of messages away for good; what is left is their place."""
+    nothing = {"content": "", "mentions": None, "ext": None, "status": RECALLED}
+    where = tuple_(_t.conversation_id, _t.seq).in_(places)
+    await connection.execute(update(messages).where(where).values(nothing))
 
 
 async def insert_many(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:

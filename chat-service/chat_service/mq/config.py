@@ -15,6 +15,8 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=500, ge=1, le=1000)
     # A group with more members gets no copies in the offline list; its members sync.
     offline_group_members: int = Field(default=500, ge=0)
+    # How long its sender can take a message back, in milliseconds; group managers always can.
+    recall_window: int = Field(default=120_000, ge=0)
     user_rpc: ClientConf = ClientConf(key="user.rpc")
     friend_rpc: ClientConf = ClientConf(key="friend.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")

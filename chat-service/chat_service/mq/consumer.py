@@ -8,10 +8,11 @@ from functools import partial
 
 import structlog
 
-from chat_service.mq import store
+from chat_service.mq import changes, store
+from chat_service.mq import recalls as recalling
 from chat_service.mq.config import Settings
 from chat_service.mq.deliver import Deliverer
-from chat_service.mq.item import Item, Poison, decode
+from chat_service.mq.item import ChangeItem, Entry, Item, Poison, RecallItem, decode
 from chat_service.mq.policy import Policy
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
@@ -32,43 +33,56 @@ class Consumer:
     """Places a batch, then hands out the delivery of it as the second stage."""
 
     def __init__(
-        self, db: Database, policy: Policy, deliverer: Deliverer, producer: Producer
+        self,
+        db: Database,
+        policy: Policy,
+        deliverer: Deliverer,
+        producer: Producer,
+        *,
+        recall_window_ms: int = 120_000,
     ) -> None:
         self._db = db
         self._policy = policy
         self._deliverer = deliverer
         self._producer = producer
+        self._recall_window_ms = recall_window_ms
 
     async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
         """Stage one: everything is stored or refused when it returns. An exception means: again."""
-        items: list[Item] = []
+        entries: list[Entry] = []
         for record in records:
             try:
-                items.append(decode(record))
+                entries.append(decode(record))
             except Poison as poison:
                 await self._bury(record, str(poison))
         try:
-            await self._place(items)
+            await self._work(entries)
         except Exception as error:
             if is_outage(error) or isinstance(error, AppError):
                 raise
             log.exception("a batch fails for a reason of its own: taking it record by record")
-            await self._place_each(items)
-        return partial(self._deliverer.deliver, items)
+            await self._work_each(entries)
+        outgoing = [entry for entry in entries if not isinstance(entry, ChangeItem)]
+        return partial(self._deliverer.deliver, outgoing)
 
-    async def _place(self, items: Sequence[Item]) -> None:
-        if not items:
-            return
+    async def _work(self, entries: Sequence[Entry]) -> None:
+        """Messages first: of the rest only the delivery depends on the order."""
+        items = [entry for entry in entries if isinstance(entry, Item)]
+        recalls = [entry for entry in entries if isinstance(entry, RecallItem)]
         for item in items:
             item.place = item.error = None
         _, refusals = await asyncio.gather(
-            store.recall_places(self._db, items), self._policy.judge(items)
+            store.find_places(self._db, items), self._policy.judge(items, recalls)
         )
         for item, refusal in zip(items, refusals, strict=True):
             # What is stored keeps its place, whatever is allowed by now.
             if item.place is None and item.error is None:
                 item.error = refusal
         await self._store(items)
+        if recalls:
+            await recalling.apply(self._db, recalls, self._recall_window_ms)
+        if len(items) + len(recalls) < len(entries):
+            await changes.apply(self._db, entries)
 
     async def _store(self, items: Sequence[Item]) -> None:
         try:
@@ -77,18 +91,19 @@ class Consumer:
             if not is_duplicate_key(error):
                 raise
             # Another consumer stored some of these while a partition changed hands.
-            await store.recall_places(self._db, [i for i in items if i.error is None])
+            await store.find_places(self._db, [i for i in items if i.error is None])
             await store.store(self._db, items)
 
-    async def _place_each(self, items: Sequence[Item]) -> None:
-        for item in items:
+    async def _work_each(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             try:
-                await self._place([item])
+                await self._work([entry])
             except Exception as error:
                 if is_outage(error) or isinstance(error, AppError):
                     raise
-                await self._bury(item.record, repr(error))
-                item.error = AppError(Code.INTERNAL, "the message cannot be stored")
+                await self._bury(entry.record, repr(error))
+                if not isinstance(entry, ChangeItem):
+                    entry.error = AppError(Code.INTERNAL, "it cannot be stored")
 
     async def _bury(self, record: Record, reason: str) -> None:
         log.error("dead letter", reason=reason, partition=record.partition, at=record.position)
@@ -114,6 +129,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         policy,
         deliverer,
         await resources.producer(settings.bus),
+        recall_window_ms=settings.recall_window,
     )
     source = resources.consumer(
         settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch

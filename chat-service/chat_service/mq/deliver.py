@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import UNSET, Raw
 
 from chat_service.gateways import Gateways
-from chat_service.mq.item import Item
+from chat_service.mq.item import Item, Outgoing, RecallItem
+from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
 from im_common import frames
 from im_common.offline import OfflineList
@@ -36,27 +37,27 @@ class Deliverer:
         self._gateways = Gateways(gateways)
         self._offline_group_members = offline_group_members
 
-    async def deliver(self, items: Sequence[Item]) -> None:
+    async def deliver(self, items: Sequence[Outgoing]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
-        routes = await self._routes.find(list({user for item in placed for user in _members(item)}))
+        routes = await self._routes.find(list({user for item in placed for user in item.members}))
         requests = _requests(items, placed, routes)
         reached = await self._gateways.push(requests)
         await self._keep_for_absent(placed, routes, reached)
 
     async def _keep_for_absent(
-        self, placed: Sequence[Item], routes: Routes, reached: Mapping[str, set[int] | None]
+        self, placed: Sequence[Outgoing], routes: Routes, reached: Mapping[str, set[int] | None]
     ) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)
         for item in placed:
-            if len(item.group_members) > self._offline_group_members:
+            if item.is_group and len(item.members) > self._offline_group_members:
                 continue
             frame = b""
-            for user_id in _members(item):
-                if user_id == item.message.sender_id:
+            for user_id in item.members:
+                if user_id == item.author_id:
                     continue
                 if not _is_reached(user_id, routes.get(user_id, ()), reached):
-                    frame = frame or _message_frame(item, for_sender=False)
+                    frame = frame or _frame(item, for_sender=False)
                     kept[user_id].append(frame)
         if kept:
             await self._offline.append(kept.items())
@@ -74,7 +75,7 @@ class Deliverer:
 
 
 def _requests(
-    items: Sequence[Item], placed: Sequence[Item], routes: Routes
+    items: Sequence[Outgoing], placed: Sequence[Outgoing], routes: Routes
 ) -> dict[str, PushRequest]:
     """One request for each gateway that has somebody to tell, with everything in order."""
     requests: dict[str, PushRequest] = defaultdict(PushRequest)
@@ -88,22 +89,20 @@ def _requests(
     return requests
 
 
-def _add_deliveries(requests: dict[str, PushRequest], item: Item, routes: Routes) -> None:
-    place = item.place
-    assert place is not None
-    sender_id, origin = item.message.sender_id, item.origin
+def _add_deliveries(requests: dict[str, PushRequest], item: Outgoing, routes: Routes) -> None:
+    place, origin = _place(item), _excepted(item)
     receivers: dict[str, list[int]] = defaultdict(list)
     senders: set[str] = set()
-    for user_id in _members(item):
+    for user_id in item.members:
         for route in routes.get(user_id, ()):
-            if user_id != sender_id:
+            if user_id != item.author_id:
                 if user_id not in receivers[route.gateway]:
                     receivers[route.gateway].append(user_id)
             elif (route.gateway, route.connection_id) != (origin.address, origin.connection_id):
                 senders.add(route.gateway)
-    own = {gateway: [sender_id] for gateway in senders}
+    own = {gateway: [item.author_id] for gateway in senders}
     for for_sender, gateways in ((False, receivers), (True, own)):
-        frame = _message_frame(item, for_sender=for_sender) if gateways else b""
+        frame = _frame(item, for_sender=for_sender) if gateways else b""
         for gateway, user_ids in gateways.items():
             at_origin = gateway == origin.address
             requests[gateway].deliveries.append(
@@ -111,8 +110,8 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Item, routes: Routes
                     frame=frame,
                     user_ids=user_ids,
                     except_connection_id=origin.connection_id if at_origin else 0,
-                    conversation_id=place.conversation_id,
-                    seq=place.seq,
+                    conversation_id=place[0],
+                    seq=place[1],
                 )
             )
 
@@ -127,13 +126,28 @@ def _is_reached(
     return False
 
 
-def _members(item: Item) -> Sequence[int]:
-    if item.is_group:
-        return item.group_members
-    return item.message.to_user_id, item.message.sender_id
+def _place(item: Outgoing) -> tuple[str, int]:
+    """By which a connection knows that it has had the frame; (…, 0) when it may come twice."""
+    if isinstance(item, RecallItem):
+        return item.recall.conversation_id, 0
+    assert item.place is not None
+    return item.place.conversation_id, item.place.seq
 
 
-def _answer_frame(item: Item) -> bytes:
+def _excepted(item: Outgoing) -> Origin:
+    """The connection that gets no copy: a sender's, which is told `sent`."""
+    return item.origin if isinstance(item, Item) else Origin()
+
+
+def _frame(item: Outgoing, *, for_sender: bool) -> bytes:
+    if isinstance(item, RecallItem):
+        return _recalled_frame(item)
+    return _message_frame(item, for_sender=for_sender)
+
+
+def _answer_frame(item: Outgoing) -> bytes:
+    if isinstance(item, RecallItem):
+        return frames.error_frame(item.error) if item.error else _recalled_frame(item)
     client_msg_id = item.message.client_msg_id
     if item.error is not None or item.place is None:
         assert item.error is not None
@@ -146,6 +160,18 @@ def _answer_frame(item: Item) -> bytes:
             conversation_id=place.conversation_id,
             seq=place.seq,
             timestamp=place.timestamp,
+        )
+    )
+
+
+def _recalled_frame(item: RecallItem) -> bytes:
+    recall = item.recall
+    return frames.encode(
+        frames.Recalled(
+            conversation_id=recall.conversation_id,
+            seq=item.seq,
+            message_id=recall.message_id,
+            by=recall.user_id,
         )
     )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from chat_service.mq.item import Item
+from chat_service.mq.item import Item, RecallItem
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSendInfo
 from im.user.v1.user_pb2 import CheckUsersRequest
@@ -40,12 +40,19 @@ class Policy:
         self._groups = groups
         self._known_users: dict[int, float] = {}
 
-    async def judge(self, items: Sequence[Item]) -> list[AppError | None]:
-        """For each item why it is refused, or None. Raises AppError UNAVAILABLE when an owner of
-        the answer is away."""
+    async def judge(
+        self, items: Sequence[Item], recalls: Sequence[RecallItem] = ()
+    ) -> list[AppError | None]:
+        """For each item why it is refused, or None; recalls get their group. Raises AppError
+        UNAVAILABLE when an owner of the answer is away."""
         singles = [item for item in items if not item.is_group]
         groups = [item for item in items if item.is_group]
-        refusals = await asyncio.gather(self._judge_singles(singles), self._judge_groups(groups))
+        refusals = await asyncio.gather(
+            self._judge_singles(singles), self._judge_groups(groups, recalls)
+        )
+        for item in items:
+            if item.message.mentions:
+                _drop_strangers(item)
         of_singles, of_groups = (iter(part) for part in refusals)
         return [next(of_groups if item.is_group else of_singles) for item in items]
 
@@ -82,12 +89,18 @@ class Policy:
         answer = await self._friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=asked))
         return {pair for pair, blocked in zip(pairs, answer.blocked, strict=True) if blocked}
 
-    async def _judge_groups(self, items: Sequence[Item]) -> list[AppError | None]:
-        if not items:
+    async def _judge_groups(
+        self, items: Sequence[Item], recalls: Sequence[RecallItem]
+    ) -> list[AppError | None]:
+        group_ids = {item.message.group_id for item in items}
+        group_ids.update(item.group_id for item in recalls if item.group_id is not None)
+        if not group_ids:
             return []
-        group_ids = sorted({item.message.group_id for item in items})
-        answer = await self._groups.BatchGetSendInfo(BatchGetSendInfoRequest(group_ids=group_ids))
+        asked = BatchGetSendInfoRequest(group_ids=sorted(group_ids))
+        answer = await self._groups.BatchGetSendInfo(asked)
         groups = {group.group_id: group for group in answer.groups}
+        for recall in recalls:
+            recall.group = groups.get(recall.group_id or 0)
         for item in items:
             group = groups.get(item.message.group_id)
             item.group_members = group.member_ids if group is not None else ()
@@ -97,6 +110,12 @@ class Policy:
             )
             for item in items
         ]
+
+
+def _drop_strangers(item: Item) -> None:
+    known = [user_id for user_id in item.message.mentions if user_id in item.members]
+    item.message.ClearField("mentions")
+    item.message.mentions.extend(known)
 
 
 def _refusal(group: GroupSendInfo | None, sender_id: int, group_id: int) -> AppError | None:

@@ -18,8 +18,10 @@ from im_common.db import Database
 from im_common.errors import AppError, Code
 
 
-async def recall_places(db: Database, items: Sequence[Item]) -> None:
+async def find_places(db: Database, items: Sequence[Item]) -> None:
     """Gives the items that are stored already their first place: a retry is safe."""
+    if not items:
+        return
     async with db.read() as connection:
         places = await messages.find_places(connection, {item.key for item in items})
     for item in items:
@@ -32,7 +34,7 @@ async def store(db: Database, items: Sequence[Item]) -> None:
     """Stores the items that have neither a place nor an error, and sets their places.
 
     An exception means that nothing is known: the transaction may have been committed or not. The
-    next try finds out by ``recall_places``.
+    next try finds out by ``find_places``.
     """
     fresh: dict[tuple[int, str], Item] = {}
     repeated: list[Item] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat_service.logic import cursors, history, overview, send, sync
+from chat_service.logic import cursors, history, overview, recall, send, sync
 from chat_service.logic.cursors import Move
 from chat_service.server import views
 from chat_service.svc import ServiceContext
@@ -118,3 +118,13 @@ class ChatServicer(ChatServiceServicer):
         return pb.SyncForResponse(
             conversations=[views.delta(delta, user_id) for delta in deltas], has_more=more
         )
+
+    async def RecallMessage(
+        self, request: pb.RecallMessageRequest, _: Any
+    ) -> pb.RecallMessageResponse:
+        done = await recall.recall_message(self._svc, identity().user_id, request.message_id)
+        return pb.RecallMessageResponse(conversation_id=done.conversation_id, seq=done.seq)
+
+    async def RecallFor(self, request: pb.RecallForRequest, _: Any) -> pb.RecallForResponse:
+        done = await recall.recall_message(self._svc, request.user_id, request.message_id)
+        return pb.RecallForResponse(conversation_id=done.conversation_id, seq=done.seq)

@@ -69,6 +69,8 @@ class Inbound:
             self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
         elif isinstance(frame, frames.Sync):
             self._requests.sync(frame)
+        elif isinstance(frame, frames.Recall):
+            self._requests.recall(frame)
         elif isinstance(frame, frames.Ping):
             self._connection.send(frames.PONG)
         elif isinstance(frame, frames.OfflineAck):

@@ -40,6 +40,10 @@ class Requests:
             raise invalid("cursors", "must be numbers that are not negative")
         self._begin(self._sync(frame))
 
+    def recall(self, frame: frames.Recall) -> None:
+        """The answer is the `recalled` that everybody gets, or an error. Raises as ``sync``."""
+        self._begin(self._recall(frame))
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -71,6 +75,11 @@ class Requests:
         deltas = [_delta(delta) for delta in answer.conversations]
         synced = frames.Synced(conversations=deltas, has_more=answer.has_more)
         self._connection.send(frames.encode(synced))
+
+    async def _recall(self, frame: frames.Recall) -> None:
+        await self._chat.RecallFor(
+            pb.RecallForRequest(user_id=self._connection.user_id, message_id=frame.message_id)
+        )
 
 
 def _delta(delta: pb.ConversationDelta) -> frames.Delta:

@@ -1,0 +1,114 @@
+"""Who came to a group sees what is written from then on; who left sees none of it.
+
+group-service tells of changes on the topic of the group's messages, so that each has its place among
+them. A conversation without any message has no rows yet: its first message makes them for all
+members of that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model import members
+from chat_service.model.members import Key
+from chat_service.mq.item import ChangeItem, Entry, Item
+from im.chat.v1.record_pb2 import GroupChange
+from im_common.db import Database
+from im_common.ids import group_conversation
+
+Rows = dict[Key, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    change: GroupChange
+    conversation_id: str
+    # The last message before it, as far as the batch knows; None when it does not.
+    seq: int | None
+
+
+async def apply(db: Database, entries: Sequence[Entry]) -> None:
+    """Takes the changes among the entries into account, in order. A record that comes again, or one
+    that is older than what a row has, does nothing."""
+    changes = list(_with_seqs(entries))
+    async with db.write() as connection:
+        last_seqs = await members.last_seqs(connection, {c.conversation_id for c in changes})
+        rows = await members.rows(connection, _concerned(changes))
+        for change in changes:
+            if change.conversation_id in last_seqs:
+                seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
+                await _take(connection, change, seq, rows)
+        if rows:
+            await members.put(db, connection, [rows[key] for key in sorted(rows)])
+
+
+def _concerned(changes: Iterable[_Change]) -> set[Key]:
+    return {
+        (user_id, c.conversation_id)
+        for c in changes
+        for user_id in (*c.change.joined_user_ids, *c.change.left_user_ids)
+    }
+
+
+async def _take(connection: AsyncConnection, change: _Change, seq: int, rows: Rows) -> None:
+    at = change.change.timestamp
+    for user_id in change.change.joined_user_ids:
+        _join(rows, (user_id, change.conversation_id), seq, at)
+    for user_id in change.change.left_user_ids:
+        row = rows.get((user_id, change.conversation_id))
+        if row is not None and row["changed_at"] < at:
+            row["changed_at"] = at
+            if row["left_seq"] is None:
+                row["left_seq"] = seq
+    if change.change.dismissed:
+        await members.leave_all(connection, change.conversation_id, seq, at)
+        for key, row in rows.items():
+            if key[1] == change.conversation_id and row["left_seq"] is None:
+                row["left_seq"] = seq
+
+
+def _join(rows: Rows, key: Key, seq: int, at: int) -> None:
+    row = rows.get(key)
+    if row is None:
+        row = rows[key] = members.new_row(key, members.Cursors(seq, seq)) | {
+            "min_seq": seq,
+            "left_seq": None,
+            "changed_at": at,
+        }
+    elif row["changed_at"] < at:
+        row["changed_at"] = at
+        # Who has a row and has not left was there before: nothing is hidden.
+        if row["left_seq"] is not None:
+            row["left_seq"] = None
+            for cursor in ("min_seq", "read_seq", "delivered_seq"):
+                row[cursor] = max(row[cursor], seq)
+
+
+def _with_seqs(entries: Sequence[Entry]) -> Iterable[_Change]:
+    for index, entry in enumerate(entries):
+        if isinstance(entry, ChangeItem):
+            conversation_id = group_conversation(entry.change.group_id)
+            seq = _seq_at(entries, index, conversation_id)
+            yield _Change(entry.change, conversation_id, seq)
+
+
+def _seq_at(entries: Sequence[Entry], index: int, conversation_id: str) -> int | None:
+    """The conversation's last seq before the entry at ``index``."""
+    for entry in reversed(entries[:index]):
+        if (seq := _placed_seq(entry, conversation_id)) is not None:
+            return seq
+    for entry in entries[index:]:
+        if (seq := _placed_seq(entry, conversation_id)) is not None:
+            return seq - 1
+    return None
+
+
+def _placed_seq(entry: Entry, conversation_id: str) -> int | None:
+    # A client's retry has the place of an older message, which says nothing about this time.
+    if not isinstance(entry, Item) or entry.place is None or not entry.to_deliver:
+        return None
+    return entry.place.seq if entry.place.conversation_id == conversation_id else None

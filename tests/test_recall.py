@@ -1,0 +1,47 @@
+"""A message that is taken back is gone for everybody."""
+
+from __future__ import annotations
+
+from im_client import Connect, MakeUser, single
+
+
+async def test_a_recalled_message_is_gone_for_all(new_user: MakeUser, online: Connect) -> None:
+    a, b, c = await new_user(), await new_user(), await new_user()
+    phone, laptop, device_b = await online(a), await online(a), await online(b)
+    sent = await phone.ask(to=b.user_id, content="oops")
+    wanted = {
+        "type": "recalled",
+        "conversation_id": single(a, b),
+        "seq": 1,
+        "message_id": sent["message_id"],
+        "by": a.user_id,
+    }
+    await device_b.send(type="recall", message_id=sent["message_id"])
+    await device_b.wait_for(lambda f: f.get("code") == "PERMISSION_DENIED")
+    await phone.send(type="recall", message_id=sent["message_id"])
+    for device in (phone, laptop, device_b):
+        assert await device.wait_for(lambda f: f["type"] == "recalled") == wanted
+    (stored,) = await b.history(single(a, b))
+    assert (stored["content"], stored["recalled"]) == ("", True)
+    await phone.send(type="recall", message_id="nothing")
+    await phone.wait_for(lambda f: f.get("code") == "NOT_FOUND")
+    # Again, and over HTTP; a stranger may not.
+    path = f"/v1/messages/{sent['message_id']}/recall"
+    response = await a.request("POST", path)
+    assert response.status_code == 200, response.text
+    assert response.json()["seq"] == 1
+    assert (await c.request("POST", path)).status_code == 403
+
+
+async def test_who_was_away_gets_the_message_and_its_recall(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b = await new_user(), await new_user()
+    device_a = await online(a)
+    sent = await device_a.ask(to=b.user_id, content="oops")
+    await device_a.send(type="recall", message_id=sent["message_id"])
+    await device_a.wait_for(lambda f: f["type"] == "recalled")
+    await device_a.ask(to=b.user_id, content="better")
+    device_b = await online(b)
+    frames = await device_b.wait_received(3)
+    assert [f["type"] for f in frames] == ["message", "recalled", "message"]

@@ -67,10 +67,11 @@ def _become(start: Start, supervisor: int) -> None:
     os.setsid()
     _redirect(start.log)
     _await_adoption(supervisor)
+    # Before the environment changes: the title is written over where it lies.
+    _set_title([sys.executable, "-m", *start.argv])
     os.environ.clear()
     os.environ.update(start.env)
     sys.argv = start.argv
-    _set_title([sys.executable, "-m", *start.argv])
     code = 1
     try:
         runpy.run_module(start.argv[0], run_name="__main__", alter_sys=True)

@@ -8,12 +8,16 @@ frame is never counted as delivered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
 
 from redis.asyncio import Redis
 
 MOST_FRAMES = 1000
 KEEP_S = 30 * 24 * 3600
 BATCH_FRAMES = 100
+# A batch is one WebSocket frame; clients' libraries refuse those beyond 1 MiB by default.
+BATCH_BYTES = 768 * 1024
 
 # Takes away exactly the given frames from the head: what another device confirmed, or what the cap
 # dropped in between, is no longer there and must not cost a newer frame its place.
@@ -47,11 +51,13 @@ class OfflineList:
         await pipeline.execute()
 
     async def head(self, user_id: int, limit: int = BATCH_FRAMES) -> tuple[list[bytes], int]:
-        """The oldest frames, and how many wait after them."""
+        """The oldest frames, fewer than ``limit`` when they are long, and how many wait after
+        them."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.lrange(_key(user_id), 0, limit - 1)
         pipeline.llen(_key(user_id))
-        frames, length = await pipeline.execute()
+        found, length = await pipeline.execute()
+        frames = _fitting(found)
         return frames, max(0, length - len(frames))
 
     async def waiting(self, user_ids: Sequence[int]) -> list[int]:
@@ -66,6 +72,36 @@ class OfflineList:
         """Takes frames away that a device has confirmed. Safe to repeat."""
         if frames:
             await self._confirm(keys=[_key(user_id)], args=list(frames))
+
+    def batch_id(self, frames: Sequence[bytes]) -> str:
+        """Says which frames a batch had, to whoever confirms it, at whatever instance."""
+        return f"{len(frames)}.{_digest(frames)}"
+
+    async def confirm_batch(self, user_id: int, batch_id: str) -> None:
+        """Takes the frames of a batch away if they are still the oldest; else nothing."""
+        count, _, digest = batch_id.partition(".")
+        if not count.isdecimal() or not 1 <= int(count) <= BATCH_FRAMES:
+            return
+        frames: Any = await self._redis.lrange(_key(user_id), 0, int(count) - 1)
+        if _digest(frames) == digest:
+            await self.confirm(user_id, frames)
+
+
+def _fitting(frames: Sequence[bytes]) -> list[bytes]:
+    room = BATCH_BYTES
+    for index, frame in enumerate(frames):
+        room -= len(frame)
+        if room < 0 and index:
+            return list(frames[:index])
+    return list(frames)
+
+
+def _digest(frames: Sequence[bytes]) -> str:
+    hashed = sha256()
+    for frame in frames:
+        hashed.update(b"%d:" % len(frame))
+        hashed.update(frame)
+    return hashed.hexdigest()[:32]
 
 
 def _key(user_id: int) -> str:

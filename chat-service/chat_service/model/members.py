@@ -126,3 +126,26 @@ async def leave_all(
     there = (_m.conversation_id == conversation_id, _m.left_seq.is_(None))
     statement = update(conversation_members).where(*there)
     await connection.execute(statement.values(left_seq=seq, changed_at=changed_at))
+
+
+async def set_own(
+    db: Database,
+    connection: AsyncConnection,
+    key: Key,
+    *,
+    min_seq: int = 0,
+    **flags: bool,
+) -> None:
+    """Sets ``pinned`` or ``muted``, hides and reads all up to ``min_seq``; makes the row when missing."""
+    statement = db.upsert(
+        conversation_members,
+        ["user_id", "conversation_id"],
+        lambda old, new: {
+            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
+            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
+            "min_seq": db.greatest(old.c.min_seq, new.min_seq),
+            **{name: new[name] for name in flags},
+        },
+    )
+    row = new_row(key, Cursors(min_seq, min_seq)) | {"min_seq": min_seq} | flags
+    await connection.execute(statement, [row])

@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, and_, exists, insert, or_, select, tuple_, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import RECALLED, deleted_messages, messages
+from im_common.db import Database
 
 _t = messages.c
 
@@ -60,6 +61,15 @@ async def empty(connection: AsyncConnection, places: Collection[tuple[str, int]]
     nothing = {"content": "", "mentions": None, "ext": None, "status": RECALLED}
     where = tuple_(_t.conversation_id, _t.seq).in_(places)
     await connection.execute(update(messages).where(where).values(nothing))
+
+
+async def hide(
+    db: Database, connection: AsyncConnection, user_id: int, conversation_id: str, seq: int
+) -> None:
+    """For this user alone. Safe to repeat."""
+    statement = db.upsert(deleted_messages, ["conversation_id", "seq", "user_id"], None)
+    row = {"conversation_id": conversation_id, "seq": seq, "user_id": user_id}
+    await connection.execute(statement, [row])
 
 
 async def insert_many(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:

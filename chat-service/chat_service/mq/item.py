@@ -130,12 +130,18 @@ def decode(record: Record) -> Entry:
 
 
 def _message(record: Record, parsed: ChatRecord) -> Item:
-    message = parsed.message
+    check_message(parsed.message)
+    return Item(record, parsed.message, parsed.origin)
+
+
+def check_message(message: NewMessage) -> None:
+    """Raises Poison for what no client's message is."""
     if not (message.message_id and message.conversation_id and message.client_msg_id):
         raise Poison("message_id, conversation_id or client_msg_id is missing")
     if message.sender_id <= 0 or message.WhichOneof("target") is None:
         raise Poison("sender or receiver is missing")
-    return Item(record, message, parsed.origin)
+    if len(message.message_id) > 36 or len(message.client_msg_id) > 64:
+        raise Poison("message_id or client_msg_id is too long")
 
 
 def _recall(record: Record, parsed: ChatRecord) -> RecallItem:

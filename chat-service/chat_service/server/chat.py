@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat_service.logic import cursors, history, overview, recall, send, sync
+from chat_service.logic import (
+    cursors,
+    history,
+    offline,
+    overview,
+    own_view,
+    recall,
+    save,
+    send,
+    sync,
+)
 from chat_service.logic.cursors import Move
 from chat_service.server import views
 from chat_service.svc import ServiceContext
@@ -128,3 +138,55 @@ class ChatServicer(ChatServiceServicer):
     async def RecallFor(self, request: pb.RecallForRequest, _: Any) -> pb.RecallForResponse:
         done = await recall.recall_message(self._svc, request.user_id, request.message_id)
         return pb.RecallForResponse(conversation_id=done.conversation_id, seq=done.seq)
+
+    async def SaveMessage(self, request: pb.SaveMessageRequest, _: Any) -> pb.SaveMessageResponse:
+        place = await save.save_message(self._svc, request.message)
+        return pb.SaveMessageResponse(
+            placed=pb.Placed(
+                client_msg_id=request.message.client_msg_id,
+                message_id=place.message_id,
+                conversation_id=place.conversation_id,
+                seq=place.seq,
+                timestamp=place.timestamp,
+            )
+        )
+
+    async def PullOfflineMessages(
+        self, request: pb.PullOfflineMessagesRequest, _: Any
+    ) -> pb.PullOfflineMessagesResponse:
+        batch = await offline.pull_offline_messages(
+            self._svc, identity().user_id, request.confirm_batch_id, request.limit
+        )
+        return pb.PullOfflineMessagesResponse(
+            batch_id=batch.batch_id,
+            frames=[frame.decode() for frame in batch.frames],
+            remaining=batch.remaining,
+        )
+
+    async def DeleteMessage(
+        self, request: pb.DeleteMessageRequest, _: Any
+    ) -> pb.DeleteMessageResponse:
+        await own_view.delete_message(self._svc, identity().user_id, request.message_id)
+        return pb.DeleteMessageResponse()
+
+    async def ClearConversation(
+        self, request: pb.ClearConversationRequest, _: Any
+    ) -> pb.ClearConversationResponse:
+        cleared = await own_view.clear_conversation(
+            self._svc, identity().user_id, request.conversation_id
+        )
+        return pb.ClearConversationResponse(cleared_seq=cleared)
+
+    async def PinConversation(
+        self, request: pb.PinConversationRequest, _: Any
+    ) -> pb.PinConversationResponse:
+        user_id = identity().user_id
+        await own_view.pin_conversation(self._svc, user_id, request.conversation_id, request.pinned)
+        return pb.PinConversationResponse()
+
+    async def MuteConversation(
+        self, request: pb.MuteConversationRequest, _: Any
+    ) -> pb.MuteConversationResponse:
+        user_id = identity().user_id
+        await own_view.mute_conversation(self._svc, user_id, request.conversation_id, request.muted)
+        return pb.MuteConversationResponse()

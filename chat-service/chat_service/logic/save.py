@@ -1,0 +1,72 @@
+"""The store step by itself, for services of ours that bring messages along."""
+
+from __future__ import annotations
+
+from chat_service.model.messages import Place
+from chat_service.mq import store
+from chat_service.mq.item import Item, Poison, check_message
+from chat_service.svc import ServiceContext
+from im.chat.v1.record_pb2 import NewMessage, Origin
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im_common.bus import Record
+from im_common.db import is_duplicate_key
+from im_common.errors import AppError, Code, invalid, not_found
+from im_common.ids import group_conversation, new_message_id, now_ms, single_conversation
+from im_common.submission import check_id
+
+_NO_RECORD = Record("", 0, "", b"", b"", {})
+
+
+async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
+    """Gives a message its place without delivering it; devices find it by ``sync``. Who may speak to
+    whom is not asked. message_id, client_msg_id and timestamp are made when missing.
+
+    Raises:
+        AppError: INVALID_ARGUMENT, NOT_FOUND (no such group), ALREADY_EXISTS (the client_msg_id was
+            used in another conversation, or the message_id for another message).
+    """
+    _complete(message)
+    item = Item(_NO_RECORD, message, Origin())
+    if item.is_group:
+        item.group_members = await _members(svc, message.group_id)
+    await store.find_places(svc.db, [item])
+    try:
+        await store.store(svc.db, [item])
+    except Exception as error:
+        if not is_duplicate_key(error):
+            raise
+        # Somebody else stored it in this moment.
+        await store.find_places(svc.db, [item])
+    if item.error is not None:
+        raise item.error
+    if item.place is None:
+        raise AppError(Code.ALREADY_EXISTS, "message_id was used for another message")
+    return item.place
+
+
+def _complete(message: NewMessage) -> None:
+    message.message_id = message.message_id or new_message_id()
+    message.client_msg_id = message.client_msg_id or message.message_id
+    message.timestamp = message.timestamp or now_ms()
+    message.content_type = message.content_type or "text"
+    check_id("sender_id", message.sender_id)
+    if message.WhichOneof("target") == "group_id":
+        conversation_id = group_conversation(check_id("group_id", message.group_id))
+    else:
+        receiver = check_id("to_user_id", message.to_user_id)
+        conversation_id = single_conversation(message.sender_id, receiver)
+    if message.conversation_id not in ("", conversation_id):
+        raise invalid("conversation_id", "is not that of sender and receiver")
+    message.conversation_id = conversation_id
+    try:
+        check_message(message)
+    except Poison as problem:
+        raise invalid("message", str(problem)) from None
+
+
+async def _members(svc: ServiceContext, group_id: int) -> list[int]:
+    asked = BatchGetSendInfoRequest(group_ids=[group_id])
+    answer = await svc.groups.BatchGetSendInfo(asked)
+    if not answer.groups:
+        raise not_found(f"group {group_id}")
+    return list(answer.groups[0].member_ids)

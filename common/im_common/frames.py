@@ -149,6 +149,11 @@ class Receipt(ServerFrame, tag="receipt"):
     read_seq: int
 
 
+class IsTyping(ServerFrame, tag="typing"):
+    conversation_id: str
+    user_id: int
+
+
 class Offline(ServerFrame, tag="offline"):
     batch_id: str
     frames: list[Raw]

@@ -145,7 +145,14 @@ class Chat:
     def __init__(self, *refusals: pb.CursorRefusal) -> None:
         self.calls: list[pb.AdvanceCursorsRequest] = []
         self.refusals = refusals
+        self.typing: list[pb.Typing] = []
         self.away = False
+
+    async def RelayTyping(self, request: pb.RelayTypingRequest) -> pb.RelayTypingResponse:
+        self.typing += request.typing
+        if self.away:
+            raise AppError(Code.UNAVAILABLE, "away")
+        return pb.RelayTypingResponse()
 
     async def AdvanceCursors(self, request: pb.AdvanceCursorsRequest) -> pb.AdvanceCursorsResponse:
         self.calls.append(request)
@@ -279,3 +286,22 @@ def test_a_slow_connection_does_without_receipts_and_keeps_its_messages() -> Non
         one.deliver(b"%d" % seq, "c", seq)
     assert [item.frame for item in one.queue] == [b"receipt", b"1", b"2", b"3"]
     assert one.ending is None
+
+
+async def test_typing_is_passed_on_at_a_bounded_rate_and_never_again() -> None:
+    chat, one = Chat(), connection(7)
+    relay = Relay(chat)  # type: ignore[arg-type]
+    for to in range(100, 150):
+        relay.typing(one, to, None)
+    await relay.flush()
+    assert [typing.to_user_id for typing in chat.typing] == [100, 101, 102, 103, 104]
+    other = connection(8, number=2)
+    relay.typing(other, None, 5)
+    relay.typing(other, None, 5)
+    chat.away = True
+    await relay.flush()
+    await relay.flush()
+    assert [typing.group_id for typing in chat.typing[5:]] == [5]
+    for to, group_id in ((None, None), (1, 2), (7, None), (-1, None)):
+        with pytest.raises(AppError):
+            relay.typing(one, to, group_id)

@@ -136,7 +136,7 @@ async def set_own(
     min_seq: int = 0,
     **flags: bool,
 ) -> None:
-    """Sets ``pinned`` or ``muted``, hides and reads all up to ``min_seq``; makes the row when missing."""
+    """Sets ``pinned`` or ``muted``, reads and hides up to ``min_seq``; makes a missing row."""
     statement = db.upsert(
         conversation_members,
         ["user_id", "conversation_id"],

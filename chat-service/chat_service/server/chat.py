@@ -14,6 +14,7 @@ from chat_service.logic import (
     save,
     send,
     sync,
+    typists,
 )
 from chat_service.logic.cursors import Move
 from chat_service.server import views
@@ -190,3 +191,11 @@ class ChatServicer(ChatServiceServicer):
         user_id = identity().user_id
         await own_view.mute_conversation(self._svc, user_id, request.conversation_id, request.muted)
         return pb.MuteConversationResponse()
+
+    async def RelayTyping(self, request: pb.RelayTypingRequest, _: Any) -> pb.RelayTypingResponse:
+        typing = [
+            typists.Typing(typist.user_id, typist.to_user_id, typist.group_id)
+            for typist in request.typing
+        ]
+        await typists.relay_typing(self._svc, typing, request.gateway)
+        return pb.RelayTypingResponse()

@@ -51,6 +51,8 @@ class Connection:
         self.route = route
         self.ending: Ending | None = None
         self.bad_frames = 0
+        # When its `typing` frames pass again, in seconds of time.monotonic().
+        self.typing_until = 0.0
         # Set when there is something to send, or when it ends.
         self.wake = asyncio.Event()
         self.queue: deque[Queued] = deque()

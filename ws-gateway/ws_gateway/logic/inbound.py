@@ -9,7 +9,7 @@ from im.chat.v1.record_pb2 import Origin
 from im_common import frames
 from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
-from im_common.errors import AppError, Code
+from im_common.errors import AppError
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
 from ws_gateway.logic.answers import Answers
@@ -71,14 +71,12 @@ class Inbound:
             self._requests.sync(frame)
         elif isinstance(frame, frames.Recall):
             self._requests.recall(frame)
+        elif isinstance(frame, frames.Typing):
+            self._relay.typing(self._connection, frame.to, frame.group_id)
         elif isinstance(frame, frames.Ping):
             self._connection.send(frames.PONG)
         elif isinstance(frame, frames.OfflineAck):
             self._drain.confirm(frame.batch_id)
-        else:
-            kind = frame.__struct_config__.tag
-            unknown = AppError(Code.UNIMPLEMENTED, f"{kind} is not available")
-            self._connection.send(frames.error_frame(unknown))
 
     def _refuse(self, error: frames.BadFrame) -> None:
         self._connection.send(frames.error_frame(error, error.client_msg_id))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from im.chat.v1 import chat_pb2 as pb
 from im_common.errors import AppError, Code, invalid
 from im_common.frames import error_frame
 from im_common.ids import parse_conversation
+from im_common.submission import check_id
 from ws_gateway.logic.connection import Connection
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 COLLECT_S = 0.05
 RETRY_S = 0.5
+# What a connection may say of typing: so often for long, so many at once.
+TYPING_EVERY_S = 0.5
+TYPING_BURST = 5
 BATCH = 1000
 # What waits beyond this while chat-service is away is dropped; a later ack makes up for it.
 MOST_WAITING = 50_000
@@ -39,13 +45,15 @@ class _Move:
 
 
 class Relay:
-    """Cursors of all connections of this gateway on their way to chat-service."""
+    """Cursors and typing of all connections of this gateway on their way to chat-service."""
 
     def __init__(self, chat: ChatServiceAsyncStub) -> None:
         self._chat = chat
         # host:port of this instance's PushService.
         self.address = ""
         self._moves: dict[tuple[int, str], _Move] = {}
+        # By user, other user and group.
+        self._typing: dict[tuple[int, int, int], pb.Typing] = {}
         self._wake = asyncio.Event()
 
     def advance(
@@ -63,6 +71,26 @@ class Relay:
             self._moves[key] = _Move(connection, delivered, read)
             self._wake.set()
 
+    def typing(self, connection: Connection, to: int | None, group_id: int | None) -> None:
+        """Takes it along unless this connection says so too often. Raises AppError."""
+        if (to is None) == (group_id is None):
+            raise invalid("to", "or group_id must be given, and not both")
+        target = check_id("to", to) if to is not None else check_id("group_id", group_id or 0)
+        if to == connection.user_id:
+            raise invalid("to", "must be another user")
+        # A bucket that empties at a steady rate: what would make it overflow is dropped unanswered.
+        now = time.monotonic()
+        level = max(connection.typing_until, now)
+        if level - now > (TYPING_BURST - 1) * TYPING_EVERY_S or len(self._typing) >= BATCH:
+            return
+        connection.typing_until = level + TYPING_EVERY_S
+        user_id = connection.user_id
+        if to is not None:
+            self._typing[user_id, to, 0] = pb.Typing(user_id=user_id, to_user_id=target)
+        else:
+            self._typing[user_id, 0, target] = pb.Typing(user_id=user_id, group_id=target)
+        self._wake.set()
+
     async def run(self) -> None:
         """Tells for ever. When chat-service is away the cursors wait, and merge with newer ones."""
         while True:
@@ -76,7 +104,12 @@ class Relay:
                 await asyncio.sleep(RETRY_S)
 
     async def flush(self) -> None:
-        """Raises AppError when chat-service is away; nothing is lost by that."""
+        """Raises AppError when chat-service is away; no cursor is lost by that."""
+        typing, self._typing = list(self._typing.values()), {}
+        if typing:
+            request = pb.RelayTypingRequest(typing=typing, gateway=self.address)
+            with suppress(AppError):
+                await self._chat.RelayTyping(request)
         while self._moves:
             batch = dict(itertools.islice(self._moves.items(), BATCH))
             for key in batch:

@@ -1,0 +1,72 @@
+"""Who is typing: told to the others who are connected, never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chat_service.logic.audience import MOST_TOLD
+from chat_service.logic.notify import Note
+from chat_service.svc import ServiceContext
+from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im_common import frames
+from im_common.errors import invalid
+from im_common.ids import group_conversation, single_conversation
+
+MOST_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """A user who writes to another one, or to a group (the other is 0)."""
+
+    user_id: int
+    to_user_id: int = 0
+    group_id: int = 0
+
+
+async def relay_typing(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
+    """Tells the other user unless that one blocked the typist, or the other members of a group that
+    is not too big. Two calls to other services at most; raises AppError when one is away."""
+    if len(typists) > MOST_AT_ONCE:
+        raise invalid("typing", f"may be at most {MOST_AT_ONCE}")
+    await _tell_users(svc, [typist for typist in typists if typist.to_user_id], gateway)
+    await _tell_groups(svc, [typist for typist in typists if typist.group_id], gateway)
+
+
+async def _tell_users(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
+    if not typists:
+        return
+    asked = [IsBlockedRequest(user_id=t.user_id, target_id=t.to_user_id) for t in typists]
+    answer = await svc.friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=asked))
+    for typist, blocked in zip(typists, answer.blocked, strict=True):
+        if not blocked:
+            conversation_id = single_conversation(typist.user_id, typist.to_user_id)
+            _tell(svc, typist, conversation_id, [typist.to_user_id], gateway)
+
+
+async def _tell_groups(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
+    if not typists:
+        return
+    asked = BatchGetSendInfoRequest(group_ids=sorted({typist.group_id for typist in typists}))
+    groups = {group.group_id: group for group in (await svc.groups.BatchGetSendInfo(asked)).groups}
+    for typist in typists:
+        group = groups.get(typist.group_id)
+        if group is None or typist.user_id not in group.member_ids:
+            continue
+        if len(group.member_ids) <= MOST_TOLD:
+            others = [user_id for user_id in group.member_ids if user_id != typist.user_id]
+            _tell(svc, typist, group_conversation(typist.group_id), others, gateway)
+
+
+def _tell(
+    svc: ServiceContext,
+    typist: Typing,
+    conversation_id: str,
+    user_ids: Sequence[int],
+    gateway: str,
+) -> None:
+    frame = frames.IsTyping(conversation_id=conversation_id, user_id=typist.user_id)
+    note = Note(frames.encode(frame), user_ids, gateway)
+    svc.notifier.tell(("typing", typist.user_id, conversation_id), note)

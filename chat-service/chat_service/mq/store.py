@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
-from chat_service.model import conversations, members, messages
 from chat_service.model.members import Cursors, Key
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq.item import Item
+from chat_service.mq.ledger import Ledger, ledger_of
 from im_common.db import Database
 from im_common.errors import AppError, Code
 
@@ -22,8 +23,8 @@ async def find_places(db: Database, items: Sequence[Item]) -> None:
     """Gives the items that are stored already their first place: a retry is safe."""
     if not items:
         return
-    async with db.read() as connection:
-        places = await messages.find_places(connection, {item.key for item in items})
+    ledger, keys = ledger_of(db), {item.key for item in items}
+    places = await ledger.read(lambda connection: ledger.find_places(connection, keys))
     for item in items:
         place = places.get(item.key)
         if place is not None:
@@ -45,7 +46,8 @@ async def store(db: Database, items: Sequence[Item]) -> None:
             else:
                 fresh[item.key] = item
     if fresh:
-        places = await _write(db, list(fresh.values()))
+        ledger = ledger_of(db)
+        places = await ledger.write(partial(_write, ledger, list(fresh.values())))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
             item.place = place
@@ -66,33 +68,25 @@ def _settle_duplicate(item: Item, place: Place) -> None:
         )
 
 
-async def _write(db: Database, items: Sequence[Item]) -> list[Place]:
+def _write(ledger: Ledger, items: Sequence[Item], connection: Connection) -> list[Place]:
     by_conversation: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_conversation[item.message.conversation_id].append(item)
-    async with db.write() as connection:
-        rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
-        last_seqs = await conversations.reserve(db, connection, rows)
-        next_seqs = {
-            key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()
-        }
-        firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
-        places = [_take_place(item, next_seqs) for item in items]
-        await messages.insert_many(
-            connection,
-            [_message_row(item, place) for item, place in zip(items, places, strict=True)],
-        )
-        await _advance_members(db, connection, items, places, firsts)
+    rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
+    last_seqs = ledger.reserve(connection, rows)
+    next_seqs = {key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()}
+    firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
+    places = [_take_place(item, next_seqs) for item in items]
+    ledger.insert_messages(
+        connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
+    )
+    ledger.advance(connection, _moves(items, places, firsts))
     return places
 
 
-async def _advance_members(
-    db: Database,
-    connection: AsyncConnection,
-    items: Sequence[Item],
-    places: Sequence[Place],
-    firsts: Sequence[Item],
-) -> None:
+def _moves(
+    items: Sequence[Item], places: Sequence[Place], firsts: Sequence[Item]
+) -> dict[Key, Cursors]:
     # A conversation's first message makes its members; sending reads up to the message sent.
     cursors: dict[Key, Cursors] = {}
     for item in firsts:
@@ -101,7 +95,7 @@ async def _advance_members(
             cursors[user_id, conversation_id] = Cursors(0, 0)
     for item, place in zip(items, places, strict=True):
         cursors[item.message.sender_id, place.conversation_id] = Cursors(place.seq, place.seq)
-    await members.advance(db, connection, cursors)
+    return cursors
 
 
 def _take_place(item: Item, next_seqs: dict[str, int]) -> Place:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from dataclasses import dataclass, field
+from time import perf_counter as clock
 
 import msgspec
 
@@ -59,7 +59,6 @@ class Pair:
         self._due: array[float] = array("d")
         self._ids: list[str] = []
         self._failure: str | None = None
-        self._clock = asyncio.get_running_loop().time
         self._head = b'{"type":"chat","to":%d,"client_msg_id":"b-' % receiver.user_id
 
     async def connect(self, url: str) -> None:
@@ -74,7 +73,7 @@ class Pair:
         """From now on each answer lets the next message go, until the window ends."""
         self._in_flight = number
         for _ in range(number):
-            self.send(self._clock())
+            self.send(clock())
 
     def send(self, due: float) -> None:
         number = b"%0*d" % (_DIGITS, self.offered)
@@ -102,7 +101,7 @@ class Pair:
             if frame.startswith((b'{"type":"error"', b'{"type":"kick"')):
                 self._failure = frame.decode()
             return
-        answer, now, window = _sent_decoder.decode(frame), self._clock(), self._window
+        answer, now, window = _sent_decoder.decode(frame), clock(), self._window
         number = int(answer.client_msg_id[2:])
         if number != self.answered or answer.seq != number + 1:
             self._failure = self._failure or f"answer {self.answered} is {frame.decode()}"
@@ -119,7 +118,7 @@ class Pair:
             if frame.startswith((b'{"type":"offline"', b'{"type":"kick"')):
                 self._failure = frame.decode()
             return
-        message, now, window = _message_decoder.decode(frame), self._clock(), self._window
+        message, now, window = _message_decoder.decode(frame), clock(), self._window
         number = int(message.content[:_DIGITS])
         if number != self.delivered or message.seq != number + 1:
             self._failure = self._failure or f"message {self.delivered} is {frame.decode()}"

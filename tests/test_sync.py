@@ -78,3 +78,17 @@ async def test_bad_sync_frames_are_refused(new_user: MakeUser, online: Connect) 
         device.frames.clear()
         await device.send(type="sync", **bad)
         assert (await device.wait_for(lambda f: f["type"] == "error"))["code"] == "INVALID_ARGUMENT"
+
+
+async def test_own_messages_are_found_by_their_text(new_user: MakeUser, online: Connect) -> None:
+    a, b, stranger = await new_user(), await new_user(), await new_user()
+    device_a = await online(a)
+    for text in ("明天去北京", "Beijing or bust", "北京很好"):
+        await device_a.ask(to=b.user_id, content=text)
+    page = await b.get("/v1/messages/search", q="北京", limit=1)
+    assert [item["content"] for item in page["items"]] == ["北京很好"]
+    page = await b.get("/v1/messages/search", q="北京", cursor=page["next_cursor"])
+    assert [item["content"] for item in page["items"]] == ["明天去北京"]
+    found = await a.get("/v1/messages/search", q="beijing", conversation_id=single(a, b))
+    assert [item["content"] for item in found["items"]] == ["Beijing or bust"]
+    assert (await stranger.get("/v1/messages/search", q="北京"))["items"] == []

@@ -19,8 +19,8 @@ from im_common.rpc.server import RpcServer
 async def serve(settings: Settings, resources: Resources) -> None:
     context = await svc.build(settings, resources)
 
-    # What is not there yet answers UNIMPLEMENTED, from the generated base classes.
-    chat = ChatServicer(context)  # type: ignore[abstract]
+    chat = ChatServicer(context)
+    # It pushes nothing to anybody: the rest answers UNIMPLEMENTED, from the generated base class.
     answers = AnswerServicer(context.waiting)  # type: ignore[abstract]
 
     def register(server: grpc.aio.Server) -> None:

@@ -12,6 +12,7 @@ from chat_service.logic import (
     own_view,
     recall,
     save,
+    search,
     send,
     sync,
     typists,
@@ -199,3 +200,19 @@ class ChatServicer(ChatServiceServicer):
         ]
         await typists.relay_typing(self._svc, typing, request.gateway)
         return pb.RelayTypingResponse()
+
+    async def SearchMessages(
+        self, request: pb.SearchMessagesRequest, _: Any
+    ) -> pb.SearchMessagesResponse:
+        user_id = identity().user_id
+        rows, next_cursor = await search.search_messages(
+            self._svc,
+            user_id,
+            request.query,
+            request.conversation_id,
+            limit=request.limit,
+            cursor=request.cursor,
+        )
+        return pb.SearchMessagesResponse(
+            messages=views.messages(rows, user_id), next_cursor=next_cursor
+        )

@@ -1,0 +1,74 @@
+"""The one query of the search: a bounded part of a user's messages is looked through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, and_, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model.tables import (
+    NORMAL,
+    conversation_members,
+    deleted_messages,
+    messages,
+)
+
+_t = messages.c
+_m = conversation_members.c
+_d = deleted_messages.c
+
+# Not a column but an expression: an index on message_id must not tempt the database to walk
+# through everybody's messages in their order.
+_by_time = _t.message_id + ""
+
+
+class Stretch(NamedTuple):
+    """Conversations from ``first`` to ``last`` by id, and of them the messages with
+    above < seq <= upto (0: all)."""
+
+    first: str
+    last: str
+    above: int = 0
+    upto: int = 0
+
+
+async def find(
+    connection: AsyncConnection,
+    user_id: int,
+    stretch: Stretch,
+    words: Sequence[str],
+    *,
+    before_id: str,
+    limit: int,
+) -> list[Row[Any]]:
+    """The newest messages with all the words that the user may see, older than ``before_id`` if it
+    is not empty. A letter's case does not matter (on SQLite that holds for ASCII)."""
+    mine = and_(
+        _m.user_id == user_id,
+        _m.left_seq.is_(None),
+        _m.conversation_id.between(stretch.first, stretch.last),
+    )
+    seen = and_(
+        _t.conversation_id == _m.conversation_id,
+        _t.seq > _m.min_seq,
+        _t.seq > stretch.above,
+        _t.status == NORMAL,
+    )
+    deleted = exists().where(
+        _d.conversation_id == _t.conversation_id, _d.seq == _t.seq, _d.user_id == user_id
+    )
+    query = select(messages).join(conversation_members, seen).where(mine, ~deleted)
+    for word in words:
+        pattern = func.lower(f"%{_escaped(word)}%")
+        query = query.where(func.lower(_t.content).like(pattern, escape="/"))
+    if stretch.upto:
+        query = query.where(_t.seq <= stretch.upto)
+    if before_id:
+        query = query.where(_by_time < before_id)
+    return list(await connection.execute(query.order_by(_by_time.desc()).limit(limit)))
+
+
+def _escaped(word: str) -> str:
+    return word.replace("/", "//").replace("%", "/%").replace("_", "/_")

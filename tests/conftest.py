@@ -6,23 +6,31 @@ It runs on the embedded default, or on the real servers that IM_TEST_INFRA names
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from im_client import Connect, Device, MakeUser, User, register
+from im_infra import INFRA, LossyMysql
 
 from im_local.testing import System
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    infra = os.environ.get("IM_TEST_INFRA")
-    with System.start(
-        tmp_path_factory.mktemp("system"), infra=Path(infra).resolve() if infra else None
-    ) as running:
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LossyMysql | None]:
+    """What stands between the services and MySQL; None on the embedded default."""
+    if INFRA is None:
+        yield None
+        return
+    with LossyMysql(Path(INFRA).resolve(), tmp_path_factory.mktemp("mysql")) as between:
+        yield between
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
+    infra = mysql.infra if mysql else None
+    with System.start(tmp_path_factory.mktemp("system"), infra=infra) as running:
         yield running
 
 

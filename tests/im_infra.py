@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -25,9 +26,24 @@ def start_what_is_dead() -> None:
         subprocess.run(command, check=True, capture_output=True)
 
 
+def pid_of(system: System, name: str) -> int | None:
+    """The process as it is now; None when the system has none of that name."""
+    if INFRA and name in SERVERS:
+        pids: dict[str, int] = yaml.safe_load(Path(INFRA).read_text())["pids"]
+        return pids[name]
+    return system.ready.pids.get(name)
+
+
+def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+    if INFRA and name in SERVERS:
+        os.kill(pid_of(system, name) or 0, number)
+    else:
+        system.kill(name, number)
+
+
 async def kill_and_start(system: System, name: str) -> None:
     """SIGKILL, and up again: by scripts/up if it is the embedded one, else as an operator would."""
-    system.kill(name)
+    kill(system, name)
     if INFRA and name in SERVERS:
         await asyncio.to_thread(start_what_is_dead)
     else:
@@ -55,7 +71,7 @@ class LossyMysql:
     def lose_next(self) -> None:
         self._armed.set()
 
-    def __enter__(self) -> LossyMysql:
+    def __enter__(self) -> Self:
         self._thread.start()
         server = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
         port = server.sockets[0].getsockname()[1]
@@ -63,7 +79,8 @@ class LossyMysql:
         password = (self._infra.parent / mysql["password_file"]).resolve()
         changed = mysql | {"port": port, "password_file": str(password)}
         self.infra = self._folder / "infra.yaml"
-        self.infra.write_text(yaml.safe_dump(self._described | {"mysql": changed, "pids": {}}))
+        described = {k: v for k, v in self._described.items() if k != "pids"}
+        self.infra.write_text(yaml.safe_dump(described | {"mysql": changed}))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,7 +91,11 @@ class LossyMysql:
         return await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(*self._target)
+        try:
+            up_reader, up_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
         committing = asyncio.Event()
 
         async def upwards() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 from im_client import PASSWORD, Device, User, register, single
-from im_infra import start_what_is_dead
+from im_infra import kill, pid_of, start_what_is_dead
 
 from im_local.testing import System
 
@@ -53,16 +53,17 @@ async def _everything_works(system: System, http: httpx.AsyncClient) -> None:
 async def test_the_system_works_again_after_a_kill(
     system: System, http: httpx.AsyncClient, name: str
 ) -> None:
-    if name not in system.ready.pids:
+    old = pid_of(system, name)
+    if old is None:
         pytest.skip("only among the real servers")
-    old = system.kill(name)
+    kill(system, name)
     if name not in SERVICES:
         await asyncio.to_thread(start_what_is_dead)
     deadline = asyncio.get_running_loop().time() + WORKS_AGAIN_S
     started = time.monotonic()
 
     async def again() -> None:
-        assert system.ready.pids[name] != old
+        assert pid_of(system, name) != old
         await _everything_works(system, http)
 
     await _retry(again, deadline)

@@ -6,6 +6,7 @@ started again later is a plain `python -m`.
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -49,10 +50,13 @@ class Order:
 
 def main() -> int:
     order = Order.from_json(sys.stdin.read())
+    gc.disable()
     pids: dict[str, int] = {}
     for start in order.starts:
         for module in start.preload:
             importlib.import_module(module)
+        # What is frozen is not walked by the collector, which would make the pages the child's own.
+        gc.freeze()
         pid = os.fork()
         if pid == 0:
             _become(start, order.supervisor)
@@ -72,6 +76,7 @@ def _become(start: Start, supervisor: int) -> None:
     os.environ.clear()
     os.environ.update(start.env)
     sys.argv = start.argv
+    gc.enable()
     code = 1
     try:
         runpy.run_module(start.argv[0], run_name="__main__", alter_sys=True)

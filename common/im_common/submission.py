@@ -5,6 +5,8 @@ ws-gateway and chat-service (for HTTP and gRPC) check with the same function and
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from im.chat.v1 import record_pb2
@@ -12,6 +14,10 @@ from im_common import frames, ids
 from im_common.errors import AppError, Code, invalid
 
 _MAX_ID = 2**63 - 1
+MAX_EXT_BYTES = 16 * 1024
+_FILE_TYPES = ("image", "file", "audio", "video")
+# Field of `ext` -> least and greatest value.
+_LOCATION = {"latitude": (-90, 90), "longitude": (-180, 180)}
 
 
 def build_record(
@@ -32,8 +38,9 @@ def build_record(
         mentions=_mentions(chat),
         timestamp=ids.now_ms(),
     )
+    check_ext(chat)
     if chat.ext is not None:
-        message.ext_json = msgspec.json.encode(chat.ext).decode()
+        message.ext_json = _ext_json(chat.ext)
     if (chat.to is None) == (chat.group_id is None):
         raise invalid("to", "or group_id must be given, and not both")
     if chat.to is not None:
@@ -52,6 +59,55 @@ def check_id(field: str, value: int) -> int:
     if not 1 <= value <= _MAX_ID:
         raise invalid(field, "must be a positive 64-bit number")
     return value
+
+
+def check_ext(chat: frames.Chat) -> None:
+    """What a content type needs besides the content: a file's `file_id` (and `name` and `size` as
+    they should be), a place's `latitude` and `longitude` within the globe. The rest of `ext` is the
+    application's own. Raises INVALID_ARGUMENT."""
+    if chat.content_type == "text":
+        return
+    ext = chat.ext or {}
+    if chat.content_type in _FILE_TYPES:
+        _check_text(ext, "file_id", 1, 128)
+        if "name" in ext:
+            _check_text(ext, "name", 0, 255)
+        size = ext.get("size", 0)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise invalid("ext.size", "must be a number of bytes")
+    elif not chat.content and not ext:
+        raise invalid("content", "or ext must be given")
+    elif chat.content_type == "location":
+        _check_location(chat, ext)
+
+
+def _check_text(ext: dict[str, Any], name: str, least: int, most: int) -> None:
+    value = ext.get(name)
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        raise invalid(f"ext.{name}", f"must be a text of {least} to {most} characters")
+
+
+def _check_location(chat: frames.Chat, ext: dict[str, Any]) -> None:
+    for name, (least, greatest) in _LOCATION.items():
+        value = ext.get(name)
+        if value is None and chat.content:
+            # The content says where.
+            continue
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise invalid(f"ext.{name}", "must be a number")
+        if not least <= value <= greatest:
+            raise invalid(f"ext.{name}", f"must be {least} to {greatest}")
+
+
+def _ext_json(ext: dict[str, Any]) -> str:
+    encoded = msgspec.json.encode(ext)
+    if len(encoded) > MAX_EXT_BYTES:
+        raise AppError(
+            Code.PAYLOAD_TOO_LARGE,
+            f"ext has {len(encoded)} bytes, at most {MAX_EXT_BYTES} are taken",
+            field="ext",
+        )
+    return encoded.decode()
 
 
 def _client_msg_id(chat: frames.Chat) -> str:

@@ -59,17 +59,31 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries; what they see is what was committed at their time."""
-        async with self.engine.connect() as connection:
+        async with self._connection() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back on an exception."""
-        async with self.engine.connect() as connection:
+        async with self._connection() as connection:
             # SQLite takes the write lock at once: a lock taken later, after a read, can only fail.
             options = await connection.execution_options(im_write=True)
             async with options.begin():
                 yield options
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """Raises ConnectionError, whatever the driver says when it gets none: asyncmy and uvloop
+        answer a server that just died with errors of many kinds."""
+        connection = self.engine.connect()
+        try:
+            await connection.start()
+        except Exception as error:
+            raise ConnectionError(f"no connection to the database: {error!r}") from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     def upsert(
         self,
@@ -99,7 +113,7 @@ class Database:
         return cast("ColumnElement[Any]", (func.max if self.is_sqlite else func.greatest)(a, b))
 
     async def ping(self) -> None:
-        async with self.engine.connect() as connection:
+        async with self._connection() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:

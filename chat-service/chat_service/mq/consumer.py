@@ -28,6 +28,9 @@ from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 
 log = structlog.get_logger(__name__)
 
+# How often a record must fail by itself before it is a dead letter.
+TRIES = 3
+
 
 class Consumer:
     """Places a batch, then hands out the delivery of it as the second stage."""
@@ -96,14 +99,27 @@ class Consumer:
 
     async def _work_each(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
+            error = await self._fault_of(entry)
+            if error is not None:
+                await self._bury(entry.record, repr(error))
+                if not isinstance(entry, ChangeItem):
+                    entry.error = AppError(Code.INTERNAL, "it cannot be stored")
+
+    async def _fault_of(self, entry: Entry) -> Exception | None:
+        """Works on one record; what is wrong with it when it fails again and again although the
+        database answers in between. A driver whose server dies under it may raise anything."""
+        for attempt in range(1, TRIES + 1):
             try:
                 await self._work([entry])
             except Exception as error:
                 if is_outage(error) or isinstance(error, AppError):
                     raise
-                await self._bury(entry.record, repr(error))
-                if not isinstance(entry, ChangeItem):
-                    entry.error = AppError(Code.INTERNAL, "it cannot be stored")
+                if attempt == TRIES:
+                    return error
+                await self._db.ping()
+            else:
+                break
+        return None
 
     async def _bury(self, record: Record, reason: str) -> None:
         log.error("dead letter", reason=reason, partition=record.partition, at=record.position)

@@ -23,7 +23,7 @@ from im_common import frames
 from im_common.context import current
 from im_common.ids import now_ms
 from im_common.routes import Route
-from ws_gateway.logic.connection import GOING_AWAY, Connection
+from ws_gateway.logic.connection import GOING_AWAY, Connection, Queued
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.requests import Requests
@@ -33,7 +33,7 @@ from ws_gateway.svc import ServiceContext
 log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S = 2.0
-# Frames under one time limit.
+# Frames in one write, under one time limit.
 BURST = 64
 
 
@@ -163,10 +163,12 @@ class WebSocketServer:
                 await wake.wait()
                 wake.clear()
                 while queue and (connection.ending is None or connection.ending.flush):
+                    burst = list(itertools.islice(queue, BURST))
                     async with asyncio.timeout(SEND_TIMEOUT_S):
-                        for _ in range(min(BURST, len(queue))):
-                            await socket.send(queue[0].frame, text=True)
-                            queue.popleft()
+                        await _send(socket, burst)
+                    # Only now: what may not have reached the socket stays for the offline list.
+                    for _ in burst:
+                        queue.popleft()
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await socket.close(connection.ending.code, connection.ending.reason)
         except TimeoutError:
@@ -197,6 +199,14 @@ class WebSocketServer:
         except Exception as error:
             # The route expires by itself; the messages are in the history, and `sync` finds them.
             log.warning("connection not tidied up", user_id=connection.user_id, error=repr(error))
+
+
+async def _send(socket: ServerConnection, burst: Sequence[Queued]) -> None:
+    """All in one write, where ``socket.send`` makes one for each. Raises ConnectionClosed."""
+    async with socket.send_context():
+        for item in burst:
+            socket.protocol.send_text(item.frame)
+        socket.transport.write(b"".join(socket.protocol.data_to_send()))
 
 
 async def _until(done: Callable[[], bool], within_s: float) -> None:

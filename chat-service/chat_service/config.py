@@ -1,10 +1,14 @@
 """Settings of chat-service."""
 
+from pydantic import Field
+
 from im_common.config import BusConf, ClientConf, DbConf, RpcSettings
 
 
 class Settings(RpcSettings):
     db: DbConf
+    # What `messages expire` removes when it is not told; 0 keeps messages for ever.
+    retention_days: int = Field(default=0, ge=0)
     bus: BusConf = BusConf()
     auth_rpc: ClientConf = ClientConf(key="auth.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")

@@ -109,6 +109,18 @@ async def test_headers_and_empty_values_survive(bus: Bus, topic: str) -> None:
     assert dict(record.headers) == {"trace": b"\x01\x02", "empty": b""}
 
 
+async def test_looking_at_a_topic_takes_nothing_away(bus: Bus, topic: str) -> None:
+    async with started(bus.producer()) as producer:
+        sent = [producer.send(topic, b"k%d" % (n % 5), b"%d" % n, {"h": b"x"}) for n in range(450)]
+        await asyncio.gather(*sent)
+        for _ in range(2):
+            records = [record async for record in bus.browse(topic)]
+            assert sorted(int(record.value) for record in records) == list(range(450))
+            assert {record.key: dict(record.headers) for record in records} == {
+                b"k%d" % k: {"h": b"x"} for k in range(5)
+            }
+
+
 async def test_a_batch_that_was_not_finished_comes_again(bus: Bus, topic: str) -> None:
     begun = asyncio.Event()
 

@@ -276,7 +276,7 @@ class StreamsConsumer:
             if answer:
                 entries = answer[0][1]
                 holding.worker.feed(
-                    [_record(holding.topic, holding.partition, *entry) for entry in entries]
+                    [read_entry(holding.topic, holding.partition, *entry) for entry in entries]
                 )
                 last = entries[-1][0]
 
@@ -294,6 +294,7 @@ def _keys(holding: _Holding) -> list[str]:
     ]
 
 
-def _record(topic: str, partition: int, entry_id: bytes, fields: Sequence[bytes]) -> Record:
+def read_entry(topic: str, partition: int, entry_id: bytes, fields: Sequence[bytes]) -> Record:
+    """An entry of a stream, as APPEND writes it: names and values in turn."""
     headers: Mapping[str, bytes] = _decode_headers(fields[5]) if len(fields) > 4 else NO_HEADERS
     return Record(topic, partition, entry_id.decode(), fields[1], fields[3], headers)

@@ -26,6 +26,8 @@ import yaml
 from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record, kafka, redis_streams
+from im_common.bus.browsing import browse
+from im_common.config import BusConf
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
 
@@ -41,6 +43,8 @@ class Bus(Protocol):
     def producer(self, *, timeout_ms: int = 8_000, buffer_records: int = 20_000) -> Producer: ...
 
     def consumer(self, topics: Iterable[str], *, group: str = "g") -> Consumer: ...
+
+    def browse(self, topic: str) -> AsyncIterator[Record]: ...
 
     @asynccontextmanager
     def away(self) -> AsyncIterator[None]: ...
@@ -71,6 +75,9 @@ class StreamsBus:
         return redis_streams.StreamsConsumer(
             redis=self.redis, group=group, topics=topics, client_id="test", max_batch=100
         )
+
+    def browse(self, topic: str) -> AsyncIterator[Record]:
+        return browse(BusConf(kind="redis"), self.redis, topic)
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
@@ -115,6 +122,11 @@ class KafkaBus:
             client_id="test",
             max_batch=100,
         )
+
+    def browse(self, topic: str) -> AsyncIterator[Record]:
+        # Kafka needs no Redis.
+        nothing: Any = None
+        return browse(BusConf(kind="kafka", brokers=self._brokers()), nothing, topic)
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:

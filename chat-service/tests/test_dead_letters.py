@@ -22,7 +22,9 @@ from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 
 
 @pytest.fixture
-def settings(valkey: ValkeyServer, tmp_path: Path) -> Settings:
+def settings(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    # It would reach the loggers of all later tests, with this test's standard error.
+    monkeypatch.setattr("im_common.log.configure", lambda *_: None)
     return Settings(
         name="chat-mq",
         internal_secret=SECRET,  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -126,6 +127,14 @@ class Consumer:
         await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, reason)
 
 
+def collect_rarely() -> None:
+    """What is loaded stays, and what a batch makes is freed by its reference counts: without this
+    the collector would look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 async def serve(settings: Settings, resources: Resources) -> None:
     redis = resources.redis()
     policy = Policy(
@@ -151,6 +160,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch
     )
     task = asyncio.create_task(source.run(consumer.handle), name="consumer")
+    collect_rarely()
     resources.dev_server.set_started(True)
     await resources.ending.wait()
     resources.dev_server.set_started(False)

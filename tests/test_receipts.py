@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from im_client import Connect, Frame, MakeUser, User, single
+import asyncio
+from functools import partial
+
+from im_client import Connect, Device, Frame, MakeUser, User, single
+
+from im_common.testing.waiting import eventually
 
 
 def _receipt(by: User, **seqs: int) -> Frame:
@@ -58,3 +63,34 @@ async def test_strangers_get_an_error_frame(new_user: MakeUser, online: Connect)
     await device.send(type="ack", conversation_id=single(a, b), seq=1)
     await device.wait_for(lambda f: f.get("code") == "PERMISSION_DENIED")
     assert not device_a.of("receipt")
+
+
+async def test_acks_of_a_flood_end_in_the_last_seq(new_user: MakeUser, online: Connect) -> None:
+    """Cursors and messages write the same rows at the same time."""
+    a, b = await new_user(), await new_user()
+    device_a, device_b = await online(a), await online(b)
+    count = 300
+
+    async def talk(device: Device, to: User) -> None:
+        for i in range(count):
+            await device.send(type="chat", to=to.user_id, content=str(i))
+        acked = 0
+        while acked < count:
+            messages = await device.wait_count("message", acked + 1)
+            for message in messages[acked:]:
+                await device.send(type="ack", conversation_id=single(a, b), seq=message["seq"])
+            acked = len(messages)
+        last = max(message["seq"] for message in device.of("message"))
+        await device.send(type="read", conversation_id=single(a, b), seq=last)
+
+    await asyncio.gather(talk(device_a, b), talk(device_b, a))
+    assert not device_a.of("error") + device_b.of("error")
+
+    async def all_read() -> bool:
+        return all([(await user.get("/v1/unread"))["total"] == 0 for user in (a, b)])
+
+    await eventually(all_read)
+    # Each is told of the other's cursor, at the latest with the last one.
+    for device, other in ((device_a, b), (device_b, a)):
+        done = _receipt(other, read_seq=2 * count)
+        await device.wait_for(partial(_matches, wanted=done))

@@ -47,6 +47,14 @@ async def test_what_is_read_is_delivered_and_both_are_told(desk: Any) -> None:
     assert desk.notes.told[-1][0]["delivered_seq"] == 4
 
 
+async def test_who_answered_and_then_reads_is_told_of(desk: Any) -> None:
+    await desk.say(A, B, "1")
+    await desk.say(B, A, "2")
+    await cursors.mark_as_read(desk.svc, B, AB, 1)
+    ((frame, _),) = desk.notes.told
+    assert (frame["delivered_seq"], frame["read_seq"]) == (2, 2)
+
+
 async def test_only_members_move_cursors(desk: Any) -> None:
     desk.groups.make(5, A, B)
     await desk.say(A, 0, "x", group=5)
@@ -86,8 +94,8 @@ async def test_a_batch_moves_what_it_may_and_says_what_not(desk: Any) -> None:
     ]
     refused = await cursors.advance_cursors(desk.svc, moves, "gateway:1")
     assert {key: error.code for key, error in refused.items()} == {(C, AB): Code.PERMISSION_DENIED}
-    ((frame, _),) = desk.notes.told
-    assert (frame["delivered_seq"], frame["read_seq"]) == (2, 1)
+    told = {f["user_id"]: (f["delivered_seq"], f["read_seq"]) for f, _ in desk.notes.told}
+    assert told == {B: (2, 1), A: (2, 2)}
 
 
 async def test_big_groups_have_no_receipts(desk: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chat_service.logic import membership
 from chat_service.logic.notify import Note
-from chat_service.model import members
+from chat_service.model import members, messages
 from chat_service.model.members import Cursors, Key, Position
 from chat_service.svc import ServiceContext
 from im_common import frames
@@ -45,7 +45,7 @@ async def mark_as_read(svc: ServiceContext, user_id: int, conversation_id: str, 
 async def advance_cursors(
     svc: ServiceContext, moves: Iterable[Move], gateway: str
 ) -> dict[Key, AppError]:
-    """Moves cursors of many users by three statements at most, and tells the others. Gives the
+    """Moves cursors of many users by four statements at most, and tells the others. Gives the
     refusals; ``gateway`` is the one that has the moves' connections."""
     merged: dict[Key, Move] = {}
     for move in moves:
@@ -85,7 +85,10 @@ async def _advance(
     if changed:
         async with svc.db.write() as connection:
             await members.advance(svc.db, connection, changed)
-        await _tell(svc, [move for move in moves if move.key in changed], changed, gateway)
+    unmoved = {key: now for key, now in cursors.items() if key not in changed}
+    if unmoved:
+        changed |= await _last_written(svc, unmoved)
+    await _tell(svc, [move for move in moves if move.key in changed], changed, gateway)
     return refused, cursors
 
 
@@ -93,6 +96,17 @@ def _moved(old: Position, move: Move, last_seq: int) -> Cursors:
     top = last_seq if old.left_seq is None else old.left_seq
     read = max(old.read_seq, min(move.read_seq, top))
     return Cursors(read, max(old.delivered_seq, read, min(move.delivered_seq, top)))
+
+
+async def _last_written(svc: ServiceContext, cursors: Mapping[Key, Cursors]) -> dict[Key, Cursors]:
+    """Those of the cursors that stand at a message of the user's own. Sending moved them without a
+    receipt, so what a device says about them now is still news."""
+    async with svc.db.read() as connection:
+        places = {(key[1], now.read_seq) for key, now in cursors.items()}
+        senders = await messages.senders(connection, places)
+    return {
+        key: now for key, now in cursors.items() if senders.get((key[1], now.read_seq)) == key[0]
+    }
 
 
 def _merge(a: Move, b: Move) -> Move:

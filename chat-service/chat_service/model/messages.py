@@ -131,6 +131,16 @@ async def at_places(
     return {row.conversation_id: row for row in await connection.execute(query)}
 
 
+async def senders(
+    connection: AsyncConnection, places: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """Who wrote those of the messages that exist, by (conversation_id, seq)."""
+    query = select(_t.conversation_id, _t.seq, _t.sender_id).where(
+        tuple_(_t.conversation_id, _t.seq).in_(places)
+    )
+    return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+
+
 def _visible_to(reader: int) -> Select[Any]:
     """All messages but those that the reader has deleted for itself."""
     d = deleted_messages.c

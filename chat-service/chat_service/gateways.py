@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 
 import structlog
@@ -11,12 +10,14 @@ import structlog
 from im.gateway.v1.push_pb2 import PushRequest
 from im.gateway.v1.push_pb2_grpc import PushServiceStub
 from im_common.errors import AppError
+from im_common.ids import now_ms
 from im_common.rpc.client import AddressChannels
 
 log = structlog.get_logger(__name__)
 
+PUSH_TIMEOUT_S = 1.0
 # A gateway that did not answer is not asked again for this long; its users count as away.
-AVOID_S = 3.0
+AVOID_MS = 3000
 
 
 class Gateways:
@@ -24,7 +25,13 @@ class Gateways:
 
     def __init__(self, channels: AddressChannels) -> None:
         self._channels = channels
-        self._avoided: dict[str, float] = {}
+        # Address -> Unix milliseconds at which it did not answer.
+        self._avoided: dict[str, int] = {}
+
+    def seen_alive(self, address: str, at_ms: int) -> None:
+        """It did something at that time (Unix ms): if that is since it did not answer, it is back."""
+        if self._avoided.get(address, at_ms) < at_ms:
+            del self._avoided[address]
 
     async def push(self, requests: Mapping[str, PushRequest]) -> dict[str, set[int] | None]:
         """For each gateway: the users who were not there, or None when it did not answer."""
@@ -32,13 +39,16 @@ class Gateways:
         return dict(zip(requests, absent, strict=True))
 
     async def _push_one(self, address: str, request: PushRequest) -> set[int] | None:
-        if self._avoided.get(address, 0.0) > time.monotonic():
+        if self._avoided.get(address, 0) > now_ms() - AVOID_MS:
             return None
         try:
-            answer = await PushServiceStub(self._channels.get(address)).Push(request)
+            # It may just have come back: then the connection to it is a moment away.
+            answer = await PushServiceStub(self._channels.get(address)).Push(
+                request, timeout=PUSH_TIMEOUT_S, wait_for_ready=True
+            )
         except AppError as error:
             log.warning("a gateway does not answer", gateway=address, error=error.message)
-            self._avoided[address] = time.monotonic() + AVOID_S
+            self._avoided[address] = now_ms()
             return None
         self._avoided.pop(address, None)
         return set(answer.absent_user_ids)

@@ -6,6 +6,7 @@ real gRPC servers with settable answers.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ from im_common.bus import Record
 from im_common.config import ClientConf
 from im_common.db import Database
 from im_common.errors import AppError, Code
-from im_common.ids import new_message_id, single_conversation
+from im_common.ids import new_message_id, now_ms, single_conversation
 from im_common.offline import OfflineList
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
@@ -160,7 +161,7 @@ class World:
             client_msg_id=client_msg_id,
             content_type="text",
             content=content,
-            timestamp=5,
+            timestamp=more.pop("timestamp", 5),
         )
         if "group_id" in more:
             message.group_id = more["group_id"]
@@ -495,3 +496,21 @@ async def test_mentions_of_strangers_are_dropped(world: World) -> None:
     await world.handle([world.wrap(record.message)])
     (frame,) = world.gateway.delivered(B)
     assert frame["mentions"] == [B]
+
+
+async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> None:
+    """Its own new records say that it is back, however lately it did not answer."""
+    address = world.gateway.address
+    world.gateway.address = "127.0.0.1:1"
+    await world.handle([world.record(A, B, "lost", timestamp=now_ms())])
+    world.gateway.address = address
+    gone = Route("127.0.0.1:1", 1, "web", "d")
+    await RouteTable(world.redis).put([(B, gone)])
+    gateways = world.consumer._deliverer._gateways
+    started = time.monotonic()
+    await world.handle([world.record(A, B, "avoided", timestamp=1)])
+    assert time.monotonic() - started < 0.5
+    gateways.seen_alive("127.0.0.1:1", 1)
+    assert "127.0.0.1:1" in gateways._avoided
+    gateways.seen_alive("127.0.0.1:1", now_ms() + 1)
+    assert "127.0.0.1:1" not in gateways._avoided

@@ -42,6 +42,8 @@ class Deliverer:
         placed = [item for item in items if item.to_deliver]
         routes = await self._routes.find(list({user for item in placed for user in item.members}))
         requests = _requests(items, placed, routes)
+        for item in items:
+            self._gateways.seen_alive(item.origin.address, item.timestamp)
         reached = await self._gateways.push(requests)
         await self._keep_for_absent(placed, routes, reached)
 

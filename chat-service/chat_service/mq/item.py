@@ -50,6 +50,11 @@ class Item:
         return self.message.sender_id
 
     @property
+    def timestamp(self) -> int:
+        """Unix milliseconds, by the clock of the origin."""
+        return self.message.timestamp
+
+    @property
     def to_deliver(self) -> bool:
         """Whether receivers get it: also when the record comes a second time (it may have been
         stored, but not delivered, before a crash), but not for a client's retry of a message that
@@ -91,6 +96,11 @@ class RecallItem:
     @property
     def author_id(self) -> int:
         return self.recall.user_id
+
+    @property
+    def timestamp(self) -> int:
+        """Unix milliseconds, by the clock of the origin."""
+        return self.recall.timestamp
 
     @property
     def to_deliver(self) -> bool:

@@ -6,7 +6,6 @@ real gRPC servers with settable answers.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -94,8 +93,11 @@ class Gateway(PushServiceServicer):
         self.requests: list[push_pb2.PushRequest] = []
         self.users: set[int] = set()
         self.address = ""
+        self.before: Any = None
 
     async def Push(self, request: push_pb2.PushRequest, _: Any) -> push_pb2.PushResponse:
+        if self.before:
+            await self.before(request)
         self.requests.append(request)
         asked = {user for delivery in request.deliveries for user in delivery.user_ids}
         return push_pb2.PushResponse(absent_user_ids=sorted(asked - self.users))
@@ -186,11 +188,11 @@ class World:
 
 
 @asynccontextmanager
-async def _serving(*registrations: Any) -> AsyncIterator[str]:
+async def _serving(*registrations: Any, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
     server = grpc.aio.server()
     for register, servicer in registrations:
         register(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(0)
@@ -498,19 +500,31 @@ async def test_mentions_of_strangers_are_dropped(world: World) -> None:
     assert frame["mentions"] == [B]
 
 
+async def test_who_is_away_has_the_message_in_the_list_before_the_sender_is_told(
+    world: World,
+) -> None:
+    waiting: list[int] = []
+
+    async def look(_: Any) -> None:
+        waiting.append(len(await world.offline(B)))
+
+    world.gateway.before = look
+    await world.handle([world.record(A, B, "x")])
+    assert waiting == [1]
+
+
 async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> None:
     """Its own new records say that it is back, however lately it did not answer."""
-    address = world.gateway.address
-    world.gateway.address = "127.0.0.1:1"
+    async with AsyncExitStack() as stack:
+        again = await stack.enter_async_context(
+            _serving((add_PushServiceServicer_to_server, world.gateway))
+        )
+        world.gateway.address = again
+        await world.handle([world.record(A, B, "before", timestamp=now_ms())])
+        assert len(world.gateway.answers()) == 1
     await world.handle([world.record(A, B, "lost", timestamp=now_ms())])
-    world.gateway.address = address
-    gone = Route("127.0.0.1:1", 1, "web", "d")
-    await RouteTable(world.redis).put([(B, gone)])
-    gateways = world.consumer._deliverer._gateways
-    started = time.monotonic()
-    await world.handle([world.record(A, B, "avoided", timestamp=1)])
-    assert time.monotonic() - started < 0.5
-    gateways.seen_alive("127.0.0.1:1", 1)
-    assert "127.0.0.1:1" in gateways._avoided
-    gateways.seen_alive("127.0.0.1:1", now_ms() + 1)
-    assert "127.0.0.1:1" not in gateways._avoided
+    async with _serving((add_PushServiceServicer_to_server, world.gateway), address=again):
+        await world.handle([world.record(A, B, "too old to tell", timestamp=1)])
+        assert len(world.gateway.answers()) == 1
+        await world.handle([world.record(A, B, "back", timestamp=now_ms() + 1)])
+        assert len(world.gateway.answers()) == 2

@@ -7,7 +7,7 @@ whose sender has been answered finds nobody waiting.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import UNSET, Raw
 
@@ -41,24 +41,27 @@ class Deliverer:
         """Raises only when Redis is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
         routes = await self._routes.find(list({user for item in placed for user in item.members}))
+        # Before anybody is told `sent`: by then a message for who is away is in their list.
+        await self._keep(placed, lambda user_id: user_id not in routes)
         requests = _requests(items, placed, routes)
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
         reached = await self._gateways.push(requests)
-        await self._keep_for_absent(placed, routes, reached)
+        await self._keep(
+            placed,
+            lambda user_id: (
+                user_id in routes and not _is_reached(routes[user_id], user_id, reached)
+            ),
+        )
 
-    async def _keep_for_absent(
-        self, placed: Sequence[Outgoing], routes: Routes, reached: Mapping[str, set[int] | None]
-    ) -> None:
+    async def _keep(self, placed: Sequence[Outgoing], absent: Callable[[int], bool]) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)
         for item in placed:
             if item.is_group and len(item.members) > self._offline_group_members:
                 continue
             frame = b""
             for user_id in item.members:
-                if user_id == item.author_id:
-                    continue
-                if not _is_reached(user_id, routes.get(user_id, ()), reached):
+                if user_id != item.author_id and absent(user_id):
                     frame = frame or _frame(item, for_sender=False)
                     kept[user_id].append(frame)
         if kept:
@@ -119,7 +122,7 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Outgoing, routes: Ro
 
 
 def _is_reached(
-    user_id: int, routes: Iterable[Route], reached: Mapping[str, set[int] | None]
+    routes: Iterable[Route], user_id: int, reached: Mapping[str, set[int] | None]
 ) -> bool:
     for route in routes:
         absent = reached.get(route.gateway)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, exists, insert, or_, select, tuple_, update
+from sqlalchemy import Row, Select, and_, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import RECALLED, deleted_messages, messages
@@ -23,16 +23,6 @@ class Place:
     conversation_id: str
     seq: int
     timestamp: int
-
-
-async def find_places(
-    connection: AsyncConnection, keys: Collection[tuple[int, str]]
-) -> dict[tuple[int, str], Place]:
-    """Those of the (sender_id, client_msg_id) that are stored, by one query on a unique key."""
-    query = select(
-        _t.sender_id, _t.client_msg_id, _t.message_id, _t.conversation_id, _t.seq, _t.created_at
-    ).where(tuple_(_t.sender_id, _t.client_msg_id).in_(keys))
-    return {(row[0], row[1]): Place(*row[2:]) for row in await connection.execute(query)}
 
 
 class Facts(NamedTuple):
@@ -70,11 +60,6 @@ async def hide(
     statement = db.upsert(deleted_messages, ["conversation_id", "seq", "user_id"], None)
     row = {"conversation_id": conversation_id, "seq": seq, "user_id": user_id}
     await connection.execute(statement, [row])
-
-
-async def insert_many(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One multi-row insert."""
-    await connection.execute(insert(messages), rows)
 
 
 async def page(

@@ -19,7 +19,7 @@ _FIXED: list[tuple[str, Any]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     # In spite of its name this bounds one attempt to connect; a refused one is repeated sooner.
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.service_config_disable_resolution", 1),
     # Our servers allow a ping every 5 s; only sent while a call waits.
@@ -29,10 +29,11 @@ _FIXED: list[tuple[str, Any]] = [
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
+# Together about 1.5 s: longer than an attempt to connect may take to begin and to fail.
 _RETRY_POLICY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "0.5s",
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "0.8s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }

@@ -23,7 +23,7 @@ from im_common import frames
 from im_common.context import current
 from im_common.ids import now_ms
 from im_common.routes import Route
-from ws_gateway.logic.connection import GOING_AWAY, Connection, Queued
+from ws_gateway.logic.connection import GOING_AWAY, TOO_SLOW, Connection, Queued
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.requests import Requests
@@ -172,7 +172,7 @@ class WebSocketServer:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await socket.close(connection.ending.code, connection.ending.reason)
         except TimeoutError:
-            connection.end(GOING_AWAY, "too slow")
+            connection.end(TOO_SLOW, "too slow")
         except ConnectionClosed:
             return
         # Nothing that the protocol could still say would be read.

@@ -44,7 +44,13 @@ class Client:
 
 async def call(client: Client, method: str, path: str, **more: Any) -> Any:
     """The decoded answer. Raises Failed when it is not a success."""
+    answer = await fetch(client, method, path, **more)
+    return msgspec.json.decode(answer) if answer else None
+
+
+async def fetch(client: Client, method: str, path: str, **more: Any) -> bytes:
+    """The same, not decoded."""
     status, answer = await client.request(method, path, **more)
     if status >= 300:
         raise Failed(f"{method} {path}: {status} {answer.decode(errors='replace')}")
-    return msgspec.json.decode(answer) if answer else None
+    return answer

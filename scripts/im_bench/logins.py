@@ -13,6 +13,7 @@ import bcrypt
 
 from im_bench import machine
 from im_bench.http import Client, call
+from im_bench.options import add_seconds, whole
 from im_bench.people import PASSWORD, Person, register
 from im_bench.report import Row, latency
 from im_local.testing import Ready
@@ -21,7 +22,12 @@ COST = 12
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clients", type=int, default=16, help="logins at a time")
+    add_seconds(parser)
+    parser.add_argument("--clients", type=whole(), default=16, help="logins at a time")
+
+
+def longest_s(options: argparse.Namespace) -> float:
+    return float(2 * options.seconds)
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from im_bench.report import Row
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _MIB = 1024 * 1024
+# The one writer of messages.
+CONSUMER = "chat-mq"
 
 
 def describe() -> list[Row]:
@@ -50,6 +53,29 @@ def usage(pids: Mapping[str, int]) -> dict[str, Usage]:
         cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
         found[name] = Usage(cpu_s, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
     return found
+
+
+class Growth:
+    """The memory of one process before a run, and after each tenth of it."""
+
+    def __init__(self, pids: Mapping[str, int], name: str, total: int) -> None:
+        self._name = name
+        self._pids = {name: pids[name]} if name in pids else {}
+        self._total = total
+        self._sizes: list[float] = []
+        self.note(0)
+
+    def note(self, done: int) -> bool:
+        """To be told often how much is done; whether that is another tenth."""
+        new = done * 10 // self._total + 1 - len(self._sizes)
+        if new > 0:
+            found = usage(self._pids).get(self._name)
+            self._sizes += [found.rss / _MIB if found else math.nan] * new
+        return new > 0
+
+    def row(self) -> Row:
+        before, *tenths = (f"{size:.1f}" for size in self._sizes)
+        return f"{self._name} memory", f"{before} -> {' '.join(tenths)} MiB (after each tenth)"
 
 
 def compare(before: Mapping[str, Usage], after: Mapping[str, Usage], count: int) -> list[Row]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from im_bench import machine
 from im_bench.http import Client, call
+from im_bench.options import add_seconds, whole
 from im_bench.people import Person, register
 from im_bench.report import Row, latency
 from im_local.testing import Ready
@@ -17,7 +18,12 @@ WARM_UP_S = 2.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clients", type=int, default=16, help="requests at a time")
+    add_seconds(parser)
+    parser.add_argument("--clients", type=whole(), default=16, help="requests at a time")
+
+
+def longest_s(options: argparse.Namespace) -> float:
+    return float(options.seconds)
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:

@@ -1,124 +1,103 @@
 """One user sends text of 64 bytes to another who is online: it is stored, delivered, answered.
 
 Each pair keeps --in-flight messages without an answer; with --rate, messages go out at that rate
-altogether, whatever comes back, and their time counts from when they were due.
+altogether, whatever comes back, and their time counts from when they were due. With --messages the
+run ends when so many have gone out, those of the warm-up included.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # The loop's own clock has whole milliseconds with uvloop.
 from time import perf_counter as clock
 
 from im_bench import machine
-from im_bench.http import Client, call
+from im_bench.load import SLOWEST, check, connected, run_out, settle
+from im_bench.options import add_seconds, whole
 from im_bench.pair import Pair, Window
-from im_bench.people import Person, register
+from im_bench.people import register
 from im_bench.report import Failed, Row, latency
 from im_local.testing import Ready
 
 WARM_UP_S = 2.0
 TICK_S = 0.001
-ANSWERS_WITHIN_S = 15.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=int, default=100, help="of senders and receivers")
-    parser.add_argument("--in-flight", type=int, default=16, help="most unanswered, for each pair")
-    parser.add_argument("--rate", type=int, help="messages a second offered by all together")
+    add_seconds(parser).add_argument("--messages", type=whole(), help="how many to send in all")
+    parser.add_argument("--pairs", type=whole(), default=100, help="of senders and receivers")
+    parser.add_argument(
+        "--in-flight", type=whole(), default=16, help="most unanswered, for each pair"
+    )
+    parser.add_argument("--rate", type=whole(), help="messages a second offered by all together")
+
+
+def longest_s(options: argparse.Namespace) -> float:
+    if options.messages is None:
+        return float(options.seconds)
+    return float(options.messages / min(SLOWEST, options.rate or SLOWEST))
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     people = await register(ready.api, 2 * options.pairs)
-    window = Window()
+    window = Window() if options.messages is None else Window(most=options.messages)
     pairs = [Pair(people[2 * i], people[2 * i + 1], window) for i in range(options.pairs)]
-    await asyncio.gather(*(pair.connect(ready.ws) for pair in pairs))
-    try:
+    async with connected(ready.ws, pairs):
         rows = await _measure(options, ready, pairs, window)
-        await _settle(pairs)
-    finally:
-        for pair in pairs:
-            pair.close()
-    for pair in pairs:
-        pair.check()
-    await _check_history(ready.api, pairs)
-    total = sum(pair.offered for pair in pairs)
-    return [*rows, ("checked", f"all {total}: answered once, delivered once, in order, stored")]
+    await check(ready.api, pairs)
+    checked = f"all {window.offered}: answered once, delivered once, in order, stored"
+    return [*rows, ("checked", checked)]
 
 
 async def _measure(
     options: argparse.Namespace, ready: Ready, pairs: Sequence[Pair], window: Window
 ) -> list[Row]:
+    memory = machine.Growth(ready.pids, machine.CONSUMER, window.most)
     window.begin = clock() + WARM_UP_S
-    window.end = window.begin + options.seconds
+    if options.messages is None:
+        window.end = window.begin + options.seconds
     offering = asyncio.create_task(_offer(options, pairs, window))
-    await asyncio.sleep(WARM_UP_S)
-    before = machine.usage(ready.pids)
-    await asyncio.sleep(max(0.0, window.end - clock()))
+    warmed_up = asyncio.create_task(_usage_in(WARM_UP_S, ready.pids))
+    await run_out(pairs, window, memory.note)
     after = machine.usage(ready.pids)
+    if window.end <= window.begin:
+        raise Failed(f"all {window.most} messages went out in the {WARM_UP_S:g} s of warm-up")
     await offering
     # The last of them are still under way, and count in the latencies.
-    await _settle(pairs)
+    await settle(pairs)
+    seconds = window.end - window.begin
     return [
         ("load", _describe(options)),
-        ("sent", f"{window.sent / options.seconds:.0f} a second, {latency(window.sent_s)}"),
-        (
-            "delivered",
-            f"{window.delivered / options.seconds:.0f} a second, {latency(window.delivered_s)}",
-        ),
-        *machine.compare(before, after, max(1, window.delivered)),
+        ("sent", f"{window.sent / seconds:.0f} a second, {latency(window.sent_s)}"),
+        ("delivered", f"{window.delivered / seconds:.0f} a second, {latency(window.delivered_s)}"),
+        *machine.compare(await warmed_up, after, max(1, window.delivered)),
+        *([] if options.messages is None else [memory.row()]),
     ]
+
+
+async def _usage_in(seconds: float, pids: Mapping[str, int]) -> dict[str, machine.Usage]:
+    await asyncio.sleep(seconds)
+    return machine.usage(pids)
 
 
 def _describe(options: argparse.Namespace) -> str:
     how = f"{options.in_flight} in flight each" if options.rate is None else f"{options.rate}/s"
-    return f"{options.pairs} pairs, {how}, {options.seconds:g} s"
+    size = f"{options.seconds:g} s" if options.messages is None else f"{options.messages} messages"
+    return f"{options.pairs} pairs, {how}, {size}"
 
 
 async def _offer(options: argparse.Namespace, pairs: Sequence[Pair], window: Window) -> None:
     if options.rate is None:
         for pair in pairs:
             pair.keep_in_flight(options.in_flight)
-        await asyncio.sleep(window.end - clock())
         return
     begin, offered = clock(), 0
     while (now := clock()) < window.end:
-        due = int((now - begin) * options.rate)
+        due = min(int((now - begin) * options.rate), window.most)
         for i in range(offered, due):
             pairs[i % len(pairs)].send(begin + i / options.rate)
         offered = due
         await asyncio.sleep(TICK_S)
-
-
-async def _settle(pairs: Sequence[Pair]) -> None:
-    """Waits until everything that was sent has its answer and has arrived."""
-    deadline = clock() + ANSWERS_WITHIN_S
-    while not all(pair.settled for pair in pairs):
-        for pair in pairs:
-            pair.raise_failure()
-        if clock() > deadline:
-            missing = sum(pair.offered - pair.delivered for pair in pairs)
-            raise Failed(
-                f"{missing} messages have not arrived {ANSWERS_WITHIN_S:g} s after the end"
-            )
-        await asyncio.sleep(0.02)
-
-
-async def _check_history(api: str, pairs: Sequence[Pair]) -> None:
-    """What is stored ends where what was sent ends; that it has no gap follows from the frames."""
-    client = await Client.connect(api)
-    for pair in pairs:
-        last = await _last_seq(client, pair.sender, pair.receiver)
-        if last != pair.offered:
-            raise Failed(f"{pair.offered} messages were sent, the history ends with {last}")
-    client.close()
-
-
-async def _last_seq(client: Client, one: Person, other: Person) -> int:
-    low, high = sorted((one.user_id, other.user_id))
-    path = f"/v1/conversations/s:{low}:{high}/messages?limit=1"
-    page = await call(client, "GET", path, token=one.token)
-    return int(page["items"][-1]["seq"]) if page["items"] else 0

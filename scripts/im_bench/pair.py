@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from dataclasses import dataclass, field
 from time import perf_counter as clock
@@ -21,10 +22,15 @@ _FILLER = b"the quick brown fox jumps over the lazy dog, twice or more often"[
 
 @dataclass(slots=True)
 class Window:
-    """What is counted: what happens, and the latencies of what begins, from begin to end."""
+    """What is counted: what happens, and the latencies of what begins, from begin to end.
+
+    It ends when ``most`` messages were offered, if not before.
+    """
 
     begin: float = float("inf")
     end: float = float("inf")
+    most: int = sys.maxsize
+    offered: int = 0
     sent: int = 0
     delivered: int = 0
     sent_s: array[float] = field(default_factory=lambda: array("d"))
@@ -47,6 +53,11 @@ _sent_decoder = msgspec.json.Decoder(_Sent)
 _message_decoder = msgspec.json.Decoder(_Message)
 
 
+def number_in(content: str) -> int:
+    """Which message of its pair this is, from 0."""
+    return int(content[:_DIGITS])
+
+
 class Pair:
     """The n-th message (from 0) says n in its content and its client_msg_id, and gets seq n + 1."""
 
@@ -57,9 +68,19 @@ class Pair:
         self._window = window
         self._in_flight = 0
         self._due: array[float] = array("d")
-        self._ids: list[str] = []
+        # Of the messages that only one of the two frames has named yet.
+        self._ids: dict[int, str] = {}
         self._failure: str | None = None
         self._head = b'{"type":"chat","to":%d,"client_msg_id":"b-' % receiver.user_id
+
+    @property
+    def conversation_id(self) -> str:
+        low, high = sorted((self.sender.user_id, self.receiver.user_id))
+        return f"s:{low}:{high}"
+
+    @property
+    def history(self) -> str:
+        return f"/v1/conversations/{self.conversation_id}/messages"
 
     async def connect(self, url: str) -> None:
         self._out = await connect(url, self.sender.token, self._on_answer)
@@ -73,12 +94,17 @@ class Pair:
         """From now on each answer lets the next message go, until the window ends."""
         self._in_flight = number
         for _ in range(number):
-            self.send(clock())
+            if (now := clock()) < self._window.end:
+                self.send(now)
 
     def send(self, due: float) -> None:
         number = b"%0*d" % (_DIGITS, self.offered)
         self._due.append(due)
         self.offered += 1
+        window = self._window
+        window.offered += 1
+        if window.offered == window.most:
+            window.end = due
         body = (self._head, number, b'","content":"', number, _FILLER, b'"}')
         self._out.write(text_frame(b"".join(body)))
 
@@ -119,7 +145,7 @@ class Pair:
                 self._failure = frame.decode()
             return
         message, now, window = _message_decoder.decode(frame), clock(), self._window
-        number = int(message.content[:_DIGITS])
+        number = number_in(message.content)
         if number != self.delivered or message.seq != number + 1:
             self._failure = self._failure or f"message {self.delivered} is {frame.decode()}"
         self.delivered += 1
@@ -130,7 +156,8 @@ class Pair:
 
     def _same_id(self, number: int, message_id: str) -> None:
         """Both frames of a message name the same one."""
-        if number >= len(self._ids):
-            self._ids.append(message_id)
-        elif self._ids[number] != message_id:
-            self._failure = f"message {number} has two ids: {self._ids[number]}, {message_id}"
+        other = self._ids.pop(number, None)
+        if other is None:
+            self._ids[number] = message_id
+        elif other != message_id:
+            self._failure = f"message {number} has two ids: {other}, {message_id}"

@@ -21,6 +21,11 @@ def latency(seconds: Sequence[float]) -> str:
     """Percentiles, in milliseconds."""
     if not seconds:
         return "nothing measured"
-    ordered = sorted(seconds)
-    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * p))] for p in (0.5, 0.99))
-    return f"p50 {p50 * 1e3:.2f}, p99 {p99 * 1e3:.2f}, max {ordered[-1] * 1e3:.2f} ms"
+    p50, p99, most = (value * 1e3 for value in percentiles(seconds, 0.5, 0.99, 1.0))
+    return f"p50 {p50:.2f}, p99 {p99:.2f}, max {most:.2f} ms"
+
+
+def percentiles(values: Sequence[float], *shares: float) -> list[float]:
+    """For each share, the value that so much of them lies below."""
+    ordered = sorted(values)
+    return [ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in shares]

@@ -114,7 +114,9 @@ class Log:
         self._outcome = outcome
         self._refuse = refuse
 
-    async def enqueue(self, _t: str, _k: bytes, value: bytes, _h: Any) -> asyncio.Future[None]:
+    async def enqueue(
+        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger_s: float
+    ) -> asyncio.Future[None]:
         if self._refuse:
             raise BusUnavailable("full")
         self.records.append(value)

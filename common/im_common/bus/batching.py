@@ -4,6 +4,7 @@ link that is made again whenever it breaks."""
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ class Outgoing(NamedTuple):
     headers: Mapping[str, bytes] | None
     size: int
     deadline: float
+    linger_s: float
     future: asyncio.Future[None]
 
 
@@ -51,7 +53,8 @@ class _Lane:
 
 class BatchingProducer(ABC):
     """Sends the records of each partition one batch after the other, a batch being what came in
-    meanwhile: a lone record goes at once, a flood goes in hundreds, and nothing overtakes.
+    meanwhile: a lone record goes at once, a flood goes in hundreds, and nothing overtakes. Lanes that
+    wait go together, so that they can share a request.
 
     A failure fails all that is buffered with BusUnavailable (the outcome of what was being sent is
     unknown, and what is behind it must not overtake the retry) and makes the link anew; records
@@ -72,6 +75,10 @@ class BatchingProducer(ABC):
         self._backoff = Backoff(0.1, 2.0)
         self._link: asyncio.Task[None] | None = None
         self._closing = False
+        # When the last request went out (time.monotonic() seconds), and who waits for the next.
+        self._went_at = 0.0
+        self._turn = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- what a log implements ---------------------------------------------------------------
 
@@ -114,7 +121,13 @@ class BatchingProducer(ABC):
         await (await self.enqueue(topic, key, value, headers))
 
     async def enqueue(
-        self, topic: str, key: bytes, value: bytes, headers: Mapping[str, bytes] | None = None
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, bytes] | None = None,
+        *,
+        linger_s: float = 0.0,
     ) -> asyncio.Future[None]:
         size = len(key) + len(value)
         if headers:
@@ -125,7 +138,7 @@ class BatchingProducer(ABC):
             raise BusUnavailable("not connected")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
-        outgoing = Outgoing(key, value, headers, size, deadline, loop.create_future())
+        outgoing = Outgoing(key, value, headers, size, deadline, linger_s, loop.create_future())
         self._buffered += 1
         self._buffered_bytes += size
         count = self._partition_counts.get(topic)
@@ -205,6 +218,7 @@ class BatchingProducer(ABC):
         batch: list[Outgoing] = []
         try:
             while lane.pending:
+                await self._take_turn(lane.pending[0].linger_s)
                 batch = _take(lane.pending)
                 # All in the batch came after its first record, so its deadline is the earliest;
                 # those still pending came later again, and fail with it.
@@ -229,6 +243,24 @@ class BatchingProducer(ABC):
             # Cancelled, and meanwhile there is a new link and a record for it.
             if lane.pending:
                 lane.task = asyncio.create_task(self._send_lane(lane))
+
+    async def _take_turn(self, linger_s: float) -> None:
+        """Waits until the last request is so long ago, or another lane goes."""
+        pause_s = self._went_at + linger_s - time.monotonic()
+        if pause_s > 0:
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(pause_s, self._go_together)
+            await self._turn.wait()
+        else:
+            self._go_together()
+        self._went_at = time.monotonic()
+
+    def _go_together(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._turn.set()
+        self._turn.clear()
 
     def _settle(self, batch: list[Outgoing], failure: str | None) -> None:
         for outgoing in batch:

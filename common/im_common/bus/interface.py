@@ -36,7 +36,7 @@ class BusUnavailable(Exception):
 Finish = Callable[[], Awaitable[None]]
 Handler = Callable[[Sequence[Record]], Awaitable[Finish | None]]
 """Stage 1 of a batch (say, store it). What it returns is stage 2 (say, deliver it), which runs
-while the next batch of the partition is in stage 1, and never before the stage 2 of the batch
+while the next batch of its partitions is in stage 1, and never before the stage 2 of the batch
 before. The batch is committed when both have ended. A stage that raises is repeated, with growing
 pauses, until it succeeds or the partition is given up: what can never succeed the handler must
 recognise itself."""
@@ -47,10 +47,19 @@ class Producer(Protocol):
         """Connects in the background, for ever; waits for it only a moment and never fails."""
 
     async def enqueue(
-        self, topic: str, key: bytes, value: bytes, headers: Mapping[str, bytes] | None = None
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, bytes] | None = None,
+        *,
+        linger_s: float = 0.0,
     ) -> asyncio.Future[None]:
         """Hands a record over; records with one key keep the order of the calls. Waits only while
         the buffer is full.
+
+        ``linger_s`` says how long after the last request to the log the record may wait for others
+        to share the next: at a steady trickle, a request for each would cost more than the records.
 
         The future is done when the record is safe in the log, and fails with BusUnavailable when
         that takes longer than the producer's ``timeout_ms`` from the call.
@@ -79,8 +88,9 @@ class Producer(Protocol):
 
 class Consumer(Protocol):
     async def run(self, handler: Handler) -> None:
-        """Consumes until ``stop``, in parallel between partitions, through any outage of the log.
-        A batch has 1 to ``max_batch`` records of one partition; nothing waits for more."""
+        """Consumes until ``stop``, through any outage of the log. A batch has 1 to ``max_batch``
+        records: of one partition when it has many, in parallel with the others; else of all that
+        have some, those of each in order."""
 
     async def stop(self) -> None:
         """Ends ``run``: what is in hand is finished and committed (5 s at most), the partitions

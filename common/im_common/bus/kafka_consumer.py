@@ -1,9 +1,9 @@
-"""Records out of Kafka: a member of a consumer group, a worker for each partition it is given."""
+"""Records out of Kafka: a member of a consumer group, a pipeline for the partitions it is given."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from im_common.bus.kafka_client import (
     new_consumer,
     shuffled,
 )
-from im_common.bus.pipeline import PartitionLost, PartitionWorker
+from im_common.bus.pipeline import Partition, Pipeline
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,8 @@ class KafkaConsumer:
         self._ended.set()
         self._client: Client = None
         self._handler: Handler | None = None
-        self._workers: dict[TopicPartition, PartitionWorker] = {}
+        self._pipeline: Pipeline | None = None
+        self._partitions: dict[TopicPartition, Partition] = {}
         self._resuming: set[asyncio.Task[None]] = set()
         self._joined = False
         self._lag = 0
@@ -120,7 +121,11 @@ class KafkaConsumer:
 
     async def _take_part(self, backoff: Backoff) -> None:
         """Returns after ``stop``; raises when the client is of no more use."""
+        assert self._handler is not None
         client = self._client = self._new_client()
+        pipeline = self._pipeline = Pipeline(
+            self._handler, partial(_commit, client), max_batch=self._max_batch
+        )
         reading = asyncio.create_task(self._read(client, backoff))
         watching = asyncio.create_task(self._watch(client))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -132,14 +137,14 @@ class KafkaConsumer:
                     if task.done():
                         task.result()
             reading.cancel()
-            await self._end_workers(set(self._workers), _STOP_DRAIN_S)
+            await self._end(set(self._partitions), _STOP_DRAIN_S)
         finally:
             for task in (*tasks, *self._resuming):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._joined, self._lag, self._client = False, 0, None
-            await asyncio.gather(*(worker.abort() for worker in self._workers.values()))
-            self._workers.clear()
+            self._joined, self._lag, self._client, self._pipeline = False, 0, None, None
+            await pipeline.close()
+            self._partitions.clear()
             await discard_consumer(client)
 
     def _new_client(self) -> Client:
@@ -170,57 +175,49 @@ class KafkaConsumer:
         backoff.reset()
         log.info("bus.consumer_joined", group=self._group, topics=self._topics)
         while True:
-            for partition, records in (await client.getmany(timeout_ms=1_000)).items():
-                # Without a worker it was revoked, or lost: whoever gets it next reads it again.
-                worker = self._workers.get(partition)
-                if worker is not None:
-                    worker.feed([_record(partition, record) for record in records])
-                    if worker.full():
-                        self._pause_partition(client, partition, worker)
+            for name, records in (await client.getmany(timeout_ms=1_000)).items():
+                # One that is not ours was revoked: whoever gets it next reads it again.
+                partition = self._partitions.get(name)
+                if partition is not None:
+                    partition.feed([_record(name, record) for record in records])
+                    if partition.full():
+                        self._pause_partition(client, name, partition)
 
-    def _pause_partition(
-        self, client: Client, partition: TopicPartition, worker: PartitionWorker
-    ) -> None:
+    def _pause_partition(self, client: Client, name: TopicPartition, partition: Partition) -> None:
         async def resume() -> None:
-            await worker.room()
-            if self._workers.get(partition) is worker:
+            await partition.room()
+            if self._partitions.get(name) is partition:
                 with suppress(IllegalStateError):
-                    client.resume(partition)
+                    client.resume(name)
 
         with suppress(IllegalStateError):
-            client.pause(partition)
+            client.pause(name)
         task = asyncio.create_task(resume())
         self._resuming.add(task)
         task.add_done_callback(self._resuming.discard)
 
     # --- partitions come and go (called by the listener) ---------------------------------------
 
-    def begin_workers(self, client: Client, partitions: set[TopicPartition]) -> None:
-        """Starts a worker for each partition that came."""
-        if self._handler is None or self._client is not client or self._stopping.is_set():
+    def begin(self, client: Client, names: set[TopicPartition]) -> None:
+        """Takes the partitions that came."""
+        if self._pipeline is None or self._client is not client or self._stopping.is_set():
             return
-        for partition in partitions:
-            self._workers[partition] = PartitionWorker(
-                partition.topic,
-                partition.partition,
-                self._handler,
-                partial(_commit, client, partition),
-                max_batch=self._max_batch,
-            )
-        log.info("bus.partitions_assigned", group=self._group, partitions=_names(partitions))
+        for name in names:
+            self._partitions[name] = self._pipeline.add(name.topic, name.partition)
+        log.info("bus.partitions_assigned", group=self._group, partitions=_names(names))
 
-    async def _end_workers(self, partitions: set[TopicPartition], timeout_s: float) -> None:
-        ending = {p: w for p in partitions if (w := self._workers.get(p)) is not None}
+    async def _end(self, names: set[TopicPartition], timeout_s: float) -> None:
+        ending = {name: p for name in names if (p := self._partitions.get(name)) is not None}
         if not ending:
             return
-        await asyncio.gather(*(worker.drain(timeout_s) for worker in ending.values()))
-        for partition in ending:
-            self._workers.pop(partition, None)
+        await asyncio.gather(*(partition.drain(timeout_s) for partition in ending.values()))
+        for name in ending:
+            self._partitions.pop(name, None)
         log.info("bus.partitions_released", group=self._group, partitions=_names(set(ending)))
 
-    async def give_up(self, partitions: set[TopicPartition]) -> None:
+    async def give_up(self, names: set[TopicPartition]) -> None:
         """Finishes what is in hand before another member gets the partitions."""
-        await self._end_workers(partitions, _REVOKE_DRAIN_S)
+        await self._end(names, _REVOKE_DRAIN_S)
 
     # --- health --------------------------------------------------------------------------------
 
@@ -229,7 +226,7 @@ class KafkaConsumer:
         still: dict[TopicPartition, tuple[int, int]] = {}
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
-            partitions = set(self._workers)
+            partitions = set(self._partitions)
             if not partitions:
                 self._lag = 0
                 continue
@@ -245,9 +242,9 @@ class KafkaConsumer:
 
     async def _committed(self, client: Client, partition: TopicPartition) -> int:
         """The offset of the first record not committed."""
-        worker = self._workers.get(partition)
-        if worker is not None and worker.committed:
-            return int(worker.committed) + 1
+        ours = self._partitions.get(partition)
+        if ours is not None and ours.committed:
+            return int(ours.committed) + 1
         return await client.committed(partition) or 0
 
     def _count_still(
@@ -259,8 +256,8 @@ class KafkaConsumer:
         """For each partition that waits in spite of records: where, and for how many checks."""
         still: dict[TopicPartition, tuple[int, int]] = {}
         for partition, place in places.items():
-            worker = self._workers.get(partition)
-            if worker is None or not worker.hungry() or ends[partition] <= place:
+            ours = self._partitions.get(partition)
+            if ours is None or not ours.hungry() or ends[partition] <= place:
                 continue
             where, checks = before.get(partition, (place, 0))
             still[partition] = (place, checks + 1 if where == place else 1)
@@ -285,15 +282,21 @@ class _Listener(ConsumerRebalanceListener):
         await self._consumer.give_up(set(revoked))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._consumer.begin_workers(self._client, set(assigned))
+        self._consumer.begin(self._client, set(assigned))
 
 
-async def _commit(client: Client, partition: TopicPartition, position: str) -> None:
-    try:
-        async with asyncio.timeout(_COMMIT_TIMEOUT_S):
-            await client.commit({partition: int(position) + 1})
-    except (CommitFailedError, IllegalStateError) as error:
-        raise PartitionLost(describe(error)) from error
+async def _commit(client: Client, positions: Mapping[Partition, str]) -> Collection[Partition]:
+    assigned = client.assignment()
+    ours = {p: TopicPartition(p.topic, p.number) for p in positions}
+    lost = {partition for partition, name in ours.items() if name not in assigned}
+    offsets = {ours[p]: int(position) + 1 for p, position in positions.items() if p not in lost}
+    if offsets:
+        try:
+            async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                await client.commit(offsets)
+        except CommitFailedError:
+            return set(ours)  # the group goes on without us
+    return lost
 
 
 def _record(partition: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> Record:

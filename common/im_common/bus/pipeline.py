@@ -1,70 +1,72 @@
-"""The worker of one partition: batches, two overlapping stages, commits. Both logs use it."""
+"""From what a consumer has read to its handler: batches, two overlapping stages, commits. Both logs
+use it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import structlog
 
 from im_common.bus.backoff import Backoff, describe
-from im_common.bus.interface import Finish, Handler, Record
+from im_common.bus.interface import Handler, Record
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Commit = Callable[[str], Awaitable[None]]
 
 # A commit follows the effect at once when the last one is longer ago than this; under load one
 # commit then covers many batches. A crash repeats that much more work, which is idempotent.
-_COMMIT_INTERVAL_S = 0.05
+_COMMIT_INTERVAL_S = 0.1
 _COMMIT = "commit"
+# A partition with so many records makes batches of its own, in parallel with the others. Those with
+# fewer share one batch, and the next gathers while it is in stage one: what a batch costs however
+# small it is would be most of the work.
+_OWN_BATCH = 50
+# But no longer than this: what holds one partition up must not hold up the others.
+_TURN_S = 0.05
+_CANCEL_WAIT_S = 1.0
 
 
-class PartitionLost(Exception):
-    """Raised by a commit: somebody else owns the partition now."""
+@dataclass(eq=False)
+class Partition:
+    """The records of one partition on their way through a pipeline, fed by a reader."""
 
+    topic: str
+    number: int
+    _pipeline: Pipeline
+    # Somebody else owns it: what is in hand is dropped, and nothing is committed any more.
+    lost: bool = False
+    # Positions of the last record that went through both stages, and of the last committed one;
+    # empty before the first.
+    finished: str = ""
+    committed: str = ""
+    _draining: bool = False
+    _buffer: deque[Record] = field(default_factory=deque)
+    # Batches with records of it, at most one in each stage.
+    _batches: deque[_Batch] = field(default_factory=deque)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-class PartitionWorker:
-    """Takes the records it is fed through the handler's stages, in order.
-
-    ``commit`` is called with the position of the last record of a finished batch. When it raises
-    PartitionLost the worker stops for good (``lost``); any other error is tried again.
-    """
-
-    def __init__(
-        self, topic: str, partition: int, handler: Handler, commit: Commit, *, max_batch: int
-    ) -> None:
-        self._handler = handler
-        self._commit_to = commit
-        self._max_batch = max_batch
-        self._log = log.bind(topic=topic, partition=partition)
-        self._buffer: deque[Record] = deque()
-        self._fed = asyncio.Event()
-        self._room = asyncio.Event()
+    def __post_init__(self) -> None:
         self._room.set()
-        self._draining = asyncio.Event()
-        self._finished = self._committed = ""
-        self._hungry = False
-        self._committer: asyncio.Task[None] | None = None
-        self._second: asyncio.Task[None] | None = None
-        self.lost = False
-        self._main = asyncio.create_task(self._work(), name=f"bus-{topic}-{partition}")
 
     # --- fed by the reader -------------------------------------------------------------------
 
     def feed(self, records: Sequence[Record]) -> None:
-        """Adds what was read next. Ignored once the worker ends: the next owner reads it again."""
-        if self.lost or self._draining.is_set():
+        """Adds what was read next. Ignored once it ends: the next owner reads it again."""
+        if self.lost or self._draining:
             return
         self._buffer.extend(records)
-        self._fed.set()
-        if len(self._buffer) >= 4 * self._max_batch:
+        if len(self._buffer) >= 4 * self._pipeline.max_batch:
             self._room.clear()
+        self._pipeline.wake()
 
     def full(self) -> bool:
         """Whether the reader should pause. It stays so until half of the buffer is used up."""
@@ -74,99 +76,242 @@ class PartitionWorker:
         """Waits until the reader should go on."""
         await self._room.wait()
 
-    @property
-    def committed(self) -> str:
-        """Position of the last record committed by this worker; empty before the first."""
-        return self._committed
-
     def hungry(self) -> bool:
         """Whether it waits for records."""
-        return self._hungry
+        return not self._buffer and not self._storing()
 
     # --- ended by the owner ------------------------------------------------------------------
 
     async def drain(self, timeout_s: float) -> None:
         """Finishes and commits what a stage has begun, drops the rest, and ends. After
         ``timeout_s`` it ends without commit."""
-        self._draining.set()
-        self._fed.set()
-        _, late = await asyncio.wait({self._main}, timeout=timeout_s)
-        if late:
-            self._log.warning("bus.drain_too_slow", timeout_s=timeout_s)
+        self._draining = True
+        self._buffer.clear()
+        self._settle()
+        self._pipeline.hurry()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
+        except TimeoutError:
+            log.warning(
+                "bus.drain_too_slow",
+                topic=self.topic,
+                partition=self.number,
+                timeout_s=timeout_s,
+            )
         await self.abort()
 
     async def abort(self) -> None:
         """Ends at once; what is in hand is not committed."""
-        self._draining.set()
-        tasks = [task for task in (self._main, self._second, self._committer) if task]
-        for task in tasks:
-            task.cancel()
-        # A handler may hold its cancellation up; it must not hold up the release of the partition.
-        await asyncio.wait(tasks, timeout=1)
+        self.lost = True
+        await self._pipeline.remove(self)
 
-    # --- the stages --------------------------------------------------------------------------
+    # --- used by the pipeline ----------------------------------------------------------------
 
-    async def _work(self) -> None:
-        while batch := await self._take():
-            finish = await self._persist("first stage", partial(self._handler, batch))
-            if self._second is not None:
-                await self._second
-            # While this second stage runs the loop takes the next batch through the first.
-            self._second = asyncio.create_task(self._finish(finish, batch[-1].position))
-        if self._second is not None:
-            await self._second
-        if self._committer is not None:
-            await self._committer
+    def _storing(self) -> bool:
+        return bool(self._batches) and not self._batches[-1].stored
 
-    async def _take(self) -> list[Record]:
-        """The next batch as soon as there is a record; empty when the worker is to end."""
-        while not self._buffer and not self._draining.is_set():
-            self._fed.clear()
-            self._hungry = True
-            await self._fed.wait()
-            self._hungry = False
-        if self._draining.is_set():
-            return []
+    def _take(self, most: int) -> list[Record]:
         buffer = self._buffer
-        batch = [buffer.popleft() for _ in range(min(len(buffer), self._max_batch))]
-        if len(buffer) <= 2 * self._max_batch:
+        records = [buffer.popleft() for _ in range(min(len(buffer), most))]
+        if len(buffer) <= 2 * self._pipeline.max_batch:
             self._room.set()
-        return batch
+        return records
 
-    async def _finish(self, finish: Finish | None, position: str) -> None:
+    def _put_back(self, records: Sequence[Record]) -> None:
+        if not self.lost and not self._draining:
+            self._buffer.extendleft(reversed(records))
+
+    def _settle(self) -> None:
+        if self._draining and not self._batches and (self.lost or self.committed == self.finished):
+            self._settled.set()
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Records of one partition or of several, those of each in order."""
+
+    parts: Mapping[Partition, Sequence[Record]]
+    # Whether stage one has ended, and so has stage two of all that was before it.
+    stored: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+# Takes the positions of finished records, and gives the partitions that somebody else owns now.
+Commit = Callable[[Mapping[Partition, str]], Awaitable[Collection[Partition]]]
+
+
+class Pipeline:
+    """Takes what its partitions are fed through the handler's stages, each partition in order."""
+
+    def __init__(self, handler: Handler, commit: Commit, *, max_batch: int) -> None:
+        """``commit`` is called again, with newer positions, when it raises."""
+        self.max_batch = max_batch
+        self._handler = handler
+        self._commit_to = commit
+        self._partitions: set[Partition] = set()
+        # In the order in which they began.
+        self._batches: list[_Batch] = []
+        # The small batch in stage one, and the end of its turn.
+        self._shared: _Batch | None = None
+        self._turn: asyncio.TimerHandle | None = None
+        self._interruptions = 0
+        self._awake = False
+        self._committer: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+
+    def add(self, topic: str, number: int) -> Partition:
+        """From now on it may be fed."""
+        partition = Partition(topic, number, self)
+        self._partitions.add(partition)
+        return partition
+
+    def hurry(self) -> None:
+        """What is finished is committed at once, while a partition is about to end."""
+        self._hurry.set()
+
+    async def remove(self, partition: Partition) -> None:
+        """Drops it with what is in hand of it. The others lose nothing: what shared a batch with it
+        begins again."""
+        self._partitions.discard(partition)
+        if not any(p._draining for p in self._partitions):
+            self._hurry.clear()
+        if partition._batches:
+            await self._interrupt()
+
+    async def close(self) -> None:
+        """Ends at once; what is in hand is not committed."""
+        for partition in self._partitions:
+            partition.lost = True
+        self._partitions.clear()
+        if self._committer is not None:
+            self._committer.cancel()
+            await asyncio.wait({self._committer}, timeout=_CANCEL_WAIT_S)
+        await self._interrupt()
+
+    def wake(self) -> None:
+        """Begins batches as soon as its caller has fed all that it has."""
+        if not self._awake:
+            self._awake = True
+            asyncio.get_running_loop().call_soon(self._start_batches)
+
+    # --- batches -----------------------------------------------------------------------------
+
+    def _start_batches(self) -> None:
+        self._awake = False
+        while not self._interruptions and (parts := self._next_parts()):
+            batch = _Batch(parts)
+            if not _is_large(batch):
+                self._begin_turn(batch)
+            before = {partition._batches[-1] for partition in parts if partition._batches}
+            for partition in parts:
+                partition._batches.append(batch)
+            self._batches.append(batch)
+            batch.task = asyncio.create_task(self._work(batch, before), name="bus-batch")
+
+    def _next_parts(self) -> dict[Partition, list[Record]]:
+        free = [p for p in self._partitions if p._buffer and not p._storing()]
+        for partition in free:
+            if len(partition._buffer) >= _OWN_BATCH:
+                return {partition: partition._take(self.max_batch)}
+        if self._shared is not None or not free:
+            return {}
+        free = free[: self.max_batch]
+        return {partition: partition._take(self.max_batch // len(free)) for partition in free}
+
+    async def _work(self, batch: _Batch, before: Collection[_Batch]) -> None:
+        records = list(chain.from_iterable(batch.parts.values()))
+        finish = await self._persist("first stage", partial(self._handler, records))
+        tasks = [earlier.task for earlier in before if earlier.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        if batch not in self._batches:
+            return  # interrupted, and the handler overheard it
+        batch.stored = True
+        if self._shared is batch:
+            self._end_turn()
+        # While this second stage runs the next batch goes through the first.
+        self._start_batches()
         if finish is not None:
             await self._persist("second stage", finish)
-        self._finished = position
+        if batch not in self._batches:
+            return
+        self._batches.remove(batch)
+        for partition, part in batch.parts.items():
+            partition._batches.remove(batch)
+            partition.finished = part[-1].position
         if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit())
+            self._committer = asyncio.create_task(self._commit(), name="bus-commit")
+
+    def _begin_turn(self, batch: _Batch) -> None:
+        self._shared = batch
+        self._turn = asyncio.get_running_loop().call_later(_TURN_S, self._overrun)
+
+    def _end_turn(self) -> None:
+        self._shared = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _overrun(self) -> None:
+        self._end_turn()
+        self._start_batches()
+
+    async def _interrupt(self) -> None:
+        """Cancels all work in hand and puts it back in front of what waits."""
+        self._interruptions += 1
+        batches, self._batches = self._batches, []
+        try:
+            tasks = [batch.task for batch in batches if batch.task is not None]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                # A handler may hold its cancellation up; it must not hold up the release.
+                await asyncio.wait(tasks, timeout=_CANCEL_WAIT_S)
+        finally:
+            for batch in reversed(batches):
+                for partition, records in batch.parts.items():
+                    partition._batches.remove(batch)
+                    partition._put_back(records)
+                    partition._settle()
+            self._end_turn()
+            self._interruptions -= 1
+        self._start_batches()
+
+    # --- commits -----------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        try:
-            while self._committed != self._finished:
-                position = self._finished
-                await self._persist(_COMMIT, partial(self._commit_to, position))
-                self._committed = position
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_COMMIT_INTERVAL_S):
-                        await self._draining.wait()
-        except PartitionLost as error:
-            self._log.warning("bus.partition_lost", reason=str(error))
-            self.lost = True
-            self._main.cancel()
-            if self._second is not None:
-                self._second.cancel()
+        while self._due():
+            await self._persist(_COMMIT, self._commit_once)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COMMIT_INTERVAL_S):
+                    await self._hurry.wait()
+
+    def _due(self) -> dict[Partition, str]:
+        return {p: p.finished for p in self._partitions if p.finished != p.committed and not p.lost}
+
+    async def _commit_once(self) -> None:
+        due = self._due()
+        lost = await self._commit_to(due) if due else ()
+        for partition, position in due.items():
+            if partition not in lost:
+                partition.committed = position
+            else:
+                log.warning("bus.partition_lost", topic=partition.topic, partition=partition.number)
+                partition.lost = True
+            partition._settle()
+        for partition in lost:
+            await self.remove(partition)
 
     async def _persist(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeats ``attempt`` until it succeeds. PartitionLost and being cancelled end it."""
+        """Repeats ``attempt`` until it succeeds. Only being cancelled ends it."""
         backoff = Backoff(0.1, 5.0)
         while True:
             try:
                 return await attempt()
-            except PartitionLost:
-                raise
             except asyncio.CancelledError as error:
                 # A call inside the handler may have been cancelled by its own library (a closed
-                # gRPC channel does it): that is a failed attempt, not the end of this worker.
+                # gRPC channel does it): that is a failed attempt, not the end of this task.
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
@@ -174,7 +319,7 @@ class PartitionWorker:
             except Exception as error:
                 cause = error
             pause_s = backoff.next_s()
-            self._log.error(
+            log.error(
                 "bus.stage_failed",
                 stage=what,
                 error=describe(cause),
@@ -182,3 +327,7 @@ class PartitionWorker:
                 exc_info=None if what == _COMMIT else cause,
             )
             await asyncio.sleep(pause_s)
+
+
+def _is_large(batch: _Batch) -> bool:
+    return any(len(records) >= _OWN_BATCH for records in batch.parts.values())

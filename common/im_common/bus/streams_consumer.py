@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from redis.asyncio import Redis
 from im_common.bus import streams_log
 from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
-from im_common.bus.pipeline import PartitionLost, PartitionWorker
+from im_common.bus.pipeline import Partition, Pipeline
 from im_common.bus.streams_log import owner_key, stream_key
 
 log = structlog.get_logger(__name__)
@@ -40,13 +39,13 @@ class _Holding:
     partition: int
     token: str
     until: float
-    worker: PartitionWorker = field(init=False)
+    queue: Partition = field(init=False)
     reader: asyncio.Task[None] = field(init=False)
     length: int = 0
     leaving: asyncio.Task[None] | None = None
 
     def over(self, now: float) -> bool:
-        return self.worker.lost or now >= self.until
+        return self.queue.lost or now >= self.until
 
 
 class StreamsConsumer:
@@ -86,13 +85,13 @@ class StreamsConsumer:
         self._ended.set()
         self._counts: dict[str, int] = {}
         self._holdings: dict[tuple[str, int], _Holding] = {}
-        self._handler: Handler | None = None
+        self._pipeline: Pipeline | None = None
         self._joined = False
 
     # --- Consumer ----------------------------------------------------------------------------
 
     async def run(self, handler: Handler) -> None:
-        self._handler = handler
+        self._pipeline = Pipeline(handler, self._commit, max_batch=self._max_batch)
         self._ended.clear()
         backoff = Backoff(0.1, 1.0)
         try:
@@ -113,6 +112,7 @@ class StreamsConsumer:
             await self._leave()
         finally:
             await self._drop(list(self._holdings.values()))
+            await self._pipeline.close()
             self._joined = False
             await self._redis.aclose()
             if self._reading is not None:
@@ -190,14 +190,8 @@ class StreamsConsumer:
                 wanted -= 1
 
     def _hold(self, holding: _Holding) -> None:
-        assert self._handler is not None
-        holding.worker = PartitionWorker(
-            holding.topic,
-            holding.partition,
-            self._handler,
-            partial(self._commit, holding),
-            max_batch=self._max_batch,
-        )
+        assert self._pipeline is not None
+        holding.queue = self._pipeline.add(holding.topic, holding.partition)
         holding.reader = asyncio.create_task(self._read(holding))
         self._holdings[holding.topic, holding.partition] = holding
         log.info("bus.partition_taken", topic=holding.topic, partition=holding.partition)
@@ -209,14 +203,14 @@ class StreamsConsumer:
             keys=_keys(holding), args=[holding.token, int(_LEASE_S * 1000)]
         )
         if length < 0:
-            holding.worker.lost = True
+            holding.queue.lost = True
         else:
             holding.until, holding.length = until, length
 
     async def _give_up(self, holding: _Holding) -> None:
         """Finishes what is in hand; the lease is renewed meanwhile, and released at the end."""
         holding.reader.cancel()
-        await holding.worker.drain(_STOP_DRAIN_S)
+        await holding.queue.drain(_STOP_DRAIN_S)
         with suppress(*streams_log.OUTAGE):
             await self._release_script(
                 keys=[owner_key(holding.topic, holding.partition)], args=[holding.token]
@@ -247,7 +241,7 @@ class StreamsConsumer:
             tasks = [holding.reader, *([holding.leaving] if holding.leaving else [])]
             for task in tasks:
                 task.cancel()
-            await holding.worker.abort()
+            await holding.queue.abort()
             await asyncio.wait(tasks, timeout=1)
             self._forget(holding)
 
@@ -262,7 +256,7 @@ class StreamsConsumer:
         last: bytes | str = "0-0"  # what is still in the stream was not committed
         backoff = Backoff(0.1, 2.0)
         while True:
-            await holding.worker.room()
+            await holding.queue.room()
             try:
                 answer: Any = await self._reading.execute_command(
                     "XREAD", "COUNT", 2 * self._max_batch, "BLOCK", _BLOCK_MS, "STREAMS", key, last
@@ -275,16 +269,23 @@ class StreamsConsumer:
             backoff.reset()
             if answer:
                 entries = answer[0][1]
-                holding.worker.feed(
+                holding.queue.feed(
                     [read_entry(holding.topic, holding.partition, *entry) for entry in entries]
                 )
                 last = entries[-1][0]
 
-    async def _commit(self, holding: _Holding, position: str) -> None:
+    async def _commit(self, positions: Mapping[Partition, str]) -> Collection[Partition]:
+        kept = await asyncio.gather(*(self._trim(*entry) for entry in positions.items()))
+        return {partition for partition, ours in zip(positions, kept, strict=True) if not ours}
+
+    async def _trim(self, partition: Partition, position: str) -> bool:
+        """Whether it is still ours; what is committed is gone from the stream."""
+        holding = self._holdings.get((partition.topic, partition.number))
+        if holding is None or holding.queue is not partition:
+            return False
         milliseconds, sequence = position.split("-")
         keep_from = f"{milliseconds}-{int(sequence) + 1}"
-        if not await self._commit_script(keys=_keys(holding), args=[holding.token, keep_from]):
-            raise PartitionLost("the lease is somebody else's")
+        return bool(await self._commit_script(keys=_keys(holding), args=[holding.token, keep_from]))
 
 
 def _keys(holding: _Holding) -> list[str]:

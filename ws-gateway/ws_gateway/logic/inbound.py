@@ -20,6 +20,10 @@ from ws_gateway.logic.requests import Requests
 
 # So many bad frames in a row, and the connection ends.
 MOST_BAD_FRAMES = 32
+# A message may wait for others to share its request to the bus: not at all when it is the only one
+# without an answer here, and the longer, the more there are.
+LINGER_EACH_S = 0.0005
+MOST_LINGER_S = 0.005
 
 
 class Inbound:
@@ -100,6 +104,7 @@ class Inbound:
                 record.message.conversation_id.encode(),
                 record.SerializeToString(),
                 self._headers,
+                linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._answers) - 1)),
             )
         except BusUnavailable:
             self._answers.give_up(token)

@@ -6,8 +6,8 @@ real gRPC servers with settable answers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,10 @@ import grpc
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from chat_service.model.tables import conversation_members, conversations, messages
+from chat_service.mq.blocks import Blocks
 from chat_service.mq.consumer import Consumer
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.policy import Policy
@@ -51,6 +52,7 @@ from im_common.offline import OfflineList
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.queries import counted_queries
 from im_common.testing.services import SECRET
 
 A, B, C, GHOST = 1001, 1002, 1003, 9999
@@ -219,7 +221,7 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
         gateways = AddressChannels(tokens)
         stack.push_async_callback(gateways.close)
         policy = Policy(
-            UserServiceStub(channel), FriendServiceStub(channel), GroupServiceStub(channel)
+            UserServiceStub(channel), Blocks(FriendServiceStub(channel)), GroupServiceStub(channel)
         )
         deliverer = Deliverer(
             RouteTable(redis), OfflineList(redis), gateways, offline_group_members=3
@@ -250,7 +252,7 @@ async def test_a_batch_of_200_costs_as_many_statements_and_calls_as_one_of_2(wor
     for size in (2, 200):
         for user in range(2000, 2000 + size):
             await world.online(user)
-        with _counting(world.db) as statements:
+        with counted_queries() as statements:
             calls, pushes = world.owners.calls, len(world.gateway.requests)
             await world.handle([world.record(A, 2000 + i, "x") for i in range(size)])
         kinds = [text.split()[0] for text in statements]
@@ -258,25 +260,12 @@ async def test_a_batch_of_200_costs_as_many_statements_and_calls_as_one_of_2(wor
     assert counts[0] == counts[1]
     kinds, calls, pushes = counts[1]
     assert [kind for kind in kinds if kind != "BEGIN"] == [
-        "SELECT",  # what is stored already
         "INSERT",  # places
         "SELECT",
         "INSERT",  # messages
         "INSERT",  # members and cursors
     ]
     assert (calls, pushes) == (2, 1)
-
-
-@contextmanager
-def _counting(db: Database) -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
-    yield statements
-    event.remove(db.engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_a_record_that_comes_again_is_delivered_but_not_stored_again(world: World) -> None:

@@ -6,27 +6,47 @@ milliseconds in BIGINT. What differs between the two is hidden here.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     ColumnElement,
+    Connection,
+    Engine,
     Integer,
     String,
     Table,
+    create_engine,
     event,
     func,
     make_url,
     text,
 )
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.util import greenlet_spawn
 
 from im_common.config import DbConf
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""A piece of work on a plain connection; whatever it executes costs one greenlet on MySQL and one
+visit to a thread on SQLite."""
+
+# Of SQLite; writes queue up anyway.
+_CONNECTIONS = 3
+# A connection that was used so lately is not asked whether it lives before it is used again.
+_TRUSTED_S = 0.5
+_IDLE_SINCE = "im_idle_since"
 
 # An id that counts up; SQLite does that only for INTEGER.
 AutoId = BigInteger().with_variant(Integer(), "sqlite")
@@ -43,47 +63,60 @@ def ascii_key(length: int) -> String:
 
 
 class Database:
-    """A pool of connections to one service's database."""
+    """Pools of connections to one service's database."""
 
     def __init__(self, conf: DbConf) -> None:
         url = make_url(conf.data_source)
         if url.password:
             raise ValueError("the password goes into IM_DB__PASSWORD, not into DataSource")
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._threads: ThreadPoolExecutor | None = None
+        self._writers = asyncio.Lock()
         if self.is_sqlite:
-            self.engine = _sqlite_engine(conf.data_source)
+            self.engine = self._reading = _sqlite_engine(url)
+            self._working = self._looking = _plain_sqlite_engine(url)
+            self._threads = ThreadPoolExecutor(_CONNECTIONS, "im-sqlite")
         else:
             secret = conf.password.get_secret_value()
-            self.engine = _mysql_engine(url.set(password=secret) if secret else url, conf)
+            url = url.set(password=secret) if secret else url
+            self.engine = _mysql_engine(url, conf)
+            self._reading = _mysql_engine(url, conf, autocommit=True)
+            self._working, self._looking = self.engine.sync_engine, self._reading.sync_engine
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries; what they see is what was committed at their time."""
-        async with self._connection() as connection:
+        async with _connection(self._reading) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back on an exception."""
-        async with self._connection() as connection:
+        async with self._turn(), _connection(self.engine) as connection:
             # SQLite takes the write lock at once: a lock taken later, after a read, can only fail.
             options = await connection.execution_options(im_write=True)
             async with options.begin():
                 yield options
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """Raises ConnectionError, whatever the driver says when it gets none: asyncmy and uvloop
-        answer a server that just died with errors of many kinds."""
-        connection = self.engine.connect()
-        try:
-            await connection.start()
-        except Exception as error:
-            raise ConnectionError(f"no connection to the database: {error!r}") from error
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    async def run_read(self, work: Work[T]) -> T:
+        """``read`` for a hot path: what ``work`` gives for a connection."""
+        return await self._run(self._looking, work, write=False)
+
+    async def run_write(self, work: Work[T]) -> T:
+        """``write`` for a hot path: committed when ``work`` returns, rolled back when it raises."""
+        async with self._turn():
+            return await self._run(self._working, work, write=True)
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        """SQLite's own way to wait for its write lock is to try again and again, so that some wait
+        for seconds: the writers of this process take turns."""
+        return self._writers if self.is_sqlite else nullcontext()
+
+    async def _run(self, engine: Engine, work: Work[T], *, write: bool) -> T:
+        if self._threads is None:
+            return await greenlet_spawn(_run, engine, work, write)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _run, engine, work, write)
 
     def upsert(
         self,
@@ -113,30 +146,97 @@ class Database:
         return cast("ColumnElement[Any]", (func.max if self.is_sqlite else func.greatest)(a, b))
 
     async def ping(self) -> None:
-        async with self._connection() as connection:
+        async with _connection(self.engine) as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        for engine in (self.engine, self._reading):
+            await engine.dispose()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._working.dispose()
 
 
-def _mysql_engine(url: Any, conf: DbConf) -> AsyncEngine:
-    return create_async_engine(
+@asynccontextmanager
+async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Raises ConnectionError, whatever the driver says when it gets none: asyncmy and uvloop answer
+    a server that just died with errors of many kinds."""
+    connection = engine.connect()
+    try:
+        await connection.start()
+    except Exception as error:
+        raise _no_connection(error) from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _run(engine: Engine, work: Work[T], write: bool) -> T:
+    try:
+        connection = engine.connect()
+    except Exception as error:
+        raise _no_connection(error) from error
+    with connection.execution_options(im_write=write), connection.begin():
+        return work(connection)
+
+
+def _no_connection(error: Exception) -> ConnectionError:
+    return ConnectionError(f"no connection to the database: {error!r}")
+
+
+def _mysql_engine(url: URL, conf: DbConf, *, autocommit: bool = False) -> AsyncEngine:
+    """With ``autocommit`` for queries only: there is nothing to roll back after them."""
+    engine = create_async_engine(
         url,
         pool_size=conf.pool_size,
         max_overflow=0,
         pool_timeout=3,
         pool_recycle=1800,
-        pool_pre_ping=True,
         isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 3, "charset": "utf8mb4"},
+        skip_autocommit_rollback=True,
+        connect_args={"connect_timeout": 3, "charset": "utf8mb4", "autocommit": autocommit},
     )
+    _ping_the_idle(engine.sync_engine)
+    return engine
 
 
-def _sqlite_engine(url: str) -> AsyncEngine:
-    # A thread a connection; writes queue up anyway.
-    engine = create_async_engine(url, pool_size=3, max_overflow=0, pool_timeout=10)
+def _ping_the_idle(engine: Engine) -> None:
+    """As ``pool_pre_ping``, but without the round trip for a connection that was just in use."""
 
+    def note(_connection: Any, entry: Any) -> None:
+        entry.info[_IDLE_SINCE] = time.monotonic()
+
+    def ping(connection: Any, entry: Any, _proxy: object) -> None:
+        idle_since = entry.info.get(_IDLE_SINCE)
+        if idle_since is None or time.monotonic() - idle_since < _TRUSTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", ping)
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=10)
+    _configure_sqlite(engine.sync_engine)
+    return engine
+
+
+def _plain_sqlite_engine(url: URL) -> Engine:
+    """To be used in threads of our own: through the asynchronous one every cursor costs three or
+    four changes of thread."""
+    engine = create_engine(
+        url.set(drivername="sqlite"), pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=10
+    )
+    _configure_sqlite(engine)
+    return engine
+
+
+def _configure_sqlite(engine: Engine) -> None:
     def configure(connection: Any, _record: object) -> None:
         # Without this the driver would begin transactions by itself, and too late.
         connection.isolation_level = None
@@ -152,9 +252,8 @@ def _sqlite_engine(url: str) -> AsyncEngine:
         write = connection.get_execution_options().get("im_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    event.listen(engine.sync_engine, "connect", configure)
-    event.listen(engine.sync_engine, "begin", begin)
-    return engine
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
 
 
 def is_duplicate_key(error: Exception) -> bool:

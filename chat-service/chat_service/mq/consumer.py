@@ -11,6 +11,7 @@ import structlog
 
 from chat_service.mq import changes, store
 from chat_service.mq import recalls as recalling
+from chat_service.mq.blocks import Blocks
 from chat_service.mq.config import Settings
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.item import ChangeItem, Entry, Item, Poison, RecallItem, decode
@@ -75,13 +76,16 @@ class Consumer:
         recalls = [entry for entry in entries if isinstance(entry, RecallItem)]
         for item in items:
             item.place = item.error = None
-        _, refusals = await asyncio.gather(
-            store.find_places(self._db, items), self._policy.judge(items, recalls)
-        )
-        for item, refusal in zip(items, refusals, strict=True):
+        refusals = await self._policy.judge(items, recalls)
+        refused = [
+            (item, refusal) for item, refusal in zip(items, refusals, strict=True) if refusal
+        ]
+        if refused:
             # What is stored keeps its place, whatever is allowed by now.
-            if item.place is None and item.error is None:
-                item.error = refusal
+            await store.find_places(self._db, [item for item, _ in refused])
+            for item, refusal in refused:
+                if item.place is None and item.error is None:
+                    item.error = refusal
         await self._store(items)
         if recalls:
             await recalling.apply(self._db, recalls, self._recall_window_ms)
@@ -89,12 +93,13 @@ class Consumer:
             await changes.apply(self._db, entries)
 
     async def _store(self, items: Sequence[Item]) -> None:
+        """Most batches have nothing that is stored already: the unique key tells those that have,
+        which are looked up and tried once more."""
         try:
             await store.store(self._db, items)
         except Exception as error:
             if not is_duplicate_key(error):
                 raise
-            # Another consumer stored some of these while a partition changed hands.
             await store.find_places(self._db, [i for i in items if i.error is None])
             await store.store(self._db, items)
 
@@ -137,9 +142,10 @@ def collect_rarely() -> None:
 
 async def serve(settings: Settings, resources: Resources) -> None:
     redis = resources.redis()
+    blocks = Blocks(FriendServiceStub(await resources.channel(settings.friend_rpc)))
     policy = Policy(
         UserServiceStub(await resources.channel(settings.user_rpc)),
-        FriendServiceStub(await resources.channel(settings.friend_rpc)),
+        blocks,
         GroupServiceStub(await resources.channel(settings.group_rpc)),
     )
     gateways = resources.address_channels()
@@ -160,9 +166,11 @@ async def serve(settings: Settings, resources: Resources) -> None:
         settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch
     )
     task = asyncio.create_task(source.run(consumer.handle), name="consumer")
+    renewing = asyncio.create_task(blocks.keep_leases(), name="leases")
     collect_rarely()
     resources.dev_server.set_started(True)
     await resources.ending.wait()
     resources.dev_server.set_started(False)
     await source.stop()
     await task
+    renewing.cancel()

@@ -1,39 +1,23 @@
 """The consumer's way to the database: what it runs for each batch, made to cost little.
 
-Statements are built once. A piece of work is a plain function on a plain connection, so that it needs
-one greenlet on MySQL and one visit to the connection's thread on SQLite, whatever it executes.
+Statements are built once, and executed on the plain connection that `Database.run_read` and
+`run_write` give.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    StaticPool,
-    bindparam,
-    create_engine,
-    event,
-    insert,
-    select,
-    tuple_,
-)
+from sqlalchemy import Connection, bindparam, insert, select, tuple_
 
 from chat_service.model.members import Cursors, Key, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import conversation_members, conversations, messages
 from im_common.db import Database
 
-T = TypeVar("T")
-Work = Callable[[Connection], T]
 Row = Mapping[str, Any]
-
-# In the pool's notes on a connection of the driver.
-_ENGINE = "im_ledger_engine"
 
 _m = messages.c
 _FIND = select(
@@ -55,7 +39,6 @@ class Ledger:
     """Finds places and writes batches."""
 
     def __init__(self, db: Database) -> None:
-        self._db = db
         self._reserve = db.upsert(
             conversations,
             ["conversation_id"],
@@ -73,20 +56,6 @@ class Ledger:
                 "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
             },
         )
-
-    async def read(self, work: Work[T]) -> T:
-        """What ``work`` gives for a connection that sees what is committed."""
-        if self._db.is_sqlite:
-            return await self._visit(work, write=False)
-        async with self._db.read() as connection:
-            return await connection.run_sync(work)
-
-    async def write(self, work: Work[T]) -> T:
-        """One transaction: committed when ``work`` returns, rolled back when it raises."""
-        if self._db.is_sqlite:
-            return await self._visit(work, write=True)
-        async with self._db.write() as connection:
-            return await connection.run_sync(work)
 
     # --- queries -----------------------------------------------------------------------------
 
@@ -114,36 +83,3 @@ class Ledger:
         """As ``members.advance``."""
         rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
         connection.execute(self._advance, rows)
-
-    # --- SQLite ------------------------------------------------------------------------------
-
-    async def _visit(self, work: Work[T], *, write: bool) -> T:
-        """Runs ``work`` in the thread of a connection of the pool.
-
-        Through the asynchronous interface every cursor costs three or four changes of thread.
-        """
-        async with self._db.engine.connect() as connection:
-            pooled = await connection.get_raw_connection()
-            driver: Any = pooled.driver_connection
-            engine = pooled.info.get(_ENGINE)
-            if engine is None:
-                engine = pooled.info[_ENGINE] = self._engine_over(driver._conn)
-            return cast("T", await driver._execute(_run, engine, work, write))
-
-    def _engine_over(self, raw: sqlite3.Connection) -> Engine:
-        """On this one connection; what listens to the pool's engine hears of it too."""
-        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-        told = self._db.engine.sync_engine.dispatch
-        # It is a listener that begins transactions, see im_common.db.
-        event.listen(engine, "begin", lambda connection: told.begin(connection))
-        event.listen(
-            engine, "before_cursor_execute", lambda *call: told.before_cursor_execute(*call)
-        )
-        return engine
-
-
-def _run(engine: Engine, work: Work[T], write: bool) -> T:
-    with engine.connect() as connection:
-        connection = connection.execution_options(im_write=write)
-        with connection.begin():
-            return work(connection)

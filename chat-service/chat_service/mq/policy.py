@@ -1,4 +1,4 @@
-"""Who may speak to whom, asked of the services that own the answer, once for a batch.
+"""Who may speak to whom, asked of the services that own the answer, at most once for a batch.
 
 A service that does not answer makes the batch wait: nothing is let through unasked, nothing dropped.
 """
@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from chat_service.mq.blocks import Blocks
 from chat_service.mq.item import Item, RecallItem
-from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSendInfo
 from im.user.v1.user_pb2 import CheckUsersRequest
 from im_common.errors import AppError, Code, not_found
 
 if TYPE_CHECKING:
-    from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
     from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
     from im.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
@@ -32,11 +31,11 @@ class Policy:
     def __init__(
         self,
         users: UserServiceAsyncStub,
-        friends: FriendServiceAsyncStub,
+        blocks: Blocks,
         groups: GroupServiceAsyncStub,
     ) -> None:
         self._users = users
-        self._friends = friends
+        self._blocks = blocks
         self._groups = groups
         self._known_users: dict[int, float] = {}
 
@@ -61,7 +60,7 @@ class Policy:
             return []
         pairs = list({(item.message.sender_id, item.message.to_user_id) for item in items})
         unknown, blocked = await asyncio.gather(
-            self._unknown_users({receiver for _, receiver in pairs}), self._blocked(pairs)
+            self._unknown_users({receiver for _, receiver in pairs}), self._blocks.among(pairs)
         )
 
         def refusal(sender_id: int, receiver_id: int) -> AppError | None:
@@ -83,11 +82,6 @@ class Policy:
             self._known_users.clear()
         self._known_users.update(dict.fromkeys(answer.user_ids, now + KNOWN_USER_S))
         return set(doubtful).difference(answer.user_ids)
-
-    async def _blocked(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-        asked = [IsBlockedRequest(user_id=sender, target_id=to) for sender, to in pairs]
-        answer = await self._friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=asked))
-        return {pair for pair, blocked in zip(pairs, answer.blocked, strict=True) if blocked}
 
     async def _judge_groups(
         self, items: Sequence[Item], recalls: Sequence[RecallItem]

@@ -24,7 +24,7 @@ async def find_places(db: Database, items: Sequence[Item]) -> None:
     if not items:
         return
     ledger, keys = ledger_of(db), {item.key for item in items}
-    places = await ledger.read(lambda connection: ledger.find_places(connection, keys))
+    places = await db.run_read(lambda connection: ledger.find_places(connection, keys))
     for item in items:
         place = places.get(item.key)
         if place is not None:
@@ -47,7 +47,7 @@ async def store(db: Database, items: Sequence[Item]) -> None:
                 fresh[item.key] = item
     if fresh:
         ledger = ledger_of(db)
-        places = await ledger.write(partial(_write, ledger, list(fresh.values())))
+        places = await db.run_write(partial(_write, ledger, list(fresh.values())))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
             item.place = place

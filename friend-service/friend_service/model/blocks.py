@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    Table,
+    bindparam,
+    select,
+    tuple_,
+)
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +33,10 @@ blocked_users = Table(
     **MYSQL_TABLE,
 )
 _t = blocked_users.c
+# Built once: every batch of messages runs it.
+_EXISTING = select(_t.user_id, _t.blocked_id).where(
+    tuple_(_t.user_id, _t.blocked_id).in_(bindparam("pairs", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +72,6 @@ async def page(
     return [BlockedUser(*row) for row in await connection.execute(query)]
 
 
-async def existing(
-    connection: AsyncConnection, pairs: Collection[tuple[int, int]]
-) -> set[tuple[int, int]]:
+def existing(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
     """Those of the (user_id, blocked_id) pairs that are in the table, by one query."""
-    query = select(_t.user_id, _t.blocked_id).where(tuple_(_t.user_id, _t.blocked_id).in_(pairs))
-    return {(row[0], row[1]) for row in await connection.execute(query)}
+    return {(row[0], row[1]) for row in connection.execute(_EXISTING, {"pairs": list(pairs)})}

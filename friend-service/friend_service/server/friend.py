@@ -42,4 +42,5 @@ class FriendServicer(FriendServiceServicer):
         self, request: pb.BatchIsBlockedRequest, _: Any
     ) -> pb.BatchIsBlockedResponse:
         pairs = [(pair.user_id, pair.target_id) for pair in request.pairs]
-        return pb.BatchIsBlockedResponse(blocked=await blocks.batch_is_blocked(self._svc, pairs))
+        blocked = await blocks.batch_is_blocked(self._svc, pairs)
+        return pb.BatchIsBlockedResponse(blocked=blocked, lease_ms=blocks.LEASE_MS)

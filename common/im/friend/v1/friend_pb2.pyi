@@ -584,6 +584,11 @@ class BatchIsBlockedResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BLOCKED_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    lease_ms: _builtins.int
+    """How long from the question on the answer "not blocked" may be relied on, in milliseconds: a
+    BlockUser is not answered before older answers have lapsed.
+    """
     @_builtins.property
     def blocked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """One for each pair, in order."""
@@ -592,10 +597,11 @@ class BatchIsBlockedResponse(_message.Message):
         self,
         *,
         blocked: _abc.Iterable[_builtins.bool] | None = ...,
+        lease_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "lease_ms", b"lease_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

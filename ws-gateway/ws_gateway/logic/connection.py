@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +37,8 @@ class Ending:
 
 
 class Connection:
-    """A bounded queue that one writer empties.
+    """A bounded queue. What is put in goes to ``write_now`` at the next turn of the event loop, all
+    of it together; when that is not possible, ``wake`` tells the writer.
 
     While the offline list is being sent, live messages are held back, so that a device sees the
     older ones first.
@@ -53,9 +55,12 @@ class Connection:
         self.bad_frames = 0
         # When its `typing` frames pass again, in seconds of time.monotonic().
         self.typing_until = 0.0
-        # Set when there is something to send, or when it ends.
+        # Set when there is something for the writer to send, or when it ends.
         self.wake = asyncio.Event()
         self.queue: deque[Queued] = deque()
+        # Sends the queue without waiting, or says that it cannot.
+        self.write_now: Callable[[], bool] | None = None
+        self._write_due = False
         self._held: deque[Queued] | None = None
         self._seen = Seen()
         self._max_queue = max_queue
@@ -117,7 +122,17 @@ class Connection:
             self.end(TOO_SLOW, "too slow")
             return
         self.queue.append(item)
-        self.wake.set()
+        if self.write_now is None:
+            self.wake.set()
+        elif not self._write_due:
+            self._write_due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._write_due = False
+        write_now = self.write_now if self.ending is None else None
+        if self.queue and not (write_now is not None and write_now()):
+            self.wake.set()
 
 
 class Connections:

@@ -1,4 +1,5 @@
-"""The WebSocket server: one reader and one writer for each connection.
+"""The WebSocket server: one reader and one writer for each connection. What the socket takes at once
+is written without the writer.
 
 A writer that cannot write for SEND_TIMEOUT_S aborts the transport: the protocol's own closing
 handshake would wait for a client that reads nothing.
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from im_common import frames
@@ -160,7 +164,9 @@ class WebSocketServer:
         queue, wake = connection.queue, connection.wake
         try:
             while connection.ending is None or (connection.ending.flush and queue):
+                connection.write_now = partial(_write_now, socket, queue)
                 await wake.wait()
+                connection.write_now = None
                 wake.clear()
                 while queue and (connection.ending is None or connection.ending.flush):
                     burst = list(itertools.islice(queue, BURST))
@@ -201,12 +207,25 @@ class WebSocketServer:
             log.warning("connection not tidied up", user_id=connection.user_id, error=repr(error))
 
 
-async def _send(socket: ServerConnection, burst: Sequence[Queued]) -> None:
+async def _send(socket: ServerConnection, burst: Iterable[Queued]) -> None:
     """All in one write, where ``socket.send`` makes one for each. Raises ConnectionClosed."""
     async with socket.send_context():
-        for item in burst:
-            socket.protocol.send_text(item.frame)
-        socket.transport.write(b"".join(socket.protocol.data_to_send()))
+        _put_out(socket, burst)
+
+
+def _write_now(socket: ServerConnection, queue: deque[Queued]) -> bool:
+    """Whether the socket took it all: never while something still waits in it."""
+    if socket.protocol.state is not State.OPEN or socket.transport.get_write_buffer_size():
+        return False
+    _put_out(socket, queue)
+    queue.clear()
+    return True
+
+
+def _put_out(socket: ServerConnection, burst: Iterable[Queued]) -> None:
+    for item in burst:
+        socket.protocol.send_text(item.frame)
+    socket.transport.write(b"".join(socket.protocol.data_to_send()))
 
 
 async def _until(done: Callable[[], bool], within_s: float) -> None:

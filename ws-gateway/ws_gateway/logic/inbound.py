@@ -22,7 +22,7 @@ from ws_gateway.logic.requests import Requests
 MOST_BAD_FRAMES = 32
 # A message may wait for others to share its request to the bus: not at all when it is the only one
 # without an answer here, and the longer, the more there are.
-LINGER_EACH_S = 0.0005
+LINGER_EACH_S = 0.001
 MOST_LINGER_S = 0.005
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 # The loop's own clock has whole milliseconds with uvloop.
 from time import perf_counter as clock
@@ -20,6 +21,7 @@ from im_bench.options import add_seconds, whole
 from im_bench.pair import Pair, Window
 from im_bench.people import register
 from im_bench.report import Failed, Row, latency
+from im_bench.ticks import ticks
 from im_local.testing import Ready
 
 WARM_UP_S = 2.0
@@ -95,9 +97,12 @@ async def _offer(options: argparse.Namespace, pairs: Sequence[Pair], window: Win
             pair.keep_in_flight(options.in_flight)
         return
     begin, offered = clock(), 0
-    while (now := clock()) < window.end:
-        due = min(int((now - begin) * options.rate), window.most)
-        for i in range(offered, due):
-            pairs[i % len(pairs)].send(begin + i / options.rate)
-        offered = due
-        await asyncio.sleep(TICK_S)
+    async with aclosing(ticks(TICK_S)) as clockwork:
+        async for _ in clockwork:
+            now = clock()
+            if now >= window.end:
+                return
+            due = min(int((now - begin) * options.rate), window.most)
+            for i in range(offered, due):
+                pairs[i % len(pairs)].send(begin + i / options.rate)
+            offered = due

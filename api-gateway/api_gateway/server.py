@@ -14,6 +14,7 @@ from api_gateway import svc
 from api_gateway.app import build_app
 from api_gateway.config import Settings
 from im_common.dev_server import EmbeddedServer, listening_socket
+from im_common.process import started
 from im_common.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     context = await svc.build(settings, resources)
     app = build_app(context)
     async with HttpServer(app, settings.http.listen_on, grace_ms=settings.grace) as server:
-        resources.dev_server.set_started(True)
+        started(resources)
         log.info("serving", address=server.address)
         await resources.ending.wait()
         resources.dev_server.set_started(False)

@@ -261,7 +261,6 @@ async def test_a_batch_of_200_costs_as_many_statements_and_calls_as_one_of_2(wor
     kinds, calls, pushes = counts[1]
     assert [kind for kind in kinds if kind != "BEGIN"] == [
         "INSERT",  # places
-        "SELECT",
         "INSERT",  # messages
         "INSERT",  # members and cursors
     ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Integer,
+    PoolProxiedConnection,
     String,
     Table,
     create_engine,
@@ -36,11 +38,12 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.util import greenlet_spawn
 
 from im_common.config import DbConf
+from im_common.direct import PreparedInsert, Script, run_on_mysql, run_on_sqlite
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-"""A piece of work on a plain connection; whatever it executes costs one greenlet on MySQL and one
-visit to a thread on SQLite."""
+"""Queries on a plain connection; whatever they are, they cost one greenlet on MySQL and one visit to
+a thread on SQLite."""
 
 # Of SQLite; writes queue up anyway.
 _CONNECTIONS = 3
@@ -100,23 +103,38 @@ class Database:
 
     async def run_read(self, work: Work[T]) -> T:
         """``read`` for a hot path: what ``work`` gives for a connection."""
-        return await self._run(self._looking, work, write=False)
+        if self._threads is None:
+            return await greenlet_spawn(_run, self._looking, work)
+        return await self._in_thread(_run, self._looking, work)
 
-    async def run_write(self, work: Work[T]) -> T:
-        """``write`` for a hot path: committed when ``work`` returns, rolled back when it raises."""
+    async def run_write(self, script: Script[T]) -> T:
+        """``write`` for a hot path: committed when ``script`` returns, rolled back when it raises."""
+        engine = self._working
+        if self._threads is None:
+            return await run_on_mysql(engine, partial(_checkout, engine), script)
         async with self._turn():
-            return await self._run(self._working, work, write=True)
+            return await self._in_thread(run_on_sqlite, partial(_checkout, engine), script, engine)
+
+    def prepare(self, statement: Insert, columns: Sequence[str]) -> PreparedInsert:
+        """For ``run_write``."""
+        return PreparedInsert(statement, columns, self._working.dialect)
+
+    @property
+    def has_returning(self) -> bool:
+        """Whether an INSERT can give rows back; known when it was connected once."""
+        return self.is_sqlite or bool(getattr(self._working.dialect, "is_mariadb", False))
+
+    def placeholders(self, count: int) -> str:
+        """For parameters of the statements of ``run_write``."""
+        return ", ".join(["?" if self.is_sqlite else "%s"] * count)
 
     def _turn(self) -> AbstractAsyncContextManager[None]:
         """SQLite's own way to wait for its write lock is to try again and again, so that some wait
         for seconds: the writers of this process take turns."""
         return self._writers if self.is_sqlite else nullcontext()
 
-    async def _run(self, engine: Engine, work: Work[T], *, write: bool) -> T:
-        if self._threads is None:
-            return await greenlet_spawn(_run, engine, work, write)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _run, engine, work, write)
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
     def upsert(
         self,
@@ -146,7 +164,7 @@ class Database:
         return cast("ColumnElement[Any]", (func.max if self.is_sqlite else func.greatest)(a, b))
 
     async def ping(self) -> None:
-        async with _connection(self.engine) as connection:
+        async with _connection(self._reading) as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
@@ -172,13 +190,20 @@ async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         await connection.close()
 
 
-def _run(engine: Engine, work: Work[T], write: bool) -> T:
+def _run(engine: Engine, work: Work[T]) -> T:
     try:
         connection = engine.connect()
     except Exception as error:
         raise _no_connection(error) from error
-    with connection.execution_options(im_write=write), connection.begin():
+    with connection:
         return work(connection)
+
+
+def _checkout(engine: Engine) -> PoolProxiedConnection:
+    try:
+        return engine.raw_connection()
+    except Exception as error:
+        raise _no_connection(error) from error
 
 
 def _no_connection(error: Exception) -> ConnectionError:
@@ -193,6 +218,8 @@ def _mysql_engine(url: URL, conf: DbConf, *, autocommit: bool = False) -> AsyncE
         max_overflow=0,
         pool_timeout=3,
         pool_recycle=1800,
+        # Whoever writes ends the transaction himself.
+        pool_reset_on_return=None,
         isolation_level="READ COMMITTED",
         skip_autocommit_rollback=True,
         connect_args={"connect_timeout": 3, "charset": "utf8mb4", "autocommit": autocommit},

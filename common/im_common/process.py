@@ -7,6 +7,7 @@ etcd, report not serving, finish what is in flight, close everything in reverse.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -57,6 +58,16 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> None:
         log.info("ended")
 
 
+def started(resources: Resources) -> None:
+    """From now on the process counts as up."""
+    # What is loaded stays, and what a request makes is freed by its reference counts: the collector
+    # would look through all of it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    resources.dev_server.set_started(True)
+
+
 async def serve_rpc(settings: RpcSettings, resources: Resources, server: RpcServer) -> None:
     """Serves until the end is asked for."""
     async with registered(settings, resources, server):
@@ -82,7 +93,7 @@ class registered:
             )
             await self._registration.start()
             self._resources.dev_server.add_check("etcd", self._check_registered)
-        self._resources.dev_server.set_started(True)
+        started(self._resources)
         log.info("serving", address=address)
         return address
 

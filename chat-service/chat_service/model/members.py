@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import Insert
 
 from chat_service.model.tables import conversation_members, conversations
 from im_common.db import Database
@@ -37,7 +38,14 @@ class Cursors(NamedTuple):
 
 async def advance(db: Database, connection: AsyncConnection, moves: Mapping[Key, Cursors]) -> None:
     """Makes members where there is no row, and moves their cursors forward, never back."""
-    statement = db.upsert(
+    # In one order, so that two writers never wait for each other.
+    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
+    await connection.execute(advancing(db), rows)
+
+
+def advancing(db: Database) -> Insert:
+    """The statement of ``advance``, for rows of ``new_row``."""
+    return db.upsert(
         conversation_members,
         ["user_id", "conversation_id"],
         lambda old, new: {
@@ -45,9 +53,6 @@ async def advance(db: Database, connection: AsyncConnection, moves: Mapping[Key,
             "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
         },
     )
-    # In one order, so that two writers never wait for each other.
-    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
-    await connection.execute(statement, rows)
 
 
 def new_row(key: Key, cursors: Cursors) -> dict[str, Any]:

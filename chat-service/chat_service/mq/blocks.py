@@ -29,7 +29,7 @@ Pair = tuple[int, int]
 # A pair that is in so many batches of a second is asked for in the background for the next one.
 BUSY_BATCHES = 4
 CHOOSE_EVERY_S = 1.0
-ASK_EVERY_S = 0.1
+ASK_EVERY_S = 0.15
 # As many as one call may ask for.
 MOST_BUSY = 1000
 

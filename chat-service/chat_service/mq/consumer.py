@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -24,6 +23,7 @@ from im_common.db import Database, is_duplicate_key
 from im_common.errors import AppError, Code
 from im_common.faults import is_outage
 from im_common.offline import OfflineList
+from im_common.process import started
 from im_common.resources import Resources
 from im_common.routes import RouteTable
 from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
@@ -132,14 +132,6 @@ class Consumer:
         await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, reason)
 
 
-def collect_rarely() -> None:
-    """What is loaded stays, and what a batch makes is freed by its reference counts: without this
-    the collector would look through all of it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
 async def serve(settings: Settings, resources: Resources) -> None:
     redis = resources.redis()
     blocks = Blocks(FriendServiceStub(await resources.channel(settings.friend_rpc)))
@@ -167,8 +159,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     )
     task = asyncio.create_task(source.run(consumer.handle), name="consumer")
     renewing = asyncio.create_task(blocks.keep_leases(), name="leases")
-    collect_rarely()
-    resources.dev_server.set_started(True)
+    started(resources)
     await resources.ending.wait()
     resources.dev_server.set_started(False)
     await source.stop()

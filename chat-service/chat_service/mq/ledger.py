@@ -1,7 +1,6 @@
 """The consumer's way to the database: what it runs for each batch, made to cost little.
 
-Statements are built once, and executed on the plain connection that `Database.run_read` and
-`run_write` give.
+Statements are built once, for `Database.run_read` and `run_write`.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_
 
-from chat_service.model.members import Cursors, Key, new_row
+from chat_service.model.members import Cursors, Key, advancing, new_row
 from chat_service.model.messages import Place
-from chat_service.model.tables import conversation_members, conversations, messages
+from chat_service.model.tables import conversations, messages
 from im_common.db import Database
+from im_common.direct import Script, Statement
 
 Row = Mapping[str, Any]
 
@@ -23,10 +23,7 @@ _m = messages.c
 _FIND = select(
     _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
 ).where(tuple_(_m.sender_id, _m.client_msg_id).in_(bindparam("keys", expanding=True)))
-_INSERT = insert(messages)
-_LAST_SEQS = select(conversations.c.conversation_id, conversations.c.last_seq).where(
-    conversations.c.conversation_id.in_(bindparam("ids", expanding=True))
-)
+_LAST_SEQS = "SELECT conversation_id, last_seq FROM conversations WHERE conversation_id IN ({})"
 
 
 @lru_cache(maxsize=4)
@@ -39,23 +36,21 @@ class Ledger:
     """Finds places and writes batches."""
 
     def __init__(self, db: Database) -> None:
-        self._reserve = db.upsert(
-            conversations,
-            ["conversation_id"],
-            lambda old, new: {
-                "last_seq": old.c.last_seq + new.last_seq,
-                "last_message_id": new.last_message_id,
-                "last_message_at": new.last_message_at,
-            },
+        self._db = db
+        self._reserve = db.prepare(
+            db.upsert(
+                conversations,
+                ["conversation_id"],
+                lambda old, new: {
+                    "last_seq": old.c.last_seq + new.last_seq,
+                    "last_message_id": new.last_message_id,
+                    "last_message_at": new.last_message_at,
+                },
+            ),
+            [column.name for column in conversations.c if column.name != "expired_seq"],
         )
-        self._advance = db.upsert(
-            conversation_members,
-            ["user_id", "conversation_id"],
-            lambda old, new: {
-                "read_seq": db.greatest(old.c.read_seq, new.read_seq),
-                "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
-            },
-        )
+        self._insert = db.prepare(insert(messages), messages.c.keys())
+        self._advance = db.prepare(advancing(db), list(new_row((0, ""), Cursors(0, 0))))
 
     # --- queries -----------------------------------------------------------------------------
 
@@ -64,22 +59,24 @@ class Ledger:
         rows = connection.execute(_FIND, {"keys": list(keys)})
         return {(row[0], row[1]): Place(*row[2:]) for row in rows}
 
-    def reserve(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
+    def reserve(self, rows: Sequence[Row]) -> Script[dict[str, int]]:
         """Adds each row's `last_seq` (a count of new messages) to its conversation, made when
         missing, and gives the new last seq of each.
 
         The rows stay locked until the end of the transaction, so two writers take turns; both must
         lock in the same order: give the rows sorted by conversation_id.
         """
-        connection.execute(self._reserve, rows)
-        ids = [row["conversation_id"] for row in rows]
-        return {row[0]: row[1] for row in connection.execute(_LAST_SEQS, {"ids": ids})}
+        if self._db.has_returning:
+            return dict((yield self._reserve.returning(rows, "conversation_id, last_seq")))
+        yield self._reserve.many(rows)
+        marks = self._db.placeholders(len(rows))
+        ids = tuple(row["conversation_id"] for row in rows)
+        return dict((yield Statement(_LAST_SEQS.format(marks), ids)))
 
-    def insert_messages(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert_messages(self, rows: Sequence[Row]) -> Statement:
         """One multi-row insert."""
-        connection.execute(_INSERT, rows)
+        return self._insert.many(rows)
 
-    def advance(self, connection: Connection, moves: Mapping[Key, Cursors]) -> None:
+    def advance(self, moves: Mapping[Key, Cursors]) -> Statement:
         """As ``members.advance``."""
-        rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
-        connection.execute(self._advance, rows)
+        return self._advance.many([new_row(key, cursors) for key, cursors in sorted(moves.items())])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from chat_service.model.members import Cursors, Key
 from chat_service.model.messages import Place
@@ -16,6 +14,7 @@ from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq.item import Item
 from chat_service.mq.ledger import Ledger, ledger_of
 from im_common.db import Database
+from im_common.direct import Script
 from im_common.errors import AppError, Code
 
 
@@ -47,7 +46,7 @@ async def store(db: Database, items: Sequence[Item]) -> None:
                 fresh[item.key] = item
     if fresh:
         ledger = ledger_of(db)
-        places = await db.run_write(partial(_write, ledger, list(fresh.values())))
+        places = await db.run_write(_write(ledger, list(fresh.values())))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
             item.place = place
@@ -68,19 +67,19 @@ def _settle_duplicate(item: Item, place: Place) -> None:
         )
 
 
-def _write(ledger: Ledger, items: Sequence[Item], connection: Connection) -> list[Place]:
+def _write(ledger: Ledger, items: Sequence[Item]) -> Script[list[Place]]:
     by_conversation: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_conversation[item.message.conversation_id].append(item)
     rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
-    last_seqs = ledger.reserve(connection, rows)
+    last_seqs = yield from ledger.reserve(rows)
     next_seqs = {key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()}
     firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
     places = [_take_place(item, next_seqs) for item in items]
-    ledger.insert_messages(
-        connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
+    yield ledger.insert_messages(
+        [_message_row(item, place) for item, place in zip(items, places, strict=True)]
     )
-    ledger.advance(connection, _moves(items, places, firsts))
+    yield ledger.advance(_moves(items, places, firsts))
     return places
 
 

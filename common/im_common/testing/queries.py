@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from im_common import direct
+
 
 @contextmanager
 def counted_queries() -> Iterator[list[str]]:
@@ -19,7 +21,9 @@ def counted_queries() -> Iterator[list[str]]:
         statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
+    direct.listeners.append(statements.append)
     try:
         yield statements
     finally:
+        direct.listeners.remove(statements.append)
         event.remove(Engine, "before_cursor_execute", note)

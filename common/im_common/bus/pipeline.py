@@ -199,25 +199,25 @@ class Pipeline:
 
     def _start_batches(self) -> None:
         self._awake = False
-        while not self._interruptions and (parts := self._next_parts()):
-            batch = _Batch(parts)
-            if not _is_large(batch):
-                self._begin_turn(batch)
-            before = {partition._batches[-1] for partition in parts if partition._batches}
-            for partition in parts:
+        while not self._interruptions and (batch := self._next_batch()):
+            before = {p._batches[-1] for p in batch.parts if p._batches}
+            for partition in batch.parts:
                 partition._batches.append(batch)
             self._batches.append(batch)
             batch.task = asyncio.create_task(self._work(batch, before), name="bus-batch")
 
-    def _next_parts(self) -> dict[Partition, list[Record]]:
+    def _next_batch(self) -> _Batch | None:
         free = [p for p in self._partitions if p._buffer and not p._storing()]
         for partition in free:
             if len(partition._buffer) >= _OWN_BATCH:
-                return {partition: partition._take(self.max_batch)}
+                return _Batch({partition: partition._take(self.max_batch)})
         if self._shared is not None or not free:
-            return {}
+            return None
         free = free[: self.max_batch]
-        return {partition: partition._take(self.max_batch // len(free)) for partition in free}
+        most = self.max_batch // len(free)
+        self._shared = _Batch({partition: partition._take(most) for partition in free})
+        self._turn = asyncio.get_running_loop().call_later(_TURN_S, self._overrun)
+        return self._shared
 
     async def _work(self, batch: _Batch, before: Collection[_Batch]) -> None:
         records = list(chain.from_iterable(batch.parts.values()))
@@ -242,10 +242,6 @@ class Pipeline:
             partition.finished = part[-1].position
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit(), name="bus-commit")
-
-    def _begin_turn(self, batch: _Batch) -> None:
-        self._shared = batch
-        self._turn = asyncio.get_running_loop().call_later(_TURN_S, self._overrun)
 
     def _end_turn(self) -> None:
         self._shared = None
@@ -327,7 +323,3 @@ class Pipeline:
                 exc_info=None if what == _COMMIT else cause,
             )
             await asyncio.sleep(pause_s)
-
-
-def _is_large(batch: _Batch) -> bool:
-    return any(len(records) >= _OWN_BATCH for records in batch.parts.values())

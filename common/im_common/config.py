@@ -73,7 +73,10 @@ class RedisConf(Section):
 
 
 class DbConf(Section):
-    """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://)."""
+    """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://).
+
+    On MySQL up to `pool_size` connections are for queries, and as many for transactions.
+    """
 
     data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
     password: SecretStr = SecretStr("")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
+from friend_service.logic.blocks import LEASE_MS
 from im.friend.v1 import friend_pb2 as pb
 from im_common.errors import Code
 from im_common.testing.people import People
@@ -69,6 +71,36 @@ async def test_only_users_who_exist_can_be_blocked(friends: Friends, people: Peo
     ann = await people.new()
     assert (await refusal(friends.block(ann, people.stranger()))).code is Code.NOT_FOUND
     assert await friends.blocked_by(ann) == []
+
+
+async def test_a_block_is_confirmed_when_nobody_relies_on_the_older_answer_any_more(
+    friends: Friends, people: People
+) -> None:
+    ann, bob = await people.several(2)
+
+    async def block() -> tuple[float, float]:
+        began_at = time.monotonic()
+        await friends.block(ann, bob.user_id)
+        return began_at, time.monotonic()
+
+    pair = pb.IsBlockedRequest(user_id=bob.user_id, target_id=ann.user_id)
+    request = pb.BatchIsBlockedRequest(pairs=[pair])
+    answers: list[bool] = []
+    relied_on_until = 0.0
+    blocking = asyncio.create_task(block())
+    while not blocking.done():
+        asked_at = time.monotonic()
+        answer = await call(friends.stub.BatchIsBlocked, request, service="chat-service")
+        assert answer.lease_ms > 0
+        answers += answer.blocked
+        if not answer.blocked[0]:
+            relied_on_until = asked_at + answer.lease_ms / 1000
+    began_at, confirmed_at = blocking.result()
+    # Who asks anew knows of it long before.
+    assert answers == sorted(answers)
+    assert answers[-1]
+    assert confirmed_at >= relied_on_until
+    assert confirmed_at - began_at >= LEASE_MS / 1000
 
 
 async def test_the_list_is_the_callers_own(friends: Friends, people: People) -> None:

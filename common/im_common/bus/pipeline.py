@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 # A commit follows the effect at once when the last one is longer ago than this; under load one
-# commit then covers many batches. A crash repeats that much more work, which is idempotent.
+# commit then covers many batches. A crash repeats that much more work, which is idempotent. It does
+# not wait for a partition's first batch, so that who is killed again and again gets on all the same,
+# nor with more than a batch of records: those who drop what they had already remember so much only.
 _COMMIT_INTERVAL_S = 0.1
 _COMMIT = "commit"
 # A partition with so many records makes batches of its own, in parallel with the others. Those with
@@ -158,6 +160,9 @@ class Pipeline:
         self._interruptions = 0
         self._awake = False
         self._committer: asyncio.Task[None] | None = None
+        # Records that went through both stages since the last commit.
+        self._uncommitted = 0
+        # What is finished is to be committed at once.
         self._hurry = asyncio.Event()
 
     def add(self, topic: str, number: int) -> Partition:
@@ -167,15 +172,13 @@ class Pipeline:
         return partition
 
     def hurry(self) -> None:
-        """What is finished is committed at once, while a partition is about to end."""
+        """A partition is about to end: what is finished is committed at once."""
         self._hurry.set()
 
     async def remove(self, partition: Partition) -> None:
         """Drops it with what is in hand of it. The others lose nothing: what shared a batch with it
         begins again."""
         self._partitions.discard(partition)
-        if not any(p._draining for p in self._partitions):
-            self._hurry.clear()
         if partition._batches:
             await self._interrupt()
 
@@ -240,6 +243,9 @@ class Pipeline:
         for partition, part in batch.parts.items():
             partition._batches.remove(batch)
             partition.finished = part[-1].position
+        self._uncommitted += len(records)
+        if self._uncommitted >= self.max_batch or not all(p.committed for p in batch.parts):
+            self._hurry.set()
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit(), name="bus-commit")
 
@@ -287,7 +293,9 @@ class Pipeline:
         return {p: p.finished for p in self._partitions if p.finished != p.committed and not p.lost}
 
     async def _commit_once(self) -> None:
-        due = self._due()
+        due, self._uncommitted = self._due(), 0
+        if not any(p._draining for p in self._partitions):
+            self._hurry.clear()
         lost = await self._commit_to(due) if due else ()
         for partition, position in due.items():
             if partition not in lost:

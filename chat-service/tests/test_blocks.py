@@ -142,6 +142,7 @@ async def test_a_lease_is_not_relied_on_longer_than_it_lasts_from_the_question(
         assert await blocks.among([BUSY]) == set()
         error = None
         while error is None:
+            assert relied_at < friends.answered_since + 5
             now = time.monotonic()
             error = await _refusal(blocks, BUSY)
             relied_at = relied_at if error else now

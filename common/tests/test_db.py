@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, insert, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+import im_common.db
 from im_common.config import DbConf
 from im_common.db import MYSQL_TABLE, AutoId, Database, ascii_key, is_duplicate_key
+from im_common.direct import Script, Statement
 from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.waiting import eventually
 
 metadata = MetaData()
 things = Table(
@@ -120,6 +124,180 @@ async def test_writers_take_turns(db: Database) -> None:
 
     seqs = await asyncio.gather(*(add() for _ in range(20)))
     assert sorted(seqs) == list(range(1, 21))
+
+
+# --- transactions on the driver itself -----------------------------------------------------------
+
+
+def _inserting(db: Database, *rows: dict[str, object]) -> Statement:
+    return db.prepare(insert(things), ["name", "word", "seq"]).many(rows)
+
+
+def _adding(db: Database, *rows: dict[str, object]) -> Script[int]:
+    """Adds to what is there, and returns the seq of the first."""
+    statement = db.upsert(things, ["name"], lambda old, new: {"seq": old.c.seq + new.seq})
+    yield db.prepare(statement, ["name", "word", "seq"]).many(rows)
+    query = f"SELECT seq FROM things WHERE name = {db.placeholders(1)}"
+    [(seq,)] = yield Statement(query, (rows[0]["name"],))
+    return int(seq)
+
+
+async def test_a_script_is_sent_what_it_asks_for_and_committed_when_it_returns(
+    db: Database,
+) -> None:
+    assert await db.run_write(_adding(db, _row("a", 1), _row("b", 20))) == 1
+    assert await db.run_write(_adding(db, _row("a", 1), _row("b", 20))) == 2
+    assert await _rows(db) == [("a", 2), ("b", 40)]
+    query = select(things.c.seq).order_by(things.c.name)
+    assert await db.run_read(lambda read: list(read.execute(query).scalars())) == [2, 40]
+
+
+async def test_a_script_that_raises_takes_all_back_and_leaves_the_connection_sound(
+    db: Database,
+) -> None:
+    def fail(name: str) -> Script[None]:
+        yield _inserting(db, _row(name, 1))
+        raise RuntimeError(name)
+
+    # More often than there are connections.
+    for n in range(15):
+        with pytest.raises(RuntimeError, match=f"n{n}"):
+            await db.run_write(fail(f"n{n}"))
+    await db.run_write(_adding(db, _row("z", 1)))
+    assert await _rows(db) == [("z", 1)]
+
+
+async def test_a_duplicate_key_in_a_script_is_told_and_leaves_the_connection_sound(
+    db: Database,
+) -> None:
+    def insert_twice(name: str) -> Script[None]:
+        yield _inserting(db, _row(name, 1))
+        yield _inserting(db, _row("a", 2, "other"))
+
+    await db.run_write(_adding(db, _row("a", 1)))
+    for n in range(15):
+        with pytest.raises(IntegrityError) as caught:
+            await db.run_write(insert_twice(f"n{n}"))
+        assert is_duplicate_key(caught.value)
+    await db.run_write(_adding(db, _row("z", 1)))
+    assert await _rows(db) == [("a", 1), ("z", 1)]
+
+
+async def test_hundreds_of_rows_are_one_statement(db: Database) -> None:
+    names = [f"n{n:03}" for n in range(700)]
+    # Text that looks like SQL stays text.
+    words = [f"{n}'%s?),(" for n in range(700)]
+    rows = [_row(name, n, word) for n, (name, word) in enumerate(zip(names, words, strict=True))]
+    for _ in range(2):
+        await db.run_write(_adding(db, *rows))
+    assert await _rows(db) == [(name, 2 * n) for n, name in enumerate(names)]
+    async with db.read() as connection:
+        found = await connection.execute(select(things.c.word).order_by(things.c.name))
+        assert list(found.scalars()) == words
+
+
+async def test_an_upsert_gives_back_what_is_there_then(db: Database) -> None:
+    if not db.has_returning:
+        pytest.skip("MySQL gives nothing back")
+    statement = db.upsert(things, ["name"], lambda old, new: {"seq": old.c.seq + new.seq})
+    prepared = db.prepare(statement, ["name", "word", "seq"])
+
+    def add(*rows: dict[str, object]) -> Script[dict[str, int]]:
+        return dict((yield prepared.returning(rows, "name, seq")))
+
+    assert await db.run_write(add(_row("a", 1), _row("b", 20))) == {"a": 1, "b": 20}
+    assert await db.run_write(add(_row("b", 5), _row("c", 7))) == {"b": 25, "c": 7}
+    assert await _rows(db) == [("a", 1), ("b", 25), ("c", 7)]
+
+
+@pytest.mark.parametrize("middle", [False, True], ids=["at once", "in the middle"])
+async def test_a_cancelled_script_is_there_whole_or_not_at_all_and_holds_nothing(
+    db: Database, middle: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    writing: asyncio.Task[None]
+
+    def insert_two(n: int) -> Script[None]:
+        yield _inserting(db, _row(f"{n:02}-a", n))
+        if middle:
+            loop.call_soon_threadsafe(writing.cancel)
+        yield _inserting(db, _row(f"{n:02}-b", n))
+
+    for n in range(15):
+        writing = asyncio.create_task(db.run_write(insert_two(n)))
+        if not middle:
+            await asyncio.sleep(0)
+            writing.cancel()
+        # SQLite's thread may have got to the end before it could be told.
+        await asyncio.wait({writing})
+        assert writing.cancelled() or db.is_sqlite
+    assert await db.run_write(_adding(db, _row("z", 1))) == 1
+    seqs = [seq for name, seq in await _rows(db) if name != "z"]
+    # On MySQL the statements themselves are broken off.
+    assert seqs == sorted([*set(seqs)] * 2)
+    assert db.is_sqlite or not seqs
+
+
+async def test_writers_of_both_kinds_take_turns(db: Database) -> None:
+    statement = db.upsert(things, ["name"], lambda old, new: {"seq": old.c.seq + new.seq})
+    query = select(things.c.seq).where(things.c.name == "a")
+    await db.run_write(_adding(db, _row("a", 0)))
+
+    async def add() -> int:
+        async with db.write() as connection:
+            await connection.execute(statement, [_row("a", 1)])
+            seq: int = (await connection.execute(query)).scalar_one()
+            return seq
+
+    writers = [work for _ in range(20) for work in (add(), db.run_write(_adding(db, _row("a", 1))))]
+    seqs = await asyncio.gather(*writers)
+    assert sorted(seqs) == list(range(1, 41))
+
+
+async def test_a_connection_that_died_while_idle_is_replaced(
+    db: Database, conf: DbConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.is_sqlite:
+        pytest.skip("a file does not hang up")
+    monkeypatch.setattr(im_common.db, "_TRUSTED_S", 0.0)
+    query = "SELECT CONNECTION_ID()"
+
+    def script() -> Script[int]:
+        [(number,)] = yield Statement(query, ())
+        return int(number)
+
+    def work(connection: Connection) -> int:
+        return int(connection.execute(text(query)).scalar_one())
+
+    async def read() -> int:
+        async with db.read() as connection:
+            return await connection.run_sync(work)
+
+    async def write() -> int:
+        async with db.write() as connection:
+            return await connection.run_sync(work)
+
+    async def dead(number: int) -> bool:
+        alive = text("SELECT COUNT(*) FROM information_schema.processlist WHERE id = :id")
+        async with other.read() as connection:
+            return not (await connection.execute(alive, {"id": number})).scalar_one()
+
+    other = Database(conf)
+    ways: list[Callable[[], Awaitable[int]]] = [
+        read,
+        write,
+        lambda: db.run_read(work),
+        lambda: db.run_write(script()),
+    ]
+    try:
+        for way in ways:
+            number = await way()
+            async with other.write() as connection:
+                await connection.execute(text(f"KILL {number}"))
+            await eventually(partial(dead, number))
+            assert await way() != number
+    finally:
+        await other.close()
 
 
 def test_a_password_in_the_url_is_refused() -> None:

@@ -267,6 +267,40 @@ async def test_a_batch_of_200_costs_as_many_statements_and_calls_as_one_of_2(wor
     assert (calls, pushes) == (2, 1)
 
 
+async def test_a_batch_with_some_that_are_stored_costs_one_look_up_more(world: World) -> None:
+    known = [world.record(A, 2000 + i, "known") for i in range(10)]
+    await world.handle(known)
+    fresh = [world.record(A, 2000 + i, "fresh") for i in range(10)]
+    with counted_queries() as statements:
+        await world.handle([record for pair in zip(fresh, known, strict=True) for record in pair])
+    kinds = [text.split()[0] for text in statements]
+    assert [kind for kind in kinds if kind != "BEGIN"] == [
+        *("INSERT", "INSERT"),  # places and messages, taken back
+        "SELECT",
+        *("INSERT", "INSERT", "INSERT"),  # those that are new
+    ]
+    assert await world.stored() == [
+        (f"s:{A}:{2000 + i}", seq + 1, text)
+        for i in range(10)
+        for seq, text in enumerate(["known", "fresh"])
+    ]
+
+
+async def test_places_are_the_same_on_a_database_that_gives_nothing_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "has_returning", property(lambda _: False))
+    with counted_queries() as statements:
+        for batch in (range(3), range(3, 6)):
+            records = [world.record(A, to, f"{n}") for n in batch for to in (B, C)]
+            await world.handle(records)
+    assert not any("RETURNING" in statement for statement in statements)
+    assert await world.stored() == [
+        (f"s:{A}:{to}", n + 1, f"{n}") for to in (B, C) for n in range(6)
+    ]
+    assert [f["seq"] for f in world.gateway.answers()] == [n + 1 for n in range(6) for _ in (B, C)]
+
+
 async def test_a_record_that_comes_again_is_delivered_but_not_stored_again(world: World) -> None:
     await world.online(B)
     records = [world.record(A, B, "x"), world.record(A, B, "y")]

@@ -121,7 +121,7 @@ class Database:
 
     @property
     def has_returning(self) -> bool:
-        """Whether an INSERT can give rows back; known when it was connected once."""
+        """Whether an INSERT can give rows back; known from the first transaction on."""
         return self.is_sqlite or bool(getattr(self._working.dialect, "is_mariadb", False))
 
     def placeholders(self, count: int) -> str:

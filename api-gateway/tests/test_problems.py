@@ -64,25 +64,25 @@ async def test_503_says_when_to_come_back_if_that_is_known(gateway: Gateway) -> 
 
 async def test_a_fault_of_a_service_shows_nothing_of_its_text(gateway: Gateway) -> None:
     async def fail(_message: object) -> Any:
-        raise RuntimeError("the secret is 42")
+        raise RuntimeError("the secret is swordfish")
 
     gateway.services.answers["GetProfile"] = fail
     response = await gateway.request("GET", "/v1/users/me")
     assert_problem(response, 500, Code.INTERNAL)
-    assert "42" not in response.text
+    assert "swordfish" not in response.text
 
 
 async def test_a_fault_of_the_gateway_shows_nothing_of_its_text(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> Any:
-        raise RuntimeError("the secret is 42")
+        raise RuntimeError("the secret is swordfish")
 
     monkeypatch.setattr("api_gateway.routes.users.Me.of_profile", fail)
     gateway.services.answers["GetProfile"] = GetProfileResponse()
     response = await gateway.request("GET", "/v1/users/me")
     assert_problem(response, 500, Code.INTERNAL)
-    assert "42" not in response.text
+    assert "swordfish" not in response.text
 
 
 async def test_a_route_without_its_token_calls_nobody(gateway: Gateway) -> None:

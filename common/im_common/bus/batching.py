@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -197,7 +198,7 @@ class BatchingProducer(ABC):
             lane = self._lanes[topic, partition] = _Lane(topic, partition)
         lane.pending.append(outgoing)
         if lane.task is None:
-            lane.task = asyncio.create_task(self._send_lane(lane))
+            self._begin(lane)
 
     async def _wait_for_room(self, deadline: float) -> None:
         """The record is in the buffer already (that fixes its order); its caller waits, so that
@@ -213,6 +214,17 @@ class BatchingProducer(ABC):
             raise BusUnavailable("the link broke")
 
     # --- out of the buffer -------------------------------------------------------------------
+
+    def _begin(self, lane: _Lane) -> None:
+        lane.task = asyncio.create_task(self._send_lane(lane))
+        # Also when it was cancelled before it began, and so none of its code ran.
+        lane.task.add_done_callback(partial(self._lane_ended, lane))
+
+    def _lane_ended(self, lane: _Lane, _task: asyncio.Task[None]) -> None:
+        lane.task = None
+        # Cancelled, and meanwhile there is a new link and a record for it.
+        if lane.pending:
+            self._begin(lane)
 
     async def _send_lane(self, lane: _Lane) -> None:
         batch: list[Outgoing] = []
@@ -238,11 +250,6 @@ class BatchingProducer(ABC):
             reason = "not safe in time" if isinstance(error, TimeoutError) else describe(error)
             self._settle(batch, reason)
             self._break(reason)
-        finally:
-            lane.task = None
-            # Cancelled, and meanwhile there is a new link and a record for it.
-            if lane.pending:
-                lane.task = asyncio.create_task(self._send_lane(lane))
 
     async def _take_turn(self, linger_s: float) -> None:
         """Waits until the last request is so long ago, or another lane goes."""

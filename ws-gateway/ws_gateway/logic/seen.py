@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-WINDOW = 1024
+# More than a consumer that died may repeat: what it had in its stages, and up to a batch whose commit
+# was about to be made.
+WINDOW = 4096
+_MASK = (1 << WINDOW) - 1
 MOST_CONVERSATIONS = 256
 
 
@@ -21,7 +24,7 @@ class Seen:
     def first_time(self, conversation_id: str, seq: int) -> bool:
         highest, passed = self._windows.get(conversation_id, (0, 0))
         if seq > highest:
-            passed = ((passed << (seq - highest)) | 1) & ((1 << WINDOW) - 1) if highest else 1
+            passed = ((passed << (seq - highest)) | 1) & _MASK if highest else 1
             self._windows[conversation_id] = (seq, passed)
             self._windows.move_to_end(conversation_id)
             if len(self._windows) > MOST_CONVERSATIONS:

@@ -221,5 +221,7 @@ async def _refuses(url: str) -> bool:
         _, writer = await asyncio.open_connection(host, int(port))
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was in the queue of the socket that was just closed
+        return False
     writer.close()
     return False

@@ -169,6 +169,18 @@ async def consuming(consumer: Consumer, handler: Handler) -> AsyncIterator[Consu
             await task
 
 
+class Sink:
+    """A handler that keeps what it was given, in order."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Record]] = []
+        self.values: list[bytes] = []
+
+    async def __call__(self, batch: Sequence[Record]) -> None:
+        self.batches.append(list(batch))
+        self.values += [record.value for record in batch]
+
+
 def kafka_of_the_infra() -> KafkaBus:
     """Skips the test when IM_TEST_INFRA names no infra file."""
     path = os.environ.get("IM_TEST_INFRA")

@@ -1,0 +1,135 @@
+"""What becomes of a record: its order, content and topic, on Redis Streams and on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from im_common.bus import BusUnavailable, Record, dead_letter
+from im_common.bus.redis_streams import StreamsProducer
+from im_common.testing.buses import Bus, Sink, StreamsBus, consuming, started
+from im_common.testing.waiting import eventually
+
+
+async def test_records_of_a_key_arrive_in_the_order_of_the_calls(bus: Bus, topic: str) -> None:
+    by_key: dict[bytes, list[int]] = defaultdict(list)
+    count = 0
+
+    async def handler(batch: Sequence[Record]) -> None:
+        nonlocal count
+        for record in batch:
+            by_key[record.key].append(int(record.value))
+            count += 1
+
+    async with started(bus.producer()) as producer, consuming(bus.consumer([topic]), handler):
+        sent = [await producer.enqueue(topic, b"k%d" % (n % 7), b"%d" % n) for n in range(2_000)]
+        await asyncio.gather(*sent)
+        await eventually(lambda: count >= 2_000)
+    assert by_key == {b"k%d" % k: list(range(k, 2_000, 7)) for k in range(7)}
+
+
+async def test_headers_and_empty_values_survive(bus: Bus, topic: str) -> None:
+    sink = Sink()
+    async with started(bus.producer()) as producer, consuming(bus.consumer([topic]), sink):
+        await producer.send(topic, b"\x00\xff", b"", {"trace": b"\x01\x02", "empty": b""})
+        await eventually(lambda: bool(sink.values))
+    record = sink.batches[0][0]
+    assert (record.topic, record.key, record.value) == (topic, b"\x00\xff", b"")
+    assert dict(record.headers) == {"trace": b"\x01\x02", "empty": b""}
+
+
+async def test_looking_at_a_topic_takes_nothing_away(bus: Bus, topic: str) -> None:
+    async with started(bus.producer()) as producer:
+        sent = [producer.send(topic, b"k%d" % (n % 5), b"%d" % n, {"h": b"x"}) for n in range(450)]
+        await asyncio.gather(*sent)
+        for _ in range(2):
+            records = [record async for record in bus.browse(topic)]
+            assert sorted(int(record.value) for record in records) == list(range(450))
+            assert {record.key: dict(record.headers) for record in records} == {
+                b"k%d" % k: {"h": b"x"} for k in range(5)
+            }
+
+
+async def test_a_record_too_large_is_the_callers_fault(bus: Bus, topic: str) -> None:
+    async with started(bus.producer()) as producer:
+        with pytest.raises(ValueError, match="at most"):
+            await producer.enqueue(topic, b"k", b"v" * 1_000_000)
+        await producer.send(topic, b"k", b"v" * 800_000)
+
+
+async def test_a_dead_letter_is_the_record_and_why(bus: Bus, topic: str) -> None:
+    dlq = f"{topic}-dlq"
+    await bus.ensure_topics({dlq: 1})
+    sink = Sink()
+    async with started(bus.producer()) as producer:
+
+        async def reject(batch: Sequence[Record]) -> None:
+            for record in batch:
+                await dead_letter(producer, dlq, record, "no JSON: ü")
+
+        async with consuming(bus.consumer([topic]), reject), consuming(bus.consumer([dlq]), sink):
+            await producer.send(topic, b"k", b"{", {"trace": b"1"})
+            await eventually(lambda: bool(sink.values))
+    record = sink.batches[0][0]
+    headers = dict(record.headers)
+    assert (record.key, record.value, headers.pop("trace")) == (b"k", b"{", b"1")
+    assert abs(int(headers.pop("dlq-at")) / 1000 - time.time()) < 60
+    assert headers.pop("dlq-partition") in (b"0", b"1", b"2")
+    assert headers.pop("dlq-position")
+    assert headers == {"dlq-reason": "no JSON: ü".encode(), "dlq-topic": topic.encode()}
+
+
+async def test_topics_may_be_made_twice_at_once_and_never_grow(bus: Bus) -> None:
+    name = f"t-{uuid4().hex}"
+    await asyncio.gather(*(bus.ensure_topics({name: 2}) for _ in range(3)))
+    with capture_logs() as logs:
+        await bus.ensure_topics({name: 5})
+    assert [(e["found"], e["wanted"]) for e in logs if e["event"] == "bus.fewer_partitions"] == [
+        (2, 5)
+    ]
+
+
+async def test_lag_counts_what_is_not_committed(bus: Bus, topic: str) -> None:
+    gate = asyncio.Event()
+
+    async def held(batch: Sequence[Record]) -> None:
+        await gate.wait()
+
+    async with (
+        started(bus.producer()) as producer,
+        consuming(bus.consumer([topic]), held) as consumer,
+    ):
+        await asyncio.gather(*(producer.send(topic, b"%d" % n, b"v") for n in range(40)))
+        await eventually(lambda: consumer.lag() == 40)
+        gate.set()
+        await eventually(lambda: consumer.lag() == 0)
+
+
+async def test_a_stream_holds_only_what_is_not_committed(streams_bus: StreamsBus) -> None:
+    name = f"t-{uuid4().hex}"
+    await streams_bus.ensure_topics({name: 1})
+    sink = Sink()
+    async with started(streams_bus.producer()) as producer:
+        await asyncio.gather(*(producer.send(name, b"k", b"%d" % n) for n in range(150)))
+        key = f"bus:{{{name}:0}}"
+        assert await streams_bus.redis.xlen(key) == 150
+        async with consuming(streams_bus.consumer([name]), sink):
+            await eventually(lambda: len(sink.values) == 150)
+        assert await streams_bus.redis.xlen(key) == 0
+        assert await streams_bus.redis.exists(f"{key}:owner") == 0
+
+
+async def test_a_stream_that_nobody_empties_takes_no_more(streams_bus: StreamsBus) -> None:
+    name = f"t-{uuid4().hex}"
+    await streams_bus.ensure_topics({name: 1})
+    async with started(StreamsProducer(redis=streams_bus.redis, max_backlog=5)) as producer:
+        for _ in range(5):
+            await producer.send(name, b"k", b"v")
+        with pytest.raises(BusUnavailable, match="too many"):
+            await producer.send(name, b"k", b"v")

@@ -1,0 +1,231 @@
+"""The consumer on a real database and Redis, with gateways and the policy's owners on real gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import select
+
+from chat_service.model.tables import messages
+from chat_service.mq.blocks import Blocks
+from chat_service.mq.consumer import Consumer
+from chat_service.mq.deliver import Deliverer
+from chat_service.mq.policy import Policy
+from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin, Recall
+from im.friend.v1 import friend_pb2
+from im.friend.v1.friend_pb2_grpc import (
+    FriendServiceServicer,
+    FriendServiceStub,
+    add_FriendServiceServicer_to_server,
+)
+from im.gateway.v1 import push_pb2
+from im.gateway.v1.push_pb2_grpc import PushServiceServicer, add_PushServiceServicer_to_server
+from im.group.v1 import group_pb2
+from im.group.v1.group_pb2_grpc import (
+    GroupServiceServicer,
+    GroupServiceStub,
+    add_GroupServiceServicer_to_server,
+)
+from im.user.v1 import user_pb2
+from im.user.v1.user_pb2_grpc import (
+    UserServiceServicer,
+    UserServiceStub,
+    add_UserServiceServicer_to_server,
+)
+from im_common.bus import Record
+from im_common.config import ClientConf
+from im_common.db import Database
+from im_common.ids import new_message_id, single_conversation
+from im_common.offline import OfflineList
+from im_common.routes import Route, RouteTable
+from im_common.rpc.client import AddressChannels, connect
+from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.services import SECRET
+
+# An id that user-service does not know.
+GHOST = 9999
+_ANY_PORT = "127.0.0.1:0"
+
+
+@dataclass
+class Owners(UserServiceServicer, FriendServiceServicer, GroupServiceServicer):
+    """Answers for user-, friend- and group-service."""
+
+    blocked: set[tuple[int, int]] = field(default_factory=set)
+    groups: dict[int, group_pb2.GroupSendInfo] = field(default_factory=dict)
+    away: bool = False
+    calls: int = 0
+
+    async def _answer(self, call: Any) -> None:
+        self.calls += 1
+        if self.away:
+            await call.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+    async def CheckUsers(self, request: Any, call: Any) -> user_pb2.CheckUsersResponse:
+        await self._answer(call)
+        return user_pb2.CheckUsersResponse(user_ids=[u for u in request.user_ids if u != GHOST])
+
+    async def BatchIsBlocked(self, request: Any, call: Any) -> friend_pb2.BatchIsBlockedResponse:
+        await self._answer(call)
+        return friend_pb2.BatchIsBlockedResponse(
+            blocked=[(p.user_id, p.target_id) in self.blocked for p in request.pairs]
+        )
+
+    async def BatchGetSendInfo(self, request: Any, call: Any) -> group_pb2.BatchGetSendInfoResponse:
+        await self._answer(call)
+        found = [self.groups[g] for g in request.group_ids if g in self.groups]
+        return group_pb2.BatchGetSendInfoResponse(groups=found)
+
+
+class Gateway(PushServiceServicer):
+    """Remembers what it was pushed; knows some users."""
+
+    def __init__(self) -> None:
+        self.requests: list[push_pb2.PushRequest] = []
+        self.users: set[int] = set()
+        self.address = ""
+        self.before: Any = None
+
+    @asynccontextmanager
+    async def serving(self, address: str = _ANY_PORT) -> AsyncIterator[str]:
+        """Answers until the block ends, at the address that it gives."""
+        registration = (add_PushServiceServicer_to_server, self)
+        async with _serving(registration, address=address) as served:
+            yield served
+
+    async def Push(self, request: push_pb2.PushRequest, _: Any) -> push_pb2.PushResponse:
+        if self.before:
+            await self.before(request)
+        self.requests.append(request)
+        asked = {user for delivery in request.deliveries for user in delivery.user_ids}
+        return push_pb2.PushResponse(absent_user_ids=sorted(asked - self.users))
+
+    def answers(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(a.frame) for r in self.requests for a in r.answers]
+
+    def delivered(self, user_id: int) -> list[dict[str, Any]]:
+        return [
+            msgspec.json.decode(d.frame)
+            for r in self.requests
+            for d in r.deliveries
+            if user_id in d.user_ids
+        ]
+
+
+class Letters:
+    """Takes dead letters."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, bytes]] = []
+
+    async def send(self, _topic: str, _key: bytes, _value: bytes, headers: Any = None) -> None:
+        self.sent.append(dict(headers))
+
+
+@dataclass
+class World:
+    consumer: Consumer
+    db: Database
+    redis: Redis
+    owners: Owners
+    gateway: Gateway
+    letters: Letters
+
+    async def handle(self, records: list[Record]) -> None:
+        """Both stages of a batch."""
+        finish = await self.consumer.handle(records)
+        await finish()
+
+    async def online(self, user_id: int, connection_id: int = 1) -> None:
+        self.gateway.users.add(user_id)
+        route = Route(self.gateway.address, connection_id, "web", "d")
+        await RouteTable(self.redis).put([(user_id, route)])
+
+    async def offline(self, user_id: int) -> list[dict[str, Any]]:
+        frames, _ = await OfflineList(self.redis).head(user_id)
+        return [msgspec.json.decode(frame) for frame in frames]
+
+    async def stored(self) -> list[tuple[str, int, str]]:
+        t = messages.c
+        query = select(t.conversation_id, t.seq, t.content).order_by(t.conversation_id, t.seq)
+        async with self.db.read() as connection:
+            return [tuple(row) for row in await connection.execute(query)]  # type: ignore[misc]
+
+    def record(self, sender: int, to: int, content: str, **more: Any) -> Record:
+        client_msg_id = more.pop("client_msg_id", new_message_id())
+        message = NewMessage(
+            message_id=new_message_id(),
+            conversation_id=single_conversation(sender, to),
+            sender_id=sender,
+            to_user_id=to,
+            client_msg_id=client_msg_id,
+            content_type="text",
+            content=content,
+            timestamp=more.pop("timestamp", 5),
+        )
+        if "group_id" in more:
+            message.group_id = more["group_id"]
+            message.conversation_id = f"g:{more['group_id']}"
+        return self.wrap(message)
+
+    def recall(self, message_id: str, user_id: int, conversation_id: str) -> Record:
+        recall = Recall(
+            message_id=message_id,
+            conversation_id=conversation_id,
+            user_id=user_id,
+            timestamp=6,
+        )
+        origin = Origin(address=self.gateway.address, token=2)
+        value = ChatRecord(origin=origin, recall=recall).SerializeToString()
+        return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
+
+    def wrap(self, message: NewMessage) -> Record:
+        origin = Origin(address=self.gateway.address, token=1, connection_id=77)
+        value = ChatRecord(origin=origin, message=message).SerializeToString()
+        return Record("im-chat-topic", 0, "0", message.conversation_id.encode(), value, {})
+
+
+@asynccontextmanager
+async def _serving(*registrations: Any, address: str = _ANY_PORT) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    for register, servicer in registrations:
+        register(servicer, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+@pytest.fixture
+async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
+    owners, gateway, letters = Owners(), Gateway(), Letters()
+    tokens = ServiceTokens(SECRET, "chat-mq")
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(
+            _serving(
+                (add_UserServiceServicer_to_server, owners),
+                (add_FriendServiceServicer_to_server, owners),
+                (add_GroupServiceServicer_to_server, owners),
+            )
+        )
+        gateway.address = await stack.enter_async_context(gateway.serving())
+        channel = connect(ClientConf(endpoints=[address]), None, tokens)
+        await channel.start()
+        stack.push_async_callback(channel.close)
+        gateways = AddressChannels(tokens)
+        stack.push_async_callback(gateways.close)
+        policy = Policy(
+            UserServiceStub(channel), Blocks(FriendServiceStub(channel)), GroupServiceStub(channel)
+        )
+        deliverer = Deliverer(
+            RouteTable(redis), OfflineList(redis), gateways, offline_group_members=3
+        )
+        consumer = Consumer(db, policy, deliverer, letters)  # type: ignore[arg-type]
+        yield World(consumer, db, redis, owners, gateway, letters)

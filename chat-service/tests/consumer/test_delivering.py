@@ -1,0 +1,70 @@
+"""To whom the consumer delivers: gateways that answer or not, offline lists, other devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from im_common.ids import now_ms
+from im_common.routes import Route, RouteTable
+
+# Fixtures' classes, of conftest.py, which tests do not import.
+World = Any
+
+A, B = 1001, 1002
+
+
+async def test_an_unreachable_gateway_counts_as_away(world: World) -> None:
+    gone = Route("127.0.0.1:1", 5, "web", "d")
+    await RouteTable(world.redis).put([(B, gone)])
+    await world.handle([world.record(A, B, "x")])
+    assert [f["content"] for f in await world.offline(B)] == ["x"]
+
+
+async def test_a_gateway_that_no_longer_has_the_user_is_told_to_look_at_the_list(
+    world: World,
+) -> None:
+    await world.online(B)
+    world.gateway.users.clear()
+    await world.handle([world.record(A, B, "x")])
+    assert [f["content"] for f in await world.offline(B)] == ["x"]
+    # The route is there: in the race it is a new connection, which must look again.
+    assert list(world.gateway.requests[-1].drain_user_ids) == [B]
+
+
+async def test_the_senders_other_devices_get_a_copy(world: World) -> None:
+    await world.online(A, connection_id=77)
+    await world.handle([world.record(A, B, "x", client_msg_id="c")])
+    assert world.gateway.delivered(A) == []
+    await world.online(A, connection_id=78)
+    await world.handle([world.record(A, B, "y", client_msg_id="d")])
+    (copy,) = world.gateway.delivered(A)
+    assert copy["client_msg_id"] == "d"
+    (delivery,) = [d for r in world.gateway.requests for d in r.deliveries]
+    assert delivery.except_connection_id == 77
+
+
+async def test_who_is_away_has_the_message_in_the_list_before_the_sender_is_told(
+    world: World,
+) -> None:
+    waiting: list[int] = []
+
+    async def look(_: Any) -> None:
+        waiting.append(len(await world.offline(B)))
+
+    world.gateway.before = look
+    await world.handle([world.record(A, B, "x")])
+    assert waiting == [1]
+
+
+async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> None:
+    """Its own new records say that it is back, however lately it did not answer."""
+    async with world.gateway.serving() as again:
+        world.gateway.address = again
+        await world.handle([world.record(A, B, "before", timestamp=now_ms())])
+        assert len(world.gateway.answers()) == 1
+    await world.handle([world.record(A, B, "lost", timestamp=now_ms())])
+    async with world.gateway.serving(again):
+        await world.handle([world.record(A, B, "too old to tell", timestamp=1)])
+        assert len(world.gateway.answers()) == 1
+        await world.handle([world.record(A, B, "back", timestamp=now_ms() + 1)])
+        assert len(world.gateway.answers()) == 2

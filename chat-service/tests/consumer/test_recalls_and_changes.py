@@ -1,0 +1,112 @@
+"""Recalls, and messages of groups: members, changes and mentions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from chat_service.model.tables import conversation_members, conversations
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange
+from im.group.v1 import group_pb2
+from im_common.bus import Record
+from im_common.routes import Route, RouteTable
+
+# Fixtures' classes, of conftest.py, which tests do not import.
+World = Any
+
+A, B, C = 1001, 1002, 1003
+
+
+async def test_a_group_message_is_stored_once_and_big_groups_have_no_copies(world: World) -> None:
+    world.owners.groups = {
+        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C]),
+        6: group_pb2.GroupSendInfo(group_id=6, member_ids=[A, B, C, 1004]),
+    }
+    await world.handle(
+        [world.record(A, 0, "small", group_id=5), world.record(A, 0, "big", group_id=6)]
+    )
+    assert await world.stored() == [("g:5", 1, "small"), ("g:6", 1, "big")]
+    assert [f["content"] for f in await world.offline(B)] == ["small"]
+    assert await world.offline(A) == []
+    t = conversation_members.c
+    async with world.db.read() as connection:
+        query = select(t.user_id, t.read_seq).where(t.conversation_id == "g:5").order_by(t.user_id)
+        members = [tuple(row) for row in await connection.execute(query)]
+        last = await connection.execute(select(conversations.c.last_seq))
+        assert [row[0] for row in last] == [1, 1]
+    assert members == [(A, 1), (B, 0), (C, 0)]
+
+
+async def test_a_recall_is_told_to_all_in_its_place_and_kept_for_the_absent(world: World) -> None:
+    await world.online(B)
+    await world.online(A, connection_id=77)
+    await world.handle([world.record(A, B, "first")])
+    message_id = world.gateway.answers()[0]["message_id"]
+    recall = world.recall(message_id, A, "s:1001:1002")
+    for _ in range(2):
+        await world.handle([world.record(A, B, "x"), recall, world.record(A, B, "y")])
+        wanted = {"type": "recalled", "seq": 1, "message_id": message_id, "by": A}
+        assert world.gateway.answers()[-2] == {**wanted, "conversation_id": "s:1001:1002"}
+        kinds = [f["type"] for f in world.gateway.delivered(B)][-3:]
+        assert kinds == ["message", "recalled", "message"]
+        # The device that asked gets it too.
+        assert world.gateway.delivered(A)[-1]["type"] == "recalled"
+    assert (await world.stored())[0] == ("s:1001:1002", 1, "")
+    world.gateway.users.clear()
+    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await world.handle([recall])
+    assert [f["type"] for f in await world.offline(B)] == ["recalled"]
+    assert await world.offline(A) == []
+
+
+async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: World) -> None:
+    world.owners.groups = {
+        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C], manager_ids=[B])
+    }
+    await world.online(C)
+    await world.handle([world.record(A, 0, "x", group_id=5)])
+    message_id = world.gateway.answers()[0]["message_id"]
+    calls = world.owners.calls
+    await world.handle(
+        [
+            world.recall(message_id, C, "g:5"),
+            world.record(A, 0, "y", group_id=5),
+            world.recall(message_id, B, "g:5"),
+        ]
+    )
+    assert world.owners.calls == calls + 1
+    assert [f.get("code", f["type"]) for f in world.gateway.answers()[1:]] == [
+        "PERMISSION_DENIED",
+        "sent",
+        "recalled",
+    ]
+    assert [f["type"] for f in world.gateway.delivered(C)] == ["message", "message", "recalled"]
+
+
+async def test_group_changes_are_taken_into_account(world: World) -> None:
+    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C])}
+    change = GroupChange(group_id=5, left_user_ids=[C], timestamp=9)
+    value = ChatRecord(group_change=change).SerializeToString()
+    record = Record("im-chat-topic", 0, "0", b"g:5", value, {})
+    await world.handle([world.record(A, 0, "1", group_id=5), record])
+    await world.handle([world.record(A, 0, "2", group_id=5), record])
+    t = conversation_members.c
+    async with world.db.read() as connection:
+        query = select(t.user_id, t.left_seq).order_by(t.user_id)
+        assert [tuple(row) for row in await connection.execute(query)] == [
+            (A, None),
+            (B, None),
+            (C, 1),
+        ]
+    assert len(world.gateway.answers()) == 2
+
+
+async def test_mentions_of_strangers_are_dropped(world: World) -> None:
+    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B])}
+    await world.online(B)
+    record = ChatRecord.FromString(world.record(A, 0, "x", group_id=5).value)
+    record.message.mentions.extend([C, B])
+    await world.handle([world.wrap(record.message)])
+    (frame,) = world.gateway.delivered(B)
+    assert frame["mentions"] == [B]

@@ -162,7 +162,7 @@ async def test_nobody_is_counted_when_rate_limits_are_off(
 async def test_while_fifty_logins_wait_others_are_answered_at_once(
     start: Start, new_name: Callable[[], str]
 ) -> None:
-    async with start(bcrypt_cost=10) as backend:
+    async with start(bcrypt_cost=9) as backend:
         name = new_name()
         token = (await backend.register(name)).access_token
         logins = [asyncio.create_task(backend.login(name)) for _ in range(50)]

@@ -199,8 +199,10 @@ async def _serving(*registrations: Any, address: str = _ANY_PORT) -> AsyncIterat
         register(servicer, server)
     port = server.add_insecure_port(address)
     await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
 
 
 @pytest.fixture

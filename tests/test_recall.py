@@ -33,6 +33,30 @@ async def test_a_recalled_message_is_gone_for_all(new_user: MakeUser, online: Co
     assert (await c.request("POST", path)).status_code == 403
 
 
+async def test_a_device_that_was_away_while_another_was_here_learns_of_a_recall(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b = await new_user(), await new_user()
+    device_a, laptop = await online(a), await online(b, query="?device_id=laptop")
+    phone = await online(b, query="?device_id=phone")
+    sent = await device_a.ask(to=b.user_id, content="oops")
+    await phone.wait_for(lambda f: f["type"] == "message")
+    await phone.close()
+    await device_a.send(type="recall", message_id=sent["message_id"])
+    told = await laptop.wait_for(lambda f: f["type"] == "recalled")
+    phone = await online(b, query="?device_id=phone")
+    assert await phone.wait_for(lambda f: f["type"] == "recalled") == told
+    # One that never had the message has nothing to take back.
+    tablet = await online(b, query="?device_id=tablet")
+    await device_a.ask(to=b.user_id, content="better")
+    for device, kinds in (
+        (phone, ["hello", "recalled", "message"]),
+        (tablet, ["hello", "message"]),
+    ):
+        await device.wait_for(lambda f: f.get("content") == "better")
+        assert [f["type"] for f in device.frames if f["type"] != "receipt"] == kinds
+
+
 async def test_who_was_away_gets_the_message_and_its_recall(
     new_user: MakeUser, online: Connect
 ) -> None:

@@ -1,12 +1,14 @@
-"""Routes and offline lists, on a real Redis-protocol server."""
+"""Routes, offline lists and recalls, on a real Redis-protocol server."""
 
 from __future__ import annotations
 
 import pytest
 from redis.asyncio import Redis
 
+from im_common import recalls as recalls_module
 from im_common import routes as routes_module
 from im_common.offline import MOST_FRAMES, OfflineList
+from im_common.recalls import MOST_RECALLS, RecallLog
 from im_common.routes import Route, RouteTable
 
 A = Route("h:1", 1, "ios", "a|b")
@@ -69,3 +71,26 @@ async def test_who_has_frames_is_told(redis: Redis) -> None:
     offline = OfflineList(redis)
     await offline.append([(1, [b"x"]), (3, [b"y"])])
     assert await offline.waiting([1, 2, 3]) == [1, 3]
+
+
+async def test_a_device_is_told_the_recalls_since_it_was_last_heard_of(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000
+    monkeypatch.setattr(recalls_module, "now_ms", lambda: now)
+    log = RecallLog(redis)
+    await log.add([(1, [b"old"])])
+    now = 1_001
+    # It has nothing yet that could be taken back.
+    assert await log.missed(1, "phone") == []
+    now = 2_000
+    await log.add([(1, [b"a", b"b"]), (2, [b"of another"])])
+    now = 3_000
+    await log.add([(1, [b"a"])])
+    assert await log.missed(1, "phone") == [b"b", b"a"]
+    assert await log.missed(1, "laptop") == []
+    await log.heard(1, "phone", 2_500)
+    assert await log.missed(1, "phone") == [b"a"]
+    now = 4_000
+    await log.add([(1, [b"%d" % n]) for n in range(MOST_RECALLS)])
+    assert sorted(await log.missed(1, "phone")) == sorted(b"%d" % n for n in range(MOST_RECALLS))

@@ -16,7 +16,7 @@ from im_common.errors import AppError, Code
 from im_common.routes import Route
 from ws_gateway.logic import answers as answers_module
 from ws_gateway.logic.answers import Answers
-from ws_gateway.logic.connection import TOO_SLOW, Connection, Connections
+from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
@@ -141,6 +141,16 @@ class List:
         self.frames = [frame for frame in self.frames if frame not in frames]
 
 
+class Recalls:
+    """The recalls that one device has missed."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.frames = list(frames)
+
+    async def missed(self, _user_id: int, _device_id: str) -> list[bytes]:
+        return self.frames
+
+
 class Chat:
     """A chat-service that refuses nothing, or is away."""
 
@@ -165,7 +175,7 @@ class Chat:
 
 def inbound(one: Connection, log: Log) -> tuple[Inbound, Answers]:
     answers = Answers()
-    drain = Drain(one, List())  # type: ignore[arg-type]
+    drain = Drain(one, List(), Recalls())  # type: ignore[arg-type]
     chat: Any = Chat()
     parts = {"relay": Relay(chat), "requests": Requests(one, chat)}
     return Inbound(one, drain, answers, log, "h:1", **parts), answers  # type: ignore[arg-type]
@@ -208,7 +218,7 @@ async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
 
 async def test_batches_follow_one_another_when_confirmed() -> None:
     one = connection()
-    drain = Drain(one, List(b"1", b"2", b"2", b"3"))  # type: ignore[arg-type]
+    drain = Drain(one, List(b"1", b"2", b"2", b"3"), Recalls())  # type: ignore[arg-type]
     drain.start()
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
@@ -222,12 +232,43 @@ async def test_batches_follow_one_another_when_confirmed() -> None:
     assert last == "live"
 
 
+async def test_missed_recalls_come_after_the_list_before_live_messages_and_once() -> None:
+    one = connection()
+    listed, missed = List(b"1", b"2"), Recalls(b"2", b"7")
+    drain = Drain(one, listed, missed)  # type: ignore[arg-type]
+    drain.start()
+    one.deliver(b'"live"', "c", 9)
+    (batch,) = await _until(one, 1)
+    assert one.caught_up_at == 0
+    drain.confirm(batch["batch_id"])
+    # What the list had is not told again.
+    assert (await _until(one, 3))[1:] == [7, "live"]
+    listed.frames = [b"5"]
+    drain.start()
+    *_, batch = await _until(one, 4)
+    drain.confirm(batch["batch_id"])
+    one.deliver(b'"last"', "c", 10)
+    assert (await _until(one, 5))[-1] == "last"
+
+
+def test_what_was_sent_just_before_a_device_was_last_heard_of_may_be_unread() -> None:
+    one = connection()
+    one.heard_at = 100_000
+    assert one.read_until() == 0
+    one.caught_up_at = 100_000 - UNREAD_MS + 1
+    assert one.read_until() == 0
+    one.caught_up_at -= 1
+    assert one.read_until() == one.caught_up_at
+    one.heard_at = 200_000
+    assert one.read_until() == 200_000 - UNREAD_MS
+
+
 async def test_who_confirms_nothing_gets_live_messages_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ws_gateway.logic.offline.HOLD_S", 0.01)
     one = connection()
-    drain = Drain(one, List(b"1"))  # type: ignore[arg-type]
+    drain = Drain(one, List(b"1"), Recalls())  # type: ignore[arg-type]
     drain.start()
     one.deliver(b'"live"', "c", 9)
     assert (await _until(one, 2))[1] == "live"

@@ -13,6 +13,7 @@ from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
 from im_common.offline import OfflineList
+from im_common.recalls import RecallLog
 from im_common.resources import Resources
 from im_common.routes import RouteTable
 from ws_gateway.config import Settings
@@ -39,6 +40,7 @@ class ServiceContext:
     tokens: AccessTokens
     routes: RouteTable
     offline: OfflineList
+    recalls: RecallLog
     connections: Connections = field(default_factory=Connections)
     answers: Answers = field(default_factory=Answers)
     # By connection id.
@@ -63,4 +65,5 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         tokens=AccessTokens(RemoteKeys(auth), redis),
         routes=RouteTable(redis),
         offline=OfflineList(redis),
+        recalls=RecallLog(redis),
     )

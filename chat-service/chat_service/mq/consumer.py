@@ -24,6 +24,7 @@ from im_common.errors import AppError, Code
 from im_common.faults import is_outage
 from im_common.offline import OfflineList
 from im_common.process import started
+from im_common.recalls import RecallLog
 from im_common.resources import Resources
 from im_common.routes import RouteTable
 from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
@@ -144,6 +145,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     deliverer = Deliverer(
         RouteTable(redis),
         OfflineList(redis),
+        RecallLog(redis),
         gateways,
         offline_group_members=settings.offline_group_members,
     )

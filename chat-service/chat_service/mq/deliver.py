@@ -17,6 +17,7 @@ from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
 from im_common import frames
 from im_common.offline import OfflineList
+from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels
 
@@ -28,18 +29,22 @@ class Deliverer:
         self,
         routes: RouteTable,
         offline: OfflineList,
+        recalls: RecallLog,
         gateways: AddressChannels,
         *,
         offline_group_members: int,
     ) -> None:
         self._routes = routes
         self._offline = offline
+        self._recalls = recalls
         self._gateways = Gateways(gateways)
         self._offline_group_members = offline_group_members
 
     async def deliver(self, items: Sequence[Outgoing]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
+        # Before the look at the routes: who comes online after it finds them.
+        await self._remember([item for item in placed if isinstance(item, RecallItem)])
         routes = await self._routes.find(list({user for item in placed for user in item.members}))
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, lambda user_id: user_id not in routes)
@@ -57,7 +62,7 @@ class Deliverer:
     async def _keep(self, placed: Sequence[Outgoing], absent: Callable[[int], bool]) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)
         for item in placed:
-            if item.is_group and len(item.members) > self._offline_group_members:
+            if self._is_too_big(item):
                 continue
             frame = b""
             for user_id in item.members:
@@ -67,6 +72,21 @@ class Deliverer:
         if kept:
             await self._offline.append(kept.items())
             await self._wake_newcomers(kept)
+
+    async def _remember(self, recalls: Sequence[RecallItem]) -> None:
+        """For the devices that are away of those who are here, the author's too."""
+        remembered: dict[int, list[bytes]] = defaultdict(list)
+        for item in recalls:
+            if not self._is_too_big(item):
+                frame = _recalled_frame(item)
+                for user_id in item.members:
+                    remembered[user_id].append(frame)
+        if remembered:
+            await self._recalls.add(remembered.items())
+
+    def _is_too_big(self, item: Outgoing) -> bool:
+        """Whether nothing is kept for its members: they sync."""
+        return item.is_group and len(item.members) > self._offline_group_members
 
     async def _wake_newcomers(self, user_ids: Iterable[int]) -> None:
         """Who came online between the look at the routes and the append has looked at the list

@@ -44,6 +44,7 @@ from im_common.config import ClientConf
 from im_common.db import Database
 from im_common.ids import new_message_id, single_conversation
 from im_common.offline import OfflineList
+from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
@@ -227,7 +228,11 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             UserServiceStub(channel), Blocks(FriendServiceStub(channel)), GroupServiceStub(channel)
         )
         deliverer = Deliverer(
-            RouteTable(redis), OfflineList(redis), gateways, offline_group_members=3
+            RouteTable(redis),
+            OfflineList(redis),
+            RecallLog(redis),
+            gateways,
+            offline_group_members=3,
         )
         consumer = Consumer(db, policy, deliverer, letters)  # type: ignore[arg-type]
         yield World(consumer, db, redis, owners, gateway, letters)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import select
 
 from chat_service.model.tables import conversation_members, conversations
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im.group.v1 import group_pb2
 from im_common.bus import Record
+from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
 
 # Fixtures' classes, of conftest.py, which tests do not import.
@@ -58,6 +60,35 @@ async def test_a_recall_is_told_to_all_in_its_place_and_kept_for_the_absent(worl
     await world.handle([recall])
     assert [f["type"] for f in await world.offline(B)] == ["recalled"]
     assert await world.offline(A) == []
+
+
+async def test_a_recall_is_kept_for_the_devices_that_are_away(world: World) -> None:
+    log, devices = RecallLog(world.redis), [(A, "phone"), (B, "phone"), (C, "phone")]
+    for device in devices:
+        await log.missed(*device)
+    members = [A, B, C, 1004]
+    world.owners.groups = {
+        6: group_pb2.GroupSendInfo(group_id=6, member_ids=members, manager_ids=[A])
+    }
+    await world.online(B)
+    await world.handle([world.record(A, B, "x"), world.record(A, 0, "big", group_id=6)])
+    single, big = (answer["message_id"] for answer in world.gateway.answers())
+
+    async def look(request: Any) -> None:
+        told.append(request.answers and await log.missed(B, "phone"))
+
+    told: list[Any] = []
+    world.gateway.before = look
+    await world.handle([world.recall(single, A, "s:1001:1002"), world.recall(big, A, "g:6")])
+    missed = [await log.missed(*device) for device in devices]
+    # B's other device was told, and A's other devices get it too; a big group's members sync.
+    assert [[msgspec.json.decode(frame)["message_id"] for frame in of] for of in missed] == [
+        [single],
+        [single],
+        [],
+    ]
+    # Before anybody was told, so that a device that comes in between misses nothing.
+    assert told == [missed[1]]
 
 
 async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: World) -> None:

@@ -19,6 +19,9 @@ TOO_SLOW = 4003
 BROKEN_PROTOCOL = 4004
 GOING_AWAY = 1001
 
+# What was sent to a device so shortly before it was last heard of, it may not have read.
+UNREAD_MS = 5_000
+
 
 class Queued(NamedTuple):
     frame: bytes
@@ -55,6 +58,10 @@ class Connection:
         self.bad_frames = 0
         # When its `typing` frames pass again, in seconds of time.monotonic().
         self.typing_until = 0.0
+        # Unix milliseconds: when it was sent the recalls that it had missed, and when it last sent
+        # something itself; 0 before.
+        self.caught_up_at = 0
+        self.heard_at = 0
         # Set when there is something for the writer to send, or when it ends.
         self.wake = asyncio.Event()
         self.queue: deque[Queued] = deque()
@@ -106,6 +113,12 @@ class Connection:
         if self.ending is None:
             self.ending = Ending(code, reason, flush=code != TOO_SLOW)
             self.wake.set()
+
+    def read_until(self) -> int:
+        """Unix milliseconds up to which it has read for certain all recalls; 0 when that is not
+        known."""
+        read_until = self.heard_at - UNREAD_MS
+        return read_until if 0 < self.caught_up_at <= read_until else 0
 
     def unsent_messages(self) -> list[bytes]:
         """Messages that never reached the socket, oldest first."""

@@ -1,4 +1,5 @@
-"""Sends the offline list to a connection, a batch at a time, each taken away when confirmed."""
+"""Sends what a device has missed to its connection: the offline list, a batch at a time, each taken
+away when confirmed, and then the recalls that happened while it was away."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from msgspec import Raw
 from uuid_utils import uuid4
 
 from im_common.frames import Offline, encode
+from im_common.ids import now_ms
 from im_common.offline import OfflineList
+from im_common.recalls import RecallLog
 from ws_gateway.logic.connection import Connection
 
 log = structlog.get_logger(__name__)
@@ -22,9 +25,12 @@ RETRY_S = 0.5
 class Drain:
     """Runs while there is something in the list. Live messages are held until it is empty."""
 
-    def __init__(self, connection: Connection, offline: OfflineList) -> None:
+    def __init__(self, connection: Connection, offline: OfflineList, recalls: RecallLog) -> None:
         self._connection = connection
         self._offline = offline
+        self._recalls = recalls
+        # Sent out of the list before the missed recalls, which may be among them.
+        self._sent: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._batch_id = ""
@@ -57,9 +63,10 @@ class Drain:
             try:
                 while await self._send_batch():
                     pass
+                await self._send_recalls()
             except Exception as error:
                 # Redis is away: the list is there when it is back.
-                log.warning("offline list cannot be read", error=repr(error))
+                log.warning("what was missed cannot be read", error=repr(error))
                 self._again = True
                 await asyncio.sleep(RETRY_S)
         self._connection.release()
@@ -76,9 +83,21 @@ class Drain:
             batch_id=self._batch_id, frames=[Raw(frame) for frame in distinct], remaining=remaining
         )
         self._connection.send(encode(batch))
+        if not self._connection.caught_up_at:
+            self._sent.update(distinct)
         await self._wait_confirmed()
         await self._offline.confirm(self._connection.user_id, frames)
         return True
+
+    async def _send_recalls(self) -> None:
+        connection = self._connection
+        if connection.caught_up_at:
+            return
+        for frame in await self._recalls.missed(connection.user_id, connection.route.device_id):
+            if frame not in self._sent:
+                connection.send(frame)
+        connection.caught_up_at = now_ms()
+        self._sent.clear()
 
     async def _wait_confirmed(self) -> None:
         try:

@@ -102,7 +102,7 @@ class WebSocketServer:
     async def _serve_one(self, socket: ServerConnection) -> None:
         admission: Admission = socket.admission  # type: ignore[attr-defined]
         connection = self._open(admission)
-        drain = Drain(connection, self._svc.offline)
+        drain = Drain(connection, self._svc.offline, self._svc.recalls)
         self._svc.drains[connection.id] = drain
         connection.hold()
         # First in the table, then in Redis: whoever finds the route finds the connection.
@@ -156,6 +156,7 @@ class WebSocketServer:
             async for text in socket:
                 if connection.ending is not None:
                     return
+                connection.heard_at = now_ms()
                 await inbound.handle(text)
         finally:
             await requests.close()
@@ -201,6 +202,9 @@ class WebSocketServer:
             if unsent and not svc.connections.of(connection.user_id):
                 await svc.offline.append([(connection.user_id, unsent)])
             await svc.routes.remove([(connection.user_id, connection.route)])
+            if read_until := connection.read_until():
+                device_id = connection.route.device_id
+                await svc.recalls.heard(connection.user_id, device_id, read_until)
             svc.presence.went(connection)
         except Exception as error:
             # The route expires by itself; the messages are in the history, and `sync` finds them.

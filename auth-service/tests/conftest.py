@@ -139,10 +139,8 @@ def _new_name() -> Callable[[], str]:
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     """One that a test may kill."""
-    server = ValkeyServer(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.kill()
+    with ValkeyServer.running(tmp_path / "valkey") as server:
+        yield server
 
 
 @pytest.fixture(scope="session", params=databases.KINDS)
@@ -163,10 +161,8 @@ def dbs(
 @pytest.fixture(scope="session")
 def valkey(dbs: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """One for each kind of database: both count their users from the same number."""
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
+    with ValkeyServer.running(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -29,28 +29,13 @@ from im_common.bus import Record
 from im_common.config import DbConf
 from im_common.db import Database
 from im_common.ids import new_message_id, now_ms, single_conversation
-from im_common.redis_client import open_redis
 from im_common.testing.databases import KINDS, migrated_database, missing
-from im_common.testing.valkey import ValkeyServer
+from im_common.testing.fixtures import redis, valkey
 
 MIGRATIONS = Path(chat_service.__file__).parent / "migrations"
 
 
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    """An empty Redis."""
-    client = open_redis(valkey.conf)
-    await client.flushall()
-    yield client
-    await client.aclose()
+__all__ = ["redis", "valkey"]
 
 
 @pytest.fixture(params=KINDS)

@@ -17,10 +17,8 @@ THERE = "127.0.0.1:50052"
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    yield server
-    server.kill()
+    with EtcdServer.running(tmp_path / "etcd") as server:
+        yield server
 
 
 @pytest.fixture

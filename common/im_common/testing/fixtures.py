@@ -14,15 +14,15 @@ from im_common.testing.valkey import ValkeyServer
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
+    with ValkeyServer.running(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture
 async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    """An empty Redis."""
     client = open_redis(valkey.conf)
+    await client.flushall()
     yield client
     await client.aclose()
 

@@ -14,10 +14,8 @@ from im_common.testing.valkey import ValkeyServer
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """Apart from that of the other tests: tests of the bus kill it."""
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
+    with ValkeyServer.running(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture

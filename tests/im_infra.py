@@ -100,19 +100,23 @@ class LossyMysql:
 
         async def upwards() -> None:
             while data := await reader.read(65_536):
-                # COM_QUERY with the text COMMIT.
-                if self._armed.is_set() and data[4:].upper() == b"\x03COMMIT":
+                # COM_QUERY with a text that ends with COMMIT.
+                if self._armed.is_set() and data.endswith(b"COMMIT"):
                     self._armed.clear()
                     committing.set()
                 up_writer.write(data)
                 await up_writer.drain()
 
         async def downwards() -> None:
+            lost = b""
             while data := await up_reader.read(65_536):
                 if committing.is_set():
-                    self.lost += 1
-                    writer.transport.abort()
-                    return
+                    lost += data
+                    if _is_committed(lost):
+                        self.lost += 1
+                        writer.transport.abort()
+                        return
+                    continue
                 writer.write(data)
                 await writer.drain()
 
@@ -123,3 +127,13 @@ class LossyMysql:
         await asyncio.gather(*tasks, return_exceptions=True)
         writer.close()
         up_writer.close()
+
+
+def _is_committed(answers: bytes) -> bool:
+    """Whether the last of them is an OK that none follows (SERVER_MORE_RESULTS_EXISTS is not set)."""
+    packet = b""
+    while len(answers) >= 4:
+        end = 4 + int.from_bytes(answers[:3], "little")
+        packet, answers = answers[4:end], answers[end:]
+    # Affected rows and insert id take a byte each: the batches are small.
+    return len(packet) > 4 and packet[0] == 0 and not packet[3] & 8

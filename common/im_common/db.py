@@ -108,7 +108,8 @@ class Database:
         return await self._in_thread(_run, self._looking, work)
 
     async def run_write(self, script: Script[T]) -> T:
-        """``write`` for a hot path: committed when ``script`` returns, rolled back when it raises."""
+        """``write`` for a hot path: committed when ``script`` returns, rolled back when it raises.
+        Who cancels it cannot know which of the two it is, but it is never committed by halves."""
         engine = self._working
         if self._threads is None:
             return await run_on_mysql(engine, partial(_checkout, engine), script)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +24,8 @@ Rows = Sequence[tuple[Any, ...]]
 
 
 class Statement(NamedTuple):
-    """SQL with the driver's placeholders, and its parameters: one row, or with ``many`` a list."""
+    """SQL with the driver's placeholders, and its parameters: one row, or with ``many`` a list of
+    rows to insert at once."""
 
     sql: str
     parameters: Sequence[Any]
@@ -31,7 +33,11 @@ class Statement(NamedTuple):
 
 
 Script = Generator[Statement, Rows, T]
-"""Yields statements and is sent the rows of each; what it returns is committed."""
+"""Yields statements and is sent the rows of each; what it returns is committed.
+
+Those with ``many`` have no rows to wait for: on MySQL they go to the server together with what comes
+next, be it the COMMIT.
+"""
 
 # Told of each statement.
 listeners: list[Callable[[str], None]] = []
@@ -39,6 +45,9 @@ listeners: list[Callable[[str], None]] = []
 
 # What comes before the row of placeholders, the row, and what comes after it.
 _VALUES = re.compile(r"(INSERT INTO .*? VALUES )(\([^()]*\))(.*)", re.DOTALL)
+# Statements with more text than this go one by one: MySQL takes so much in a packet by default.
+_MOST_TOGETHER = 1024 * 1024
+_COMMIT = Statement("COMMIT", ())
 
 
 class PreparedInsert:
@@ -48,9 +57,6 @@ class PreparedInsert:
         compiled: Any = statement.compile(dialect=dialect, column_keys=list(columns))
         self._sql = str(compiled)
         self._values = itemgetter(*compiled.positiontup)
-        found = _VALUES.fullmatch(self._sql)
-        assert found is not None
-        self._head, self._row, self._tail = found.groups()
 
     def many(self, rows: Sequence[Mapping[str, Any]]) -> Statement:
         """Inserts all rows at once; each has all the columns."""
@@ -58,9 +64,25 @@ class PreparedInsert:
 
     def returning(self, rows: Sequence[Mapping[str, Any]], columns: str) -> Statement:
         """The same, and gives ``columns`` of what is there then. Not on MySQL."""
-        values = ", ".join([self._row] * len(rows))
-        parameters = [value for row in rows for value in self._values(row)]
-        return Statement(f"{self._head}{values}{self._tail} RETURNING {columns}", parameters)
+        statement = _in_one(self.many(rows))
+        return statement._replace(sql=f"{statement.sql} RETURNING {columns}")
+
+
+def _in_one(statement: Statement) -> Statement:
+    """With a row of placeholders for each row."""
+    if not statement.many:
+        return statement
+    head, row, tail = _parts(statement.sql)
+    values = ", ".join([row] * len(statement.parameters))
+    parameters = [value for row in statement.parameters for value in row]
+    return Statement(f"{head}{values}{tail}", parameters)
+
+
+@lru_cache(maxsize=64)
+def _parts(sql: str) -> tuple[str | Any, ...]:
+    found = _VALUES.fullmatch(sql)
+    assert found is not None
+    return found.groups()
 
 
 async def run_on_mysql(engine: Engine, connect: Callable[[], Any], script: Script[T]) -> T:
@@ -70,7 +92,6 @@ async def run_on_mysql(engine: Engine, connect: Callable[[], Any], script: Scrip
     try:
         driver = pooled.driver_connection
         result = await _drive(driver.cursor(), script, engine)
-        await _told(driver.commit(), "COMMIT", engine)
         sound = True
         return result
     except DBAPIError as error:
@@ -86,16 +107,36 @@ async def run_on_mysql(engine: Engine, connect: Callable[[], Any], script: Scrip
 
 async def _drive(cursor: Any, script: Script[T], engine: Engine) -> T:
     rows: Rows | None = None
+    waiting: list[Statement] = []
     while True:
         try:
             statement = next(script) if rows is None else script.send(rows)
         except StopIteration as end:
+            await _send(cursor, [*waiting, _COMMIT], engine)
             result: T = end.value
             return result
         _tell(statement.sql)
-        execute = cursor.executemany if statement.many else cursor.execute
-        await _told(execute(statement.sql, statement.parameters), statement.sql, engine)
-        rows = await cursor.fetchall() if cursor.description else ()
+        rows = ()
+        waiting.append(statement)
+        if not statement.many:
+            await _send(cursor, waiting, engine)
+            rows = await cursor.fetchall() if cursor.description else ()
+            waiting = []
+
+
+async def _send(cursor: Any, statements: Sequence[Statement], engine: Engine) -> None:
+    """All in one go; the server stops at the first that fails. Leaves the last one's rows in the
+    cursor."""
+    texts = [cursor.mogrify(s.sql, s.parameters or None) for s in map(_in_one, statements)]
+    sql = "; ".join(statement.sql for statement in statements)
+    if sum(map(len, texts)) > _MOST_TOGETHER:
+        for statement in statements:
+            execute = cursor.executemany if statement.many else cursor.execute
+            await _told(execute(statement.sql, statement.parameters), statement.sql, engine)
+        return
+    await _told(cursor.execute("; ".join(texts)), sql, engine)
+    while await _told(cursor.nextset(), sql, engine):
+        pass
 
 
 async def _told(call: Awaitable[T], sql: str, engine: Engine) -> T:

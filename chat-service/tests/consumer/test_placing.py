@@ -63,8 +63,10 @@ async def test_a_batch_with_some_that_are_stored_costs_one_look_up_more(world: W
     with counted_queries() as statements:
         await world.handle([record for pair in zip(fresh, known, strict=True) for record in pair])
     kinds = [text.split()[0] for text in statements]
+    # Places and messages, taken back; MySQL has been sent the cursors with them.
+    tried = ["INSERT"] * (2 if world.db.is_sqlite else 3)
     assert [kind for kind in kinds if kind != "BEGIN"] == [
-        *("INSERT", "INSERT"),  # places and messages, taken back
+        *tried,
         "SELECT",
         *("INSERT", "INSERT", "INSERT"),  # those that are new
     ]

@@ -161,15 +161,14 @@ class Load:
         while self._receiving:
             try:
                 async with await Device.connect(self._system.ready.ws, pair.b) as device:
-                    last_live = 0
+                    last = 0
                     async for frame in device.stream():
-                        messages = frame.get("frames", [])
-                        if frame["type"] == "message":
-                            messages = [frame]
-                            if frame["seq"] <= last_live:
-                                self.problems.append(f"{frame['seq']} came after {last_live}")
-                            last_live = frame["seq"]
-                        for message in messages:
+                        live = [frame] if frame["type"] == "message" else []
+                        for message in frame.get("frames", live):
+                            if message["seq"] <= last:
+                                how = "live" if live else "out of the list"
+                                self.problems.append(f"{message['seq']} {how} after {last}")
+                            last = message["seq"]
                             self._take(pair, message)
             except Exception:
                 await asyncio.sleep(RECONNECT_S)

@@ -80,7 +80,7 @@ async def test_a_server_killed(system: System, load: Load, name: str) -> None:
     _report(load, f"{name} killed", since)
 
 
-@pytest.mark.parametrize("name", ["mysql", "kafka"])
+@pytest.mark.parametrize("name", ["mysql", "kafka", "redis", "chat-mq", "ws-gateway"])
 async def test_a_server_frozen(system: System, load: Load, name: str) -> None:
     _needs(system, name)
     since = time.monotonic()

@@ -33,22 +33,38 @@ def sent(of: Connection) -> list[dict[str, Any]]:
     return [msgspec.json.decode(item.frame) for item in of.queue]
 
 
-def test_a_frame_passes_once_whatever_the_order() -> None:
+def test_seen_knows_each_message_and_the_highest() -> None:
     rng = random.Random(7)
     for _ in range(200):
-        seen, passed = Seen(), set[int]()
-        seqs = [rng.randint(1, 60) for _ in range(100)]
-        for seq in seqs:
-            assert seen.first_time("s:1:2", seq) == (seq not in passed)
-            passed.add(seq)
-    assert seen.first_time("s:1:3", 1)
+        seen, added = Seen(), set[int]()
+        for seq in (rng.randint(1, 60) for _ in range(100)):
+            assert seen.has("s:1:2", seq) == (seq in added)
+            assert seen.is_newer("s:1:2", seq) == (seq > max(added, default=0))
+            seen.add("s:1:2", seq)
+            added.add(seq)
+    assert not seen.has("s:1:3", 1)
 
 
-def test_what_is_too_old_to_tell_passes() -> None:
+def test_seen_forgets_what_is_long_ago() -> None:
     seen = Seen()
-    assert seen.first_time("c", 1)
-    assert seen.first_time("c", 1 + WINDOW)
-    assert seen.first_time("c", 1)
+    seen.add("c", 1)
+    seen.add("c", WINDOW)
+    assert seen.has("c", 1)
+    seen.add("c", WINDOW + 1)
+    assert not seen.has("c", 1)
+    seen.add("c", 1)
+    assert [seen.has("c", seq) for seq in (1, WINDOW, WINDOW + 1)] == [False, True, True]
+    seen.add("c", 10**15)
+    assert [seen.has("c", seq) for seq in (WINDOW, 10**15)] == [False, True]
+
+
+def test_a_delivery_that_is_repeated_neither_doubles_nor_reorders() -> None:
+    """A device that connected after 1 and 2 were delivered gets 3; a new consumer repeats them all."""
+    one = connection()
+    for seq in (3, 1, 2, 3, 4):
+        one.deliver(b"%d" % seq, "c", seq)
+    one.deliver(b"1 of another", "d", 1)
+    assert [item.frame for item in one.queue] == [b"3", b"4", b"1 of another"]
 
 
 def test_messages_are_held_while_older_ones_are_sent() -> None:
@@ -138,7 +154,9 @@ class List:
         return self.frames[:limit], max(0, len(self.frames) - limit)
 
     async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
-        self.frames = [frame for frame in self.frames if frame not in frames]
+        for frame in frames:
+            if self.frames[:1] == [frame]:
+                del self.frames[0]
 
 
 class Recalls:
@@ -218,7 +236,7 @@ async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
 
 async def test_batches_follow_one_another_when_confirmed() -> None:
     one = connection()
-    drain = Drain(one, List(b"1", b"2", b"2", b"3"), Recalls())  # type: ignore[arg-type]
+    drain = Drain(one, List(b"1", b"2", b"3", b"3"), Recalls())  # type: ignore[arg-type]
     drain.start()
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
@@ -230,6 +248,50 @@ async def test_batches_follow_one_another_when_confirmed() -> None:
     drain.confirm(batch["batch_id"])
     *_, last = await _until(one, 3)
     assert last == "live"
+
+
+def message(seq: int) -> bytes:
+    return b'{"type":"message","conversation_id":"c","seq":%d}' % seq
+
+
+def recalled(seq: int) -> bytes:
+    return b'{"type":"recalled","conversation_id":"c","seq":%d}' % seq
+
+
+async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order() -> None:
+    one = connection()
+    repeated = [message(seq) for seq in (1, 2, 1, 2, 3)]
+    drain = Drain(one, List(*repeated, recalled(1)), Recalls())  # type: ignore[arg-type]
+    drain.start()
+    # A consumer repeats from 2 on while the list is being sent.
+    for seq in (2, 3, 4):
+        one.deliver(message(seq), "c", seq)
+    *batches, last = await _confirm_all(one, drain, 3)
+    got = [(f["type"], f["seq"]) for batch in batches for f in batch["frames"]]
+    assert got == [("message", 1), ("message", 2), ("message", 3), ("recalled", 1)]
+    assert last["seq"] == 4
+
+
+async def test_what_was_delivered_before_it_got_into_the_list_is_not_sent_again() -> None:
+    """The gateway was so slow that the consumer took it for dead."""
+    one, listed = connection(), List(message(1), message(2), message(3))
+    for seq in (1, 2):
+        one.deliver(message(seq), "c", seq)
+    drain = Drain(one, listed, Recalls())  # type: ignore[arg-type]
+    drain.start()
+    one.deliver(message(4), "c", 4)
+    *_, batch, last = await _confirm_all(one, drain, 4)
+    assert ([f["seq"] for f in batch["frames"]], last["seq"]) == ([3], 4)
+    assert listed.frames == []
+
+
+async def _confirm_all(one: Connection, drain: Drain, count: int) -> list[dict[str, Any]]:
+    """Waits for so many frames, and confirms batches as they come."""
+    for number in range(1, count + 1):
+        frame = (await _until(one, number))[-1]
+        if frame["type"] == "offline":
+            drain.confirm(frame["batch_id"])
+    return sent(one)
 
 
 async def test_missed_recalls_come_after_the_list_before_live_messages_and_once() -> None:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw
 
 from chat_service.gateways import Gateways
 from chat_service.mq.item import Item, Outgoing, RecallItem
+from chat_service.mq.listed import Listed
 from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
 from im_common import frames
@@ -39,6 +40,7 @@ class Deliverer:
         self._recalls = recalls
         self._gateways = Gateways(gateways)
         self._offline_group_members = offline_group_members
+        self._listed = Listed()
 
     async def deliver(self, items: Sequence[Outgoing]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
@@ -49,9 +51,15 @@ class Deliverer:
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, lambda user_id: user_id not in routes)
         requests = _requests(items, placed, routes)
+        drained = self._listed.drain(requests, routes)
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
         reached = await self._gateways.push(requests)
+        self._listed.add(
+            user_id
+            for user_id in drained
+            if any(reached.get(route.gateway) is None for route in routes[user_id])
+        )
         await self._keep(
             placed,
             lambda user_id: (
@@ -70,6 +78,7 @@ class Deliverer:
                     frame = frame or _frame(item, for_sender=False)
                     kept[user_id].append(frame)
         if kept:
+            self._listed.add(kept)
             await self._offline.append(kept.items())
             await self._wake_newcomers(kept)
 

@@ -161,6 +161,7 @@ class World:
 
     def record(self, sender: int, to: int, content: str, **more: Any) -> Record:
         client_msg_id = more.pop("client_msg_id", new_message_id())
+        gateway = more.pop("gateway", "")
         message = NewMessage(
             message_id=new_message_id(),
             conversation_id=single_conversation(sender, to),
@@ -174,7 +175,7 @@ class World:
         if "group_id" in more:
             message.group_id = more["group_id"]
             message.conversation_id = f"g:{more['group_id']}"
-        return self.wrap(message)
+        return self.wrap(message, gateway)
 
     def recall(self, message_id: str, user_id: int, conversation_id: str) -> Record:
         recall = Recall(
@@ -187,8 +188,8 @@ class World:
         value = ChatRecord(origin=origin, recall=recall).SerializeToString()
         return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
 
-    def wrap(self, message: NewMessage) -> Record:
-        origin = Origin(address=self.gateway.address, token=1, connection_id=77)
+    def wrap(self, message: NewMessage, gateway: str = "") -> Record:
+        origin = Origin(address=gateway or self.gateway.address, token=1, connection_id=77)
         value = ChatRecord(origin=origin, message=message).SerializeToString()
         return Record("im-chat-topic", 0, "0", message.conversation_id.encode(), value, {})
 

@@ -31,6 +31,32 @@ async def test_a_gateway_that_no_longer_has_the_user_is_told_to_look_at_the_list
     assert list(world.gateway.requests[-1].drain_user_ids) == [B]
 
 
+async def test_who_had_no_route_for_a_moment_gets_the_list_before_what_is_new(
+    world: World,
+) -> None:
+    await world.handle([world.record(A, B, "x")])
+    await world.online(B)
+    for content in ("y", "z"):
+        await world.handle([world.record(A, B, content)])
+    pushes = [r for r in world.gateway.requests if r.deliveries]
+    assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+
+
+async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: World) -> None:
+    async with world.gateway.serving() as address:
+        await RouteTable(world.redis).put([(B, Route(address, 5, "web", "d"))])
+        world.gateway.users.add(B)
+    for content in ("x", "y"):
+        await world.handle([world.record(A, B, content)])
+    assert [f["content"] for f in await world.offline(B)] == ["x", "y"]
+    async with world.gateway.serving(address):
+        for content in ("back", "z"):
+            at = now_ms() + 1
+            await world.handle([world.record(A, B, content, gateway=address, timestamp=at)])
+    pushes = [r for r in world.gateway.requests if r.deliveries]
+    assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+
+
 async def test_the_senders_other_devices_get_a_copy(world: World) -> None:
     await world.online(A, connection_id=77)
     await world.handle([world.record(A, B, "x", client_msg_id="c")])

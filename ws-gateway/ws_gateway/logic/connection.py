@@ -29,6 +29,14 @@ class Queued(NamedTuple):
     is_message: bool
 
 
+class Live(NamedTuple):
+    """A message on its way; with seq 0 another frame that keeps its order among the messages."""
+
+    frame: bytes
+    conversation_id: str
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Why the gateway ends a connection."""
@@ -43,8 +51,10 @@ class Connection:
     """A bounded queue. What is put in goes to ``write_now`` at the next turn of the event loop, all
     of it together; when that is not possible, ``wake`` tells the writer.
 
-    While the offline list is being sent, live messages are held back, so that a device sees the
-    older ones first.
+    A conversation's messages go out with rising `seq`, each once. One that was not here when it was
+    new, and is repeated after a consumer's death, is for `sync`: in between this connection had
+    younger ones. While the offline list is being sent, live messages are held back, so that a device
+    sees the older ones first.
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class Connection:
         # Sends the queue without waiting, or says that it cannot.
         self.write_now: Callable[[], bool] | None = None
         self._write_due = False
-        self._held: deque[Queued] | None = None
+        self._held: deque[Live] | None = None
         self._seen = Seen()
         self._max_queue = max_queue
 
@@ -82,15 +92,15 @@ class Connection:
             self._put(Queued(frame, False))
 
     def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
-        """A message, dropped when this connection has had it; or, with seq 0, another frame that
-        keeps its order among the messages."""
-        if seq and not self._seen.first_time(conversation_id, seq):
+        """A message, dropped when it or a younger one of its conversation was sent here; or, with
+        seq 0, another frame that keeps its order among the messages."""
+        if seq and not self._seen.is_newer(conversation_id, seq):
             return
-        item = Queued(frame, True)
+        live = Live(frame, conversation_id, seq)
         if self._held is None:
-            self._put(item)
+            self._put_live(live)
         elif len(self._held) < self._max_queue:
-            self._held.append(item)
+            self._held.append(live)
         else:
             self.end(TOO_SLOW, "too slow")
 
@@ -101,8 +111,17 @@ class Connection:
 
     def release(self) -> None:
         held, self._held = self._held, None
-        for item in held or ():
-            self._put(item)
+        for live in held or ():
+            # It may have been in the offline list, too.
+            if not live.seq or self._seen.is_newer(live.conversation_id, live.seq):
+                self._put_live(live)
+
+    def sees(self, conversation_id: str, seq: int) -> bool:
+        """Notes a message that is sent in another way than by ``deliver``; whether it is the first
+        time."""
+        first = not self._seen.has(conversation_id, seq)
+        self._seen.add(conversation_id, seq)
+        return first
 
     def kick(self, reason: str) -> None:
         self.send(encode(Kick(reason=reason)))
@@ -122,7 +141,13 @@ class Connection:
 
     def unsent_messages(self) -> list[bytes]:
         """Messages that never reached the socket, oldest first."""
-        return [item.frame for item in (*self.queue, *(self._held or ())) if item.is_message]
+        queued = [item.frame for item in self.queue if item.is_message]
+        return queued + [live.frame for live in self._held or ()]
+
+    def _put_live(self, live: Live) -> None:
+        if live.seq:
+            self._seen.add(live.conversation_id, live.seq)
+        self._put(Queued(live.frame, True))
 
     def _put(self, item: Queued) -> None:
         if self.ending is not None and not self.ending.flush:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 from msgspec import Raw
 from uuid_utils import uuid4
@@ -20,6 +21,21 @@ log = structlog.get_logger(__name__)
 # A client that confirms nothing gets its live messages after this time all the same.
 HOLD_S = 2.0
 RETRY_S = 0.5
+
+
+class _Place(msgspec.Struct):
+    """What of a frame says which message it is."""
+
+    type: str = ""
+    conversation_id: str = ""
+    seq: int = 0
+
+    @property
+    def is_message(self) -> bool:
+        return self.type == "message" and bool(self.conversation_id and self.seq)
+
+
+_places = msgspec.json.Decoder(_Place)
 
 
 class Drain:
@@ -75,8 +91,11 @@ class Drain:
         frames, remaining = await self._offline.head(self._connection.user_id)
         if not frames:
             return False
-        # The same frame twice: the consumer repeated a delivery after a crash.
-        distinct = list(dict.fromkeys(frames))
+        # Twice in the list, or sent live already: the consumer repeated a delivery.
+        distinct = [f for f in dict.fromkeys(frames) if self._is_new(f)]
+        if not distinct:
+            await self._offline.confirm(self._connection.user_id, frames)
+            return True
         self._batch_id = str(uuid4())
         self._confirmed.clear()
         batch = Offline(
@@ -88,6 +107,13 @@ class Drain:
         await self._wait_confirmed()
         await self._offline.confirm(self._connection.user_id, frames)
         return True
+
+    def _is_new(self, frame: bytes) -> bool:
+        try:
+            place = _places.decode(frame)
+        except msgspec.DecodeError:
+            return True
+        return not place.is_message or self._connection.sees(place.conversation_id, place.seq)
 
     async def _send_recalls(self) -> None:
         connection = self._connection

@@ -18,6 +18,9 @@ class PushServicer(PushServiceServicer):
         svc = self._svc
         for answer in request.answers:
             svc.answers.settle(answer.token, answer.frame)
+        for user_id in request.drain_user_ids:
+            for connection in svc.connections.of(user_id):
+                svc.drains[connection.id].start()
         absent: set[int] = set()
         for delivery in request.deliveries:
             for user_id in delivery.user_ids:
@@ -27,9 +30,6 @@ class PushServicer(PushServiceServicer):
                 for connection in connections:
                     if connection.id != delivery.except_connection_id:
                         _hand_over(delivery, connection)
-        for user_id in request.drain_user_ids:
-            for connection in svc.connections.of(user_id):
-                svc.drains[connection.id].start()
         return pb.PushResponse(absent_user_ids=sorted(absent))
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:

@@ -33,7 +33,9 @@ class PushRequest(_message.Message):
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]: ...
     @_builtins.property
     def drain_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Users whose offline list got something in the moment they came online; it is sent to them now."""
+        """Users whose offline list got something although they are here: it is sent to them now, before
+        the deliveries of this request.
+        """
 
     def __init__(
         self,

@@ -1,0 +1,37 @@
+"""What a push from the consumer does to connections."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from im.gateway.v1.push_pb2 import Delivery, PushRequest
+from im_common.context import Identity
+from im_common.routes import Route
+from ws_gateway.logic.connection import Connection, Connections
+from ws_gateway.server.push import PushServicer
+
+
+class Drain:
+    """Holds the live messages, as the real one does while it looks at the list."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.start = connection.hold
+
+
+async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_the_push() -> None:
+    connections, drains = Connections(), {}
+    for number, user_id in enumerate((7, 8), 1):
+        identity = Identity(user_id, "s", "d", "web", 0)
+        one = Connection(number, identity, Route("h:1", number, "web", "d"), 100)
+        connections.add(one)
+        drains[number] = Drain(one)
+    svc: Any = SimpleNamespace(connections=connections, drains=drains)
+    delivery = Delivery(frame=b"new", user_ids=[7, 8, 9], conversation_id="g:1", seq=5)
+    answer = await PushServicer(svc).Push(
+        PushRequest(deliveries=[delivery], drain_user_ids=[7]), None
+    )
+    held, free = connections.of(7)[0], connections.of(8)[0]
+    assert (len(held.queue), len(free.queue), list(answer.absent_user_ids)) == (0, 1, [9])
+    held.release()
+    assert [item.frame for item in held.queue] == [b"new"]

@@ -4,38 +4,45 @@ connect again when they are cut off, and fill gaps from the history."""
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import httpx
-from im_client import Device, Frame, User, register, single
+from im_client import Device, User, register, single
+from im_receiver import RECONNECT_S, Receiver
 
 from im_local.testing import System
 
-RECONNECT_S = 0.2
 RESEND_AFTER_S = 11.0
 
 
 @dataclass
 class Pair:
-    """A sends, B receives."""
+    """A sends; B receives on a device that is always on and on a phone that comes and goes."""
 
     a: User
     b: User
+    device: Receiver
+    phone: Receiver
     # client_msg_id -> when it was (last) sent; only those without an answer.
     open: dict[str, float] = field(default_factory=dict)
     # client_msg_id -> (seq, message_id)
     placed: dict[str, tuple[int, str]] = field(default_factory=dict)
-    # seq -> message_id, of what B's devices got, and of what B had to fetch.
-    received: dict[int, str] = field(default_factory=dict)
-    fetched: int = 0
-    twice: int = 0
+
+    @property
+    def receivers(self) -> tuple[Receiver, Receiver]:
+        return self.device, self.phone
 
     @property
     def conversation_id(self) -> str:
         return single(self.a, self.b)
+
+    @property
+    def is_received(self) -> bool:
+        return all(len(r.received) >= len(self.placed) for r in self.receivers)
 
 
 class Load:
@@ -47,7 +54,6 @@ class Load:
         self._pairs_wanted = pairs
         self._rate = rate
         self._sending = True
-        self._receiving = True
         self._tasks: list[asyncio.Task[None]] = []
         self.pairs: list[Pair] = []
         # time.monotonic() of each first `sent`.
@@ -56,10 +62,22 @@ class Load:
 
     async def start(self) -> None:
         for _ in range(self._pairs_wanted):
-            self.pairs.append(Pair(await register(self._http), await register(self._http)))
-        for pair in self.pairs:
-            self._tasks.append(asyncio.create_task(self._receive(pair)))
-            self._tasks.append(asyncio.create_task(self._send(pair)))
+            pair = await self._pair()
+            self.pairs.append(pair)
+            for running in (
+                pair.device.run(lambda: None),
+                pair.phone.run(lambda: random.uniform(0.5, 3) if self._sending else None),
+                self._send(pair),
+            ):
+                self._tasks.append(asyncio.create_task(running))
+
+    async def _pair(self) -> Pair:
+        a, b = await register(self._http), await register(self._http)
+        device, phone = (
+            Receiver(self._system.ready.ws, b, single(a, b), self.problems, syncs=syncs)
+            for syncs in (False, True)
+        )
+        return Pair(a, b, device, phone)
 
     async def run_for(self, seconds: float) -> None:
         """Lets the load run; fails at once when a client saw something that must not be."""
@@ -80,16 +98,15 @@ class Load:
         while any(pair.open for pair in self.pairs):
             assert time.monotonic() < deadline, [len(pair.open) for pair in self.pairs]
             await asyncio.sleep(0.05)
-        while any(len(p.received) < len(p.placed) for p in self.pairs):
+        while not all(pair.is_received for pair in self.pairs):
             if time.monotonic() > deadline - limit_s / 2:
                 # What a device finds with its next sync.
                 for pair in self.pairs:
                     await self._fill(pair)
             assert time.monotonic() < deadline, [
-                (len(p.placed), len(p.received)) for p in self.pairs
+                (len(p.placed), *(len(r.received) for r in p.receivers)) for p in self.pairs
             ]
             await asyncio.sleep(0.1)
-        self._receiving = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -104,7 +121,8 @@ class Load:
             stored = {message["seq"]: message["message_id"] for message in history}
             sent = dict(pair.placed.values())
             assert stored == sent, (len(stored), len(sent))
-            assert pair.received == stored, (len(pair.received), len(stored))
+            for receiver in pair.receivers:
+                assert receiver.received == stored, (len(receiver.received), len(stored))
 
     def total(self) -> int:
         return sum(len(pair.placed) for pair in self.pairs)
@@ -157,32 +175,9 @@ class Load:
                 wait_s = frame.get("retry_after_ms", 0) / 1000
                 pair.open[client_msg_id] = time.monotonic() - RESEND_AFTER_S + wait_s
 
-    async def _receive(self, pair: Pair) -> None:
-        while self._receiving:
-            try:
-                async with await Device.connect(self._system.ready.ws, pair.b) as device:
-                    last = 0
-                    async for frame in device.stream():
-                        live = [frame] if frame["type"] == "message" else []
-                        for message in frame.get("frames", live):
-                            if message["seq"] <= last:
-                                how = "live" if live else "out of the list"
-                                self.problems.append(f"{message['seq']} {how} after {last}")
-                            last = message["seq"]
-                            self._take(pair, message)
-            except Exception:
-                await asyncio.sleep(RECONNECT_S)
-
-    def _take(self, pair: Pair, message: Frame) -> None:
-        seq, message_id = message["seq"], message["message_id"]
-        if pair.received.setdefault(seq, message_id) != message_id:
-            self.problems.append(f"seq {seq} is two messages")
-
     async def _fill(self, pair: Pair) -> None:
         try:
             for message in await pair.b.history(pair.conversation_id):
-                if message["seq"] not in pair.received:
-                    pair.fetched += 1
-                    self._take(pair, message)
+                pair.device.take(message)
         except (httpx.HTTPError, AssertionError):
             return

@@ -31,7 +31,8 @@ async def load(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
 
 
 def _report(load: Load, what: str, since: float) -> None:
-    print(f"\n{what}: at most {load.longest_pause_s(since):.1f} s without a `sent`")
+    pause_s, gaps = load.longest_pause_s(since), sum(p.phone.gaps for p in load.pairs)
+    print(f"\n{what}: at most {pause_s:.1f} s without a `sent`; {gaps} gaps for `sync`")
 
 
 def _needs(system: System, name: str) -> None:

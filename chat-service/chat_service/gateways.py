@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 
-from im.gateway.v1.push_pb2 import PushRequest
+from im.gateway.v1.push_pb2 import PushRequest, PushResponse
 from im.gateway.v1.push_pb2_grpc import PushServiceStub
 from im_common.errors import AppError
 from im_common.ids import now_ms
 from im_common.rpc.client import AddressChannels
 
+if TYPE_CHECKING:
+    from im.gateway.v1.push_pb2_grpc import PushServiceAsyncStub
+
 log = structlog.get_logger(__name__)
 
 PUSH_TIMEOUT_S = 1.0
+# A call that fails so much later than its time limit says nothing of the gateway: this process stood
+# still (it was frozen, or the machine was), and the answer may be waiting here.
+STOOD_STILL_S = 0.5
 # A gateway that did not answer is not asked again for this long; its users count as away.
 AVOID_MS = 3000
 
@@ -41,14 +49,27 @@ class Gateways:
     async def _push_one(self, address: str, request: PushRequest) -> set[int] | None:
         if self._avoided.get(address, 0) > now_ms() - AVOID_MS:
             return None
+        began = time.monotonic()
         try:
-            # It may just have come back: then the connection to it is a moment away.
-            answer = await PushServiceStub(self._channels.get(address)).Push(
-                request, timeout=PUSH_TIMEOUT_S, wait_for_ready=True
-            )
+            answer = await self._call(address, request)
         except AppError as error:
-            log.warning("a gateway does not answer", gateway=address, error=error.message)
-            self._avoided[address] = now_ms()
-            return None
+            if time.monotonic() - began < PUSH_TIMEOUT_S + STOOD_STILL_S:
+                self._avoid(address, error)
+                return None
+            try:
+                # What it has had already, it drops.
+                answer = await self._call(address, request)
+            except AppError as again:
+                self._avoid(address, again)
+                return None
         self._avoided.pop(address, None)
         return set(answer.absent_user_ids)
+
+    async def _call(self, address: str, request: PushRequest) -> PushResponse:
+        stub: PushServiceAsyncStub = PushServiceStub(self._channels.get(address))
+        # It may just have come back: then the connection to it is a moment away.
+        return await stub.Push(request, timeout=PUSH_TIMEOUT_S, wait_for_ready=True)
+
+    def _avoid(self, address: str, error: AppError) -> None:
+        log.warning("a gateway does not answer", gateway=address, error=error.message)
+        self._avoided[address] = now_ms()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import pytest
+
+from chat_service.gateways import STOOD_STILL_S
 from im_common.ids import now_ms
 from im_common.routes import Route, RouteTable
 
@@ -55,6 +59,26 @@ async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: 
             await world.handle([world.record(A, B, content, gateway=address, timestamp=at)])
     pushes = [r for r in world.gateway.requests if r.deliveries]
     assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+
+
+async def test_a_consumer_that_stood_still_asks_the_gateway_once_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the devices would get out of the list what they have had."""
+    monkeypatch.setattr("chat_service.gateways.PUSH_TIMEOUT_S", 0.1)
+    pushes: list[int] = []
+
+    async def freeze(_: Any) -> None:
+        pushes.append(1)
+        if len(pushes) == 1:
+            # All of this process: the gateway of the test is in it.
+            time.sleep(0.1 + 1.5 * STOOD_STILL_S)  # noqa: ASYNC251
+
+    await world.online(B)
+    world.gateway.before = freeze
+    await world.handle([world.record(A, B, "x")])
+    assert len(pushes) == 2
+    assert await world.offline(B) == []
 
 
 async def test_the_senders_other_devices_get_a_copy(world: World) -> None:

@@ -21,20 +21,22 @@ RESEND_AFTER_S = 11.0
 
 @dataclass
 class Pair:
-    """A sends; B receives on a device that is always on and on a phone that comes and goes."""
+    """A sends, and sees that on another device, too; B receives on a device that is always on and on
+    a phone that comes and goes."""
 
     a: User
     b: User
     device: Receiver
     phone: Receiver
+    copy: Receiver
     # client_msg_id -> when it was (last) sent; only those without an answer.
     open: dict[str, float] = field(default_factory=dict)
     # client_msg_id -> (seq, message_id)
     placed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
-    def receivers(self) -> tuple[Receiver, Receiver]:
-        return self.device, self.phone
+    def receivers(self) -> tuple[Receiver, ...]:
+        return self.device, self.phone, self.copy
 
     @property
     def conversation_id(self) -> str:
@@ -66,6 +68,7 @@ class Load:
             self.pairs.append(pair)
             for running in (
                 pair.device.run(lambda: None),
+                pair.copy.run(lambda: None),
                 pair.phone.run(lambda: random.uniform(0.5, 3) if self._sending else None),
                 self._send(pair),
             ):
@@ -73,11 +76,11 @@ class Load:
 
     async def _pair(self) -> Pair:
         a, b = await register(self._http), await register(self._http)
-        device, phone = (
-            Receiver(self._system.ready.ws, b, single(a, b), self.problems, syncs=syncs)
-            for syncs in (False, True)
+        device, phone, copy = (
+            Receiver(self._system.ready.ws, user, single(a, b), self.problems, syncs=syncs)
+            for user, syncs in ((b, False), (b, True), (a, True))
         )
-        return Pair(a, b, device, phone)
+        return Pair(a, b, device, phone, copy)
 
     async def run_for(self, seconds: float) -> None:
         """Lets the load run; fails at once when a client saw something that must not be."""

@@ -31,7 +31,7 @@ async def load(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
 
 
 def _report(load: Load, what: str, since: float) -> None:
-    pause_s, gaps = load.longest_pause_s(since), sum(p.phone.gaps for p in load.pairs)
+    pause_s, gaps = load.longest_pause_s(since), sum(p.phone.gaps + p.copy.gaps for p in load.pairs)
     print(f"\n{what}: at most {pause_s:.1f} s without a `sent`; {gaps} gaps for `sync`")
 
 

@@ -72,6 +72,13 @@ async def register(http: httpx.AsyncClient, **more: Any) -> User:
     return User.of(http, username, response.json())
 
 
+async def make_group(owner: User, *members: User) -> int:
+    body = {"name": "team", "member_ids": [member.user_id for member in members]}
+    response = await owner.request("POST", "/v1/groups", json=body)
+    assert response.status_code == 201, response.text
+    return int(response.json()["group_id"])
+
+
 def single(a: User, b: User) -> str:
     low, high = sorted((a.user_id, b.user_id))
     return f"s:{low}:{high}"

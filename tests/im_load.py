@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import httpx
-from im_client import Device, User, register, single
+from im_client import Device, User, make_group, register, single
 from im_receiver import RECONNECT_S, Receiver
 
 from im_local.testing import System
@@ -22,10 +22,11 @@ RESEND_AFTER_S = 11.0
 @dataclass
 class Pair:
     """A sends, and sees that on another device, too; B receives on a device that is always on and on
-    a phone that comes and goes."""
+    a phone that comes and goes. Some talk in a group of their own."""
 
     a: User
     b: User
+    group_id: int | None
     device: Receiver
     phone: Receiver
     copy: Receiver
@@ -40,7 +41,11 @@ class Pair:
 
     @property
     def conversation_id(self) -> str:
-        return single(self.a, self.b)
+        return _conversation(self.a, self.b, self.group_id)
+
+    @property
+    def target(self) -> dict[str, int]:
+        return {"group_id": self.group_id} if self.group_id else {"to": self.b.user_id}
 
     @property
     def is_received(self) -> bool:
@@ -63,8 +68,8 @@ class Load:
         self.problems: list[str] = []
 
     async def start(self) -> None:
-        for _ in range(self._pairs_wanted):
-            pair = await self._pair()
+        for number in range(self._pairs_wanted):
+            pair = await self._pair(in_group=number % 3 == 2)
             self.pairs.append(pair)
             for running in (
                 pair.device.run(lambda: None),
@@ -74,13 +79,15 @@ class Load:
             ):
                 self._tasks.append(asyncio.create_task(running))
 
-    async def _pair(self) -> Pair:
+    async def _pair(self, *, in_group: bool) -> Pair:
         a, b = await register(self._http), await register(self._http)
+        group_id = await make_group(a, b) if in_group else None
+        conversation_id = _conversation(a, b, group_id)
         device, phone, copy = (
-            Receiver(self._system.ready.ws, user, single(a, b), self.problems, syncs=syncs)
+            Receiver(self._system.ready.ws, user, conversation_id, self.problems, syncs=syncs)
             for user, syncs in ((b, False), (b, True), (a, True))
         )
-        return Pair(a, b, device, phone, copy)
+        return Pair(a, b, group_id, device, phone, copy)
 
     async def run_for(self, seconds: float) -> None:
         """Lets the load run; fails at once when a client saw something that must not be."""
@@ -159,7 +166,7 @@ class Load:
     async def _put(self, pair: Pair, device: Device, client_msg_id: str) -> None:
         pair.open[client_msg_id] = time.monotonic()
         await device.send(
-            type="chat", to=pair.b.user_id, content=client_msg_id, client_msg_id=client_msg_id
+            type="chat", content=client_msg_id, client_msg_id=client_msg_id, **pair.target
         )
 
     async def _answers(self, pair: Pair, device: Device) -> None:
@@ -184,3 +191,7 @@ class Load:
                 pair.device.take(message)
         except (httpx.HTTPError, AssertionError):
             return
+
+
+def _conversation(a: User, b: User, group_id: int | None) -> str:
+    return f"g:{group_id}" if group_id else single(a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from im_client import Connect, Device, MakeUser, User, single
+from im_client import Connect, Device, MakeUser, User, make_group, single
 
 
 async def test_a_message_is_stored_answered_and_delivered(
@@ -167,11 +167,7 @@ async def test_a_group_message_reaches_all_members_and_nobody_else(
     new_user: MakeUser, online: Connect
 ) -> None:
     owner, b, c, stranger = [await new_user() for _ in range(4)]
-    response = await owner.request(
-        "POST", "/v1/groups", json={"name": "team", "member_ids": [b.user_id, c.user_id]}
-    )
-    assert response.status_code == 201, response.text
-    group_id = response.json()["group_id"]
+    group_id = await make_group(owner, b, c)
     members = await owner.get(f"/v1/groups/{group_id}/members")
     assert {m["user_id"] for m in members["items"]} == {owner.user_id, b.user_id, c.user_id}
     devices = {u.user_id: await online(u) for u in (owner, b, stranger)}

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from im_client import PASSWORD, Device, User, register, single
+from im_client import PASSWORD, Device, User, make_group, register, single
 from im_infra import kill, pid_of, start_what_is_dead
 
 from im_local.testing import System
@@ -42,9 +42,7 @@ async def _everything_works(system: System, http: httpx.AsyncClient) -> None:
     ):
         assert (await device_a.ask(to=b.user_id, content="x"))["type"] == "sent"
         await device_b.wait_for(lambda f: f["type"] == "message")
-        group = await a.request("POST", "/v1/groups", json={"name": "g", "member_ids": [b.user_id]})
-        assert group.status_code == 201, group.text
-        sent = await device_a.ask(group_id=group.json()["group_id"], content="y")
+        sent = await device_a.ask(group_id=await make_group(a, b), content="y")
         assert sent["type"] == "sent", sent
     assert len(await b.history(single(a, b))) == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from im_client import Connect, Device, Frame, MakeUser, User, single
+from im_client import Connect, Device, Frame, MakeUser, User, make_group, single
 
 from im_common.testing.waiting import eventually
 
@@ -54,8 +54,7 @@ async def test_read_over_http_is_told_and_stays_in_bounds(
 
 async def test_strangers_get_an_error_frame(new_user: MakeUser, online: Connect) -> None:
     a, b, stranger = await new_user(), await new_user(), await new_user()
-    group = await a.request("POST", "/v1/groups", json={"name": "g", "member_ids": [b.user_id]})
-    group_id = group.json()["group_id"]
+    group_id = await make_group(a, b)
     device_a, device = await online(a), await online(stranger)
     await device_a.ask(group_id=group_id, content="x")
     await device.send(type="read", conversation_id=f"g:{group_id}", seq=1)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from im_common import context
 from im_common.config import LogConf
+
+# A library says the same no more often than this.
+LIBRARIES_EVERY_S = 10.0
+_MOST_TEXTS = 1000
 
 
 def configure(service: str, conf: LogConf) -> None:
@@ -58,6 +63,7 @@ def _route_standard_logging(level: int, shared: list[Processor], renderer: Proce
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_Sparse())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
@@ -72,3 +78,27 @@ def _route_standard_logging(level: int, shared: list[Processor], renderer: Proce
         "alembic": logging.WARNING,
     }.items():
         logging.getLogger(name).setLevel(own_level)
+
+
+class _Sparse(logging.Filter):
+    """Passes what a library says, whatever its arguments, once in a while: aiokafka tells of each
+    attempt to reach a broker that is away, a hundred times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Logger, level and text before its arguments are filled in -> when it passed
+        # (time.monotonic() seconds), and how often it has not since.
+        self._passed: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, key = time.monotonic(), (record.name, record.levelno, str(record.msg))
+        passed_at, dropped = self._passed.get(key, (-LIBRARIES_EVERY_S, 0))
+        if now - passed_at < LIBRARIES_EVERY_S:
+            self._passed[key] = (passed_at, dropped + 1)
+            return False
+        if len(self._passed) >= _MOST_TEXTS:
+            self._passed.clear()
+        self._passed[key] = (now, 0)
+        if dropped:
+            record.msg = f"{record.msg} (and {dropped} times before)"
+        return True

@@ -35,7 +35,8 @@ from im_common.resources import Resources
 from im_common.rpc.access import bearer_token
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
-from im_common.testing.services import SECRET, free_port
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET
 from im_common.testing.waiting import eventually
 
 SERVICES = [

@@ -27,7 +27,8 @@ from im_common.config import ClientConf, DbConf
 from im_common.redis_client import open_redis
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
-from im_common.testing.services import SECRET, call, free_port, running
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET, call, running
 from im_common.testing.valkey import ValkeyServer
 from user_service.config import Settings as UserSettings
 

@@ -21,7 +21,8 @@ from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People, Person
-from im_common.testing.services import SECRET, call, free_port, running
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET, call, running
 from im_common.testing.valkey import ValkeyServer
 
 __all__ = ["people", "redis", "valkey"]

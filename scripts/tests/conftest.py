@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from im_common.testing.ports import free_port
 
 FAKE = Path(__file__).parent / "im_local_fake.py"
 SCRIPTS = Path(__file__).parents[1]
@@ -98,13 +99,6 @@ def fake_up(tmp_path: Path) -> Iterator[Callable[..., FakeUp]]:
     yield make
     for up in made:
         up.clean_up()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_gone(pid: int) -> bool:

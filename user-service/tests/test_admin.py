@@ -13,7 +13,8 @@ import pytest
 from im.user.v1 import user_pb2 as pb
 from im_common.config import ClientConf
 from im_common.errors import Code
-from im_common.testing.services import SECRET, call, free_port, refusal
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET, call, refusal
 from user_service import admin
 
 if TYPE_CHECKING:

@@ -48,6 +48,7 @@ from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
 
 # An id that user-service does not know.
@@ -95,8 +96,9 @@ class Gateway(PushServiceServicer):
         self.before: Any = None
 
     @asynccontextmanager
-    async def serving(self, address: str = _ANY_PORT) -> AsyncIterator[str]:
+    async def serving(self, address: str = "") -> AsyncIterator[str]:
         """Answers until the block ends, at the address that it gives."""
+        address = address or f"127.0.0.1:{free_port()}"
         registration = (add_PushServiceServicer_to_server, self)
         async with _serving(registration, address=address) as served:
             yield served

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 import urllib.request
 from pathlib import Path
 
 import grpc
 
+from im_common.testing.ports import free_port
 from im_common.testing.server import Server, flags, program_of
 
 
@@ -20,7 +20,7 @@ class EtcdServer(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._port, self._peer_port = _free_ports(2)
+        self._port, self._peer_port = free_port(), free_port()
 
     @property
     def address(self) -> str:
@@ -56,14 +56,6 @@ class EtcdServer(Server):
                 return bool(json.load(answer).get("health") == "true")
         except (OSError, ValueError):
             return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def _varint(number: int) -> bytes:

@@ -26,6 +26,7 @@ from im_common.config import ClientConf
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.ports import free_port
 
 if TYPE_CHECKING:
     from im.gateway.v1.push_pb2_grpc import PushServiceAsyncStub
@@ -44,14 +45,15 @@ class Instance(PushServiceServicer):
         self.behaviour = behaviour
         self.calls: Counter[str] = Counter()
         self.metadata: dict[str, Any] = {}
-        self.address = "127.0.0.1:0"
+        # Kept when it is started again.
+        self.address = f"127.0.0.1:{free_port()}"
 
     async def start(self) -> None:
         self.server = grpc.aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 24)]
         )
         add_PushServiceServicer_to_server(self, self.server)
-        self.address = f"127.0.0.1:{self.server.add_insecure_port(self.address)}"
+        self.server.add_insecure_port(self.address)
         await self.server.start()
 
     async def Kick(self, request: KickRequest, context: Any) -> KickResponse:

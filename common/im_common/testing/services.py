@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,13 +24,6 @@ _CALL_S = 20.0
 SettingsT = TypeVar("SettingsT", bound=RpcSettings)
 
 
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        port: int = opened.getsockname()[1]
-        return port
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """A service that answers."""
@@ -48,7 +40,8 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Runs a service's ``serve`` in this loop, as its process would, until the block ends.
 
-    ``settings.listen_on`` must name a port (see free_port); an empty etcd key keeps it out of etcd.
+    ``settings.listen_on`` must name a port (free_port gives one); an empty etcd key keeps it out of
+    etcd.
     """
     async with AsyncExitStack() as stack:
         dev_server = DevServer(DevServerConf(port=0), settings.name)

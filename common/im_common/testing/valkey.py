@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 from im_common.config import RedisConf
+from im_common.testing.ports import free_port
 from im_common.testing.server import Server, flags, program_of
-from im_common.testing.services import free_port
 
 
 class ValkeyServer(Server):

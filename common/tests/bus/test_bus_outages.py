@@ -12,7 +12,7 @@ from im_common.bus import BusUnavailable
 from im_common.bus.kafka import KafkaProducer
 from im_common.bus.redis_streams import StreamsProducer
 from im_common.testing.buses import Bus, Sink, StreamsBus, consuming, started
-from im_common.testing.services import free_port
+from im_common.testing.ports import free_port
 from im_common.testing.waiting import eventually
 
 

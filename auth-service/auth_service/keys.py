@@ -171,7 +171,7 @@ def _is_over(key: SigningKey, keys: Sequence[SigningKey], token_life_ms: int) ->
     successors = [other.created_at for other in keys if other.created_at > key.created_at]
     if not successors:
         return False
-    return min(successors) + SIGNS_AFTER_MS + token_life_ms + SLACK_MS < now_ms()
+    return min(successors) + SIGNS_AFTER_MS + token_life_ms + SLACK_MS <= now_ms()
 
 
 def _new_key(created_at: int) -> SigningKey:

@@ -58,7 +58,7 @@ class Receiver:
             if frame["type"] == "sync":
                 await self._synced(device, frame)
                 continue
-            if frame["type"] == "error":
+            if self._syncs and frame["type"] == "error":
                 await asyncio.sleep(RECONNECT_S)
                 await self._sync(device)
             live = [frame] if frame["type"] == "message" else []

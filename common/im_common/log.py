@@ -82,7 +82,8 @@ def _route_standard_logging(level: int, shared: list[Processor], renderer: Proce
 
 class _Sparse(logging.Filter):
     """Passes what a library says, whatever its arguments, once in a while: aiokafka tells of each
-    attempt to reach a broker that is away, a hundred times a second."""
+    attempt to reach a broker that is away, a hundred times a second. Tracebacks always pass: under
+    one text they may be of different faults."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,6 +92,8 @@ class _Sparse(logging.Filter):
         self._passed: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            return True
         now, key = time.monotonic(), (record.name, record.levelno, str(record.msg))
         passed_at, dropped = self._passed.get(key, (-LIBRARIES_EVERY_S, 0))
         if now - passed_at < LIBRARIES_EVERY_S:

@@ -47,6 +47,16 @@ library.error("attempt %s at %s", 500, "b1")
     assert {(line["service"], line["level"]) for line in lines} == {("chat-mq", "error")}
 
 
+def test_each_traceback_of_a_library_is_there() -> None:
+    lines = _lines(
+        """
+for fault in (KeyError("one"), ValueError("two")):
+    logging.getLogger("uvicorn.error").error("exception", exc_info=fault)
+"""
+    )
+    assert ["one" in lines[0]["exception"], "two" in lines[1]["exception"]] == [True, True]
+
+
 def test_our_own_lines_are_all_there() -> None:
     lines = _lines(
         """

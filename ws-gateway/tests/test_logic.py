@@ -77,8 +77,11 @@ def test_messages_are_held_while_older_ones_are_sent() -> None:
     assert [item.frame for item in one.queue] == [b"offline batch", b"new"]
 
 
-def test_a_full_queue_ends_the_connection_and_keeps_its_messages() -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_a_full_queue_ends_the_connection_and_keeps_its_messages(held: bool) -> None:
     one = connection(max_queue=3)
+    if held:
+        one.hold()
     for seq in range(1, 6):
         one.deliver(b"%d" % seq, "c", seq)
     assert one.ending is not None

@@ -7,7 +7,7 @@ whose sender has been answered finds nobody waiting.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import UNSET, Raw
 
@@ -54,12 +54,17 @@ class Deliverer:
         drained = self._listed.drain(requests, routes)
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
-        reached = await self._gateways.push(requests)
-        self._listed.add(
-            user_id
-            for user_id in drained
-            if any(reached.get(route.gateway) is None for route in routes[user_id])
-        )
+        unreached: Collection[int] = drained
+        try:
+            reached = await self._gateways.push(requests)
+            unreached = [
+                user_id
+                for user_id in drained
+                if any(reached.get(route.gateway) is None for route in routes[user_id])
+            ]
+        finally:
+            # All of them when it was cancelled.
+            self._listed.add(unreached)
         await self._keep(
             placed,
             lambda user_id: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -44,6 +45,26 @@ async def test_who_had_no_route_for_a_moment_gets_the_list_before_what_is_new(
         await world.handle([world.record(A, B, content)])
     pushes = [r for r in world.gateway.requests if r.deliveries]
     assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+
+
+async def test_a_push_that_was_cancelled_told_nobody_to_look_at_the_list(world: World) -> None:
+    await world.handle([world.record(A, B, "x")])
+    await world.online(B)
+    pushed = asyncio.Event()
+
+    async def hang(_: Any) -> None:
+        pushed.set()
+        await asyncio.sleep(60)
+
+    world.gateway.before = hang
+    delivering = asyncio.create_task(world.handle([world.record(A, B, "y")]))
+    await pushed.wait()
+    delivering.cancel()
+    await asyncio.wait([delivering])
+    world.gateway.before = None
+    await world.handle([world.record(A, B, "z")])
+    push = [r for r in world.gateway.requests if r.deliveries][-1]
+    assert list(push.drain_user_ids) == [B]
 
 
 async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: World) -> None:

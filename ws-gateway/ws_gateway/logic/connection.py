@@ -99,9 +99,10 @@ class Connection:
         live = Live(frame, conversation_id, seq)
         if self._held is None:
             self._put_live(live)
-        elif len(self._held) < self._max_queue:
-            self._held.append(live)
-        else:
+            return
+        # Kept for unsent_messages even when it is one too many.
+        self._held.append(live)
+        if len(self._held) > self._max_queue:
             self.end(TOO_SLOW, "too slow")
 
     def hold(self) -> None:

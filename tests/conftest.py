@@ -30,7 +30,9 @@ def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LossyMysql | Non
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
     infra = mysql.infra if mysql else None
-    with System.start(tmp_path_factory.mktemp("system"), infra=infra) as running:
+    folder = tmp_path_factory.mktemp("system")
+    # Tests send faster than a person types; what the limits do has tests of its own.
+    with System.start(folder, infra=infra, env={"IM_RATE_LIMITS": "off"}) as running:
         yield running
 
 

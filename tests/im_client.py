@@ -204,6 +204,7 @@ class Device:
         try:
             async with asyncio.timeout(limit_s), self._changed:
                 while (found := look()) is None:
+                    assert not self.ended, f"the connection has ended: {self.socket.close_code}"
                     await self._changed.wait()
                 return found
         except TimeoutError:

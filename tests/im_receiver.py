@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from im_client import Device, Frame, User
 
 RECONNECT_S = 0.2
 
+Way = Literal["live", "list", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a message came first, and when (time.monotonic() seconds)."""
+
+    way: Way
+    at: float
+    # Since when the connection was open that it came on.
+    open_since: float
+
 
 class Receiver:
-    """Checks that no connection is sent a message twice or after a younger one.
+    """Does as an application does: it syncs once when it connects, for what it missed while it was
+    away, and asks for nothing as long as the connection lasts: what is sent then is owed to it.
 
-    With ``syncs`` it does as an application that comes and goes: what it missed while it was away,
-    and a gap in ``seq``, it fills by `sync`.
+    Notes in ``problems`` when a connection is sent a message twice, after a younger one, or not at all
+    (the next one is there and it is not).
     """
 
     def __init__(
-        self, ws: str, user: User, conversation_id: str, problems: list[str], *, syncs: bool
+        self, name: str, ws: str, user: User, conversation_id: str, problems: list[str]
     ) -> None:
+        self.name = name
         self._ws = ws
         self._user = user
         self._conversation_id = conversation_id
         self._problems = problems
-        self._syncs = syncs
-        self._asked = False
+        # Whether what came before this connection is still being asked for.
+        self._catching_up = False
+        self._open_since = 0.0
         # seq -> message_id.
         self.received: dict[int, str] = {}
+        self.arrivals: dict[int, Arrival] = {}
         # All from 1 to this are there.
         self.upto = 0
-        # How often an open connection, with nothing to sync, skipped a message.
-        self.gaps = 0
 
     async def run(self, stay_s: Callable[[], float | None]) -> None:
         """Connects for so long, again and again; None is for as long as the connection lasts."""
@@ -43,45 +60,62 @@ class Receiver:
             except Exception:  # cut off, or not there yet, or enough
                 await asyncio.sleep(RECONNECT_S)
 
-    def take(self, message: Frame) -> None:
-        seq, message_id = message["seq"], message["message_id"]
-        if self.received.setdefault(seq, message_id) != message_id:
-            self._problems.append(f"seq {seq} is two messages")
-        while self.upto + 1 in self.received:
-            self.upto += 1
+    def late(self, sent_at: Mapping[int, float], limit_s: float) -> int:
+        """How many came later than ``limit_s`` after their sender had the answer although the
+        connection was open all the time."""
+        return sum(
+            1
+            for seq, arrival in self.arrivals.items()
+            if seq in sent_at and arrival.at - max(sent_at[seq], arrival.open_since) > limit_s
+        )
 
     async def _read(self, device: Device) -> None:
-        last, self._asked = 0, False
-        if self._syncs:
-            await self._sync(device)
+        last, self._open_since = 0, time.monotonic()
+        await self._sync(device)
         async for frame in device.stream():
             if frame["type"] == "sync":
                 await self._synced(device, frame)
-                continue
-            if self._syncs and frame["type"] == "error":
+            elif frame["type"] == "error":
                 await asyncio.sleep(RECONNECT_S)
                 await self._sync(device)
-            live = [frame] if frame["type"] == "message" else []
-            for message in frame.get("frames", live):
+            way: Way = "list" if frame["type"] == "offline" else "live"
+            for message in frame.get("frames", [frame] if frame["type"] == "message" else []):
                 seq = message["seq"]
                 if seq <= last:
-                    how = "live" if live else "out of the list"
-                    self._problems.append(f"{seq} {how} after {last}")
+                    self._wrong(f"{seq} ({way}) after {last}")
                 last = seq
-                self.take(message)
-                if self._syncs and not self._asked and seq > self.upto:
-                    self.gaps += 1
+                self._take(message, way)
+                if not self._catching_up and seq > self.upto:
+                    self._wrong(f"{seq} ({way}), but not {self.upto + 1}")
                     await self._sync(device)
 
     async def _sync(self, device: Device) -> None:
-        self._asked = True
-        await device.send(type="sync", cursors={self._conversation_id: self.upto})
+        self._catching_up = True
+        await device.send(type="sync", cursors={self._conversation_id: self.upto}, limit=500)
 
     async def _synced(self, device: Device, frame: Frame) -> None:
         for conversation in frame["conversations"]:
-            for message in conversation["messages"]:
-                self.take(message)
+            if conversation["conversation_id"] == self._conversation_id:
+                for message in conversation["messages"]:
+                    self._take(message, "sync")
         if frame["has_more"]:
             await self._sync(device)
-        else:
-            self._asked = False
+            return
+        self._catching_up = False
+        if self.received and self.upto < max(self.received):
+            self._wrong(f"{self.upto + 1} is missing after all was synced")
+
+    def _take(self, message: Frame, way: Way) -> None:
+        seq, message_id = message["seq"], message["message_id"]
+        if seq not in self.received:
+            self.arrivals[seq] = Arrival(way, time.monotonic(), self._open_since)
+        if self.received.setdefault(seq, message_id) != message_id:
+            self._wrong(f"{seq} is two messages")
+        while self.upto + 1 in self.received:
+            self.upto += 1
+
+    def _wrong(self, what: str) -> None:
+        self._problems.append(
+            f"{time.monotonic():.3f} {self.name} of {self._conversation_id}: {what}"
+            f" (connected for {time.monotonic() - self._open_since:.1f} s)"
+        )

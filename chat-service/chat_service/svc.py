@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,14 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     notifier = Notifier(RouteTable(redis), Gateways(resources.address_channels()))
     notifier.start()
     resources.on_close(notifier.close)
+    waiting = Waiting()
+    ticking = asyncio.create_task(waiting.in_flight.run(), name="in-flight")
+
+    async def stop_ticking() -> None:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+
+    resources.on_close(stop_ticking)
     return ServiceContext(
         settings=settings,
         db=db,
@@ -56,7 +65,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
         tokens=AccessTokens(RemoteKeys(auth), redis),
-        waiting=Waiting(),
+        waiting=waiting,
         notifier=notifier,
         audiences=Audiences(db),
     )

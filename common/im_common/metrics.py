@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -16,3 +16,5 @@ RPC_CALLED = Histogram(
     buckets=_LATENCY_S,
 )
 FAULTS = Counter("im_faults_total", "Unexpected exceptions", ["where"])
+IN_FLIGHT = Gauge("im_messages_in_flight", "Messages without an answer yet")
+REFUSED = Counter("im_messages_refused_total", "Messages that were to be sent again", ["why"])

@@ -78,8 +78,9 @@ class Resources:
         return channel
 
     def address_channels(self) -> AddressChannels:
-        """Channels to particular instances, by their addresses."""
-        channels = AddressChannels(self.service_tokens)
+        """Channels to particular instances, by their addresses. A call may take a minute: that a peer
+        stands still is noticed after some 3 s."""
+        channels = AddressChannels(self.service_tokens, timeout_ms=60_000, ping_every_ms=1_500)
         self.on_close(channels.close)
         return channels
 

@@ -86,7 +86,7 @@ class System:
         os.kill(pid, number)
         return pid
 
-    def wait_ready(self, name: str, *, limit_s: float = 15.0) -> int:
+    def wait_ready(self, name: str, *, limit_s: float = 120.0) -> int:
         """Wait until a process that was killed runs again and is ready; gives the new pid.
 
         Raises TimeoutError.

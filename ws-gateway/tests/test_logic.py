@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from im.chat.v1 import chat_pb2 as pb
+from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable
 from im_common.context import Identity
 from im_common.errors import AppError, Code
+from im_common.in_flight import InFlight
+from im_common.rate import Bucket
 from im_common.routes import Route
-from ws_gateway.logic import answers as answers_module
-from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain
@@ -23,10 +25,14 @@ from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import WINDOW, Seen
 
+Start = Callable[..., Drain]
+
 
 def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Connection:
     identity = Identity(user_id, "s", "d", "web", 0)
-    return Connection(number, identity, Route("h:1", number, "web", "d"), max_queue)
+    opened = Connection(number, identity, Route("h:1", number, "web", "d"), max_queue)
+    opened.opened_at = 1.0
+    return opened
 
 
 def sent(of: Connection) -> list[dict[str, Any]]:
@@ -101,30 +107,6 @@ def test_connections_are_found_by_user() -> None:
     assert all_of_them.of(9) == []
 
 
-def test_an_answer_is_given_once() -> None:
-    answers, one = Answers(), connection()
-    token = answers.expect(one, "c")
-    answers.settle(token, b'{"type":"sent"}')
-    answers.settle(token, b'{"type":"sent"}')
-    answers.give_up(token)
-    assert sent(one) == [{"type": "sent"}]
-
-
-async def test_who_waits_too_long_is_told_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers_module, "ANSWER_WITHIN_S", 0.0)
-    answers, one = Answers(), connection()
-    token = answers.expect(one, "c")
-    task = asyncio.create_task(answers.expire_forever())
-    async with asyncio.timeout(5):
-        await one.wake.wait()
-    task.cancel()
-    (error,) = sent(one)
-    assert (error["code"], error["client_msg_id"]) == (Code.UNAVAILABLE, "c")
-    assert error["retry_after_ms"] > 0
-    answers.settle(token, b'{"type":"sent"}')
-    assert len(sent(one)) == 1
-
-
 class Log:
     """A bus that does as it is told."""
 
@@ -152,8 +134,10 @@ class List:
 
     def __init__(self, *frames: bytes) -> None:
         self.frames = list(frames)
+        self.limit = 2
 
-    async def head(self, _user_id: int, limit: int = 2) -> tuple[list[bytes], int]:
+    async def head(self, _user_id: int) -> tuple[list[bytes], int]:
+        limit = self.limit
         return self.frames[:limit], max(0, len(self.frames) - limit)
 
     async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
@@ -194,11 +178,11 @@ class Chat:
         return pb.AdvanceCursorsResponse(refusals=self.refusals)
 
 
-def inbound(one: Connection, log: Log) -> tuple[Inbound, Answers]:
-    answers = Answers()
+def inbound(one: Connection, log: Log, rate: Bucket | None = None) -> tuple[Inbound, InFlight]:
+    answers = InFlight()
     drain = Drain(one, List(), Recalls())  # type: ignore[arg-type]
     chat: Any = Chat()
-    parts = {"relay": Relay(chat), "requests": Requests(one, chat)}
+    parts = {"relay": Relay(chat), "requests": Requests(one, chat), "rate": rate}
     return Inbound(one, drain, answers, log, "h:1", **parts), answers  # type: ignore[arg-type]
 
 
@@ -221,12 +205,71 @@ async def test_what_the_bus_took_is_answered_later() -> None:
     assert (sent(one), len(answers)) == ([], 1)
 
 
+async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() -> None:
+    one, again, log = connection(), connection(number=2), Log()
+    frames, answers = inbound(one, log)
+    for text in ('"to":8,"content":"x"', '"to":8,"content":"x"', '"to":9,"content":"x"'):
+        await frames.handle(f'{{"type":"chat",{text},"client_msg_id":"c"}}')
+    await Inbound(  # the device came back
+        again, frames._drain, answers, log, "h:1", relay=frames._relay, requests=frames._requests
+    ).handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    # The one to another user is for the consumer to refuse.
+    assert (len(log.records), len(answers)) == (2, 2)
+    first, _ = (ChatRecord.FromString(record) for record in log.records)
+    answers.settle(first.origin.token, b'{"type":"sent"}')
+    answers.settle(first.origin.token, b'{"type":"sent"}')
+    assert [len(sent(c)) for c in (one, again)] == [2, 1]
+
+
+async def test_a_message_says_until_when_it_is_waited_for() -> None:
+    log = Log()
+    await inbound(connection(), log)[0].handle('{"type":"chat","to":8,"content":"x"}')
+    record = ChatRecord.FromString(log.records[0])
+    assert record.origin.expires_at == record.message.timestamp + 10_000
+
+
+async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None:
+    one, log = connection(max_queue=10_000), Log()
+    frames, _ = inbound(one, log, Bucket(20, 40))
+    for number in range(200):
+        await frames.handle(f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+    assert len(log.records) == 40
+    refused = sent(one)
+    assert {f["code"] for f in refused} == {"RATE_LIMITED"}
+    # In the order in which their turns come, so that not all come back at once.
+    waits = [f["retry_after_ms"] for f in refused]
+    assert waits == sorted(waits)
+    assert 7_000 < waits[-1] < 9_000
+    assert one.ending is None
+    for number in range(1_100):
+        await frames.handle(f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+    assert one.ending is not None
+    assert one.ending.code == 4008
+
+
 async def test_binary_frames_and_pings() -> None:
     one = connection()
     frames, _ = inbound(one, Log())
     await frames.handle(b"\x00")
     await frames.handle('{"type":"ping"}')
     assert [f["type"] for f in sent(one)] == ["error", "pong"]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Drain]]:
+    """Starts a drain, which has been told to look."""
+    tasks = []
+
+    def begin(*parts: Any) -> Drain:
+        drain = Drain(*parts)
+        tasks.append(asyncio.create_task(drain.run()))
+        drain.look()
+        return drain
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
@@ -237,10 +280,9 @@ async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
     return sent(of)
 
 
-async def test_batches_follow_one_another_when_confirmed() -> None:
+async def test_batches_follow_one_another_when_confirmed(start: Start) -> None:
     one = connection()
-    drain = Drain(one, List(b"1", b"2", b"3", b"3"), Recalls())  # type: ignore[arg-type]
-    drain.start()
+    drain = start(one, List(b"1", b"2", b"3", b"3"), Recalls())
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
     assert (batch["frames"], batch["remaining"]) == ([1, 2], 2)
@@ -261,11 +303,12 @@ def recalled(seq: int) -> bytes:
     return b'{"type":"recalled","conversation_id":"c","seq":%d}' % seq
 
 
-async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order() -> None:
+async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order(
+    start: Start,
+) -> None:
     one = connection()
     repeated = [message(seq) for seq in (1, 2, 1, 2, 3)]
-    drain = Drain(one, List(*repeated, recalled(1)), Recalls())  # type: ignore[arg-type]
-    drain.start()
+    drain = start(one, List(*repeated, recalled(1)), Recalls())
     # A consumer repeats from 2 on while the list is being sent.
     for seq in (2, 3, 4):
         one.deliver(message(seq), "c", seq)
@@ -275,17 +318,68 @@ async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order(
     assert last["seq"] == 4
 
 
-async def test_what_was_delivered_before_it_got_into_the_list_is_not_sent_again() -> None:
+async def test_what_was_delivered_before_it_got_into_the_list_is_not_sent_again(
+    start: Start,
+) -> None:
     """The gateway was so slow that the consumer took it for dead."""
     one, listed = connection(), List(message(1), message(2), message(3))
     for seq in (1, 2):
         one.deliver(message(seq), "c", seq)
-    drain = Drain(one, listed, Recalls())  # type: ignore[arg-type]
-    drain.start()
+    drain = start(one, listed, Recalls())
     one.deliver(message(4), "c", 4)
     *_, batch, last = await _confirm_all(one, drain, 4)
     assert ([f["seq"] for f in batch["frames"]], last["seq"]) == ([3], 4)
     assert listed.frames == []
+
+
+async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Start) -> None:
+    one, other, behind = connection(), connection(number=2), connection(number=3)
+    other.deliver(message(1), "c", 1)
+    # It went on without 2 and 3: it has to come back.
+    behind.deliver(message(4), "c", 4)
+    listed = List(*map(message, (1, 2, 3)))
+    drain = start(one, listed, Recalls(), lambda: [other, behind])
+    batches = await _confirm_all(one, drain, 2)
+    assert [f["seq"] for batch in batches for f in batch["frames"]] == [1, 2, 3]
+    assert [f["seq"] for f in sent(other)] == [1, 2, 3]
+    assert (behind.ending is not None, other.ending) == (True, None)
+
+
+async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> None:
+    """It was put into the list behind younger ones."""
+    one, listed = connection(), List(message(3), message(2), recalled(2), message(1))
+    listed.limit = 10
+    drain = start(one, listed, Recalls())
+    (batch,) = await _confirm_all(one, drain, 1)
+    assert [(f["type"], f["seq"]) for f in batch["frames"]] == [
+        ("message", 1),
+        ("message", 2),
+        ("recalled", 2),
+        ("message", 3),
+    ]
+
+
+async def test_a_connection_that_missed_something_gets_no_more() -> None:
+    one = connection()
+    one.deliver(message(1), "c", 1)
+    one.missed()
+    one.deliver(message(3), "c", 3)
+    assert [f["seq"] for f in sent(one)] == [1]
+    assert one.unsent_messages() == [message(1), message(3)]
+
+
+async def test_a_drain_that_has_ended_begins_nothing_new(start: Start) -> None:
+    """A push tells it to look while its connection is being closed."""
+    one, listed = connection(), List(message(1))
+    drain = Drain(one, listed, Recalls())  # type: ignore[arg-type]
+    task = asyncio.create_task(drain.run())
+    drain.look()
+    await _until(one, 1)
+    task.cancel()
+    one.look()
+    await asyncio.gather(task, return_exceptions=True)
+    one.look()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def _confirm_all(one: Connection, drain: Drain, count: int) -> list[dict[str, Any]]:
@@ -297,11 +391,12 @@ async def _confirm_all(one: Connection, drain: Drain, count: int) -> list[dict[s
     return sent(one)
 
 
-async def test_missed_recalls_come_after_the_list_before_live_messages_and_once() -> None:
+async def test_missed_recalls_come_after_the_list_before_live_messages_and_once(
+    start: Start,
+) -> None:
     one = connection()
     listed, missed = List(b"1", b"2"), Recalls(b"2", b"7")
-    drain = Drain(one, listed, missed)  # type: ignore[arg-type]
-    drain.start()
+    drain = start(one, listed, missed)
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
     assert one.caught_up_at == 0
@@ -309,7 +404,7 @@ async def test_missed_recalls_come_after_the_list_before_live_messages_and_once(
     # What the list had is not told again.
     assert (await _until(one, 3))[1:] == [7, "live"]
     listed.frames = [b"5"]
-    drain.start()
+    drain.look()
     *_, batch = await _until(one, 4)
     drain.confirm(batch["batch_id"])
     one.deliver(b'"last"', "c", 10)
@@ -329,15 +424,13 @@ def test_what_was_sent_just_before_a_device_was_last_heard_of_may_be_unread() ->
 
 
 async def test_who_confirms_nothing_gets_live_messages_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ws_gateway.logic.offline.HOLD_S", 0.01)
     one = connection()
-    drain = Drain(one, List(b"1"), Recalls())  # type: ignore[arg-type]
-    drain.start()
+    start(one, List(b"1"), Recalls())
     one.deliver(b'"live"', "c", 9)
     assert (await _until(one, 2))[1] == "live"
-    await drain.close()
 
 
 async def test_acks_are_collected_the_highest_counts_and_none_is_lost() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,24 +10,21 @@ from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.context import Identity
 from im_common.routes import Route
 from ws_gateway.logic.connection import Connection, Connections
+from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer
 
 
-class Drain:
-    """Holds the live messages, as the real one does while it looks at the list."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.start = connection.hold
-
-
 async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_the_push() -> None:
-    connections, drains = Connections(), {}
+    connections = Connections()
     for number, user_id in enumerate((7, 8), 1):
         identity = Identity(user_id, "s", "d", "web", 0)
         one = Connection(number, identity, Route("h:1", number, "web", "d"), 100)
         connections.add(one)
-        drains[number] = Drain(one)
-    svc: Any = SimpleNamespace(connections=connections, drains=drains)
+        # As the owner of the list does while it looks.
+        one.look = one.hold
+    svc: Any = SimpleNamespace(
+        connections=connections, turns=Turns(), missed_taken_at=time.monotonic()
+    )
     delivery = Delivery(frame=b"new", user_ids=[7, 8, 9], conversation_id="g:1", seq=5)
     answer = await PushServicer(svc).Push(
         PushRequest(deliveries=[delivery], drain_user_ids=[7]), None

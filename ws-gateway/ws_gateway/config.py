@@ -13,6 +13,9 @@ class WebSocketConf(Section):
     max_queue: int = Field(default=1024, ge=16)
     # Handshakes beyond this are refused with 429.
     max_connections: int = Field(default=20_000, ge=1)
+    # Messages of one connection: so many a second for long, so many at once.
+    messages_per_second: float = Field(default=20.0, gt=0)
+    message_burst: int = Field(default=40, ge=1)
 
 
 class Settings(RpcSettings):

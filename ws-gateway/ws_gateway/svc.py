@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,17 @@ from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
+from im_common.in_flight import InFlight
+from im_common.missed import MissedLog
 from im_common.offline import OfflineList
 from im_common.recalls import RecallLog
 from im_common.resources import Resources
 from im_common.routes import RouteTable
 from ws_gateway.config import Settings
-from ws_gateway.logic.answers import Answers
 from ws_gateway.logic.connection import Connections
-from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.turns import Turns
 
 if TYPE_CHECKING:
     from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
@@ -41,13 +43,19 @@ class ServiceContext:
     routes: RouteTable
     offline: OfflineList
     recalls: RecallLog
+    missed: MissedLog
     connections: Connections = field(default_factory=Connections)
-    answers: Answers = field(default_factory=Answers)
-    # By connection id.
-    drains: dict[int, Drain] = field(default_factory=dict)
+    in_flight: InFlight = field(default_factory=InFlight)
+    turns: Turns = field(default_factory=Turns)
     # host:port of this instance's PushService, known once it listens.
     address: str = ""
     draining: bool = False
+    # time.monotonic() seconds: when routes were written, Redis was seen, and it was asked who missed
+    # something; and which run of Redis it was.
+    routes_put_at: float = field(default_factory=time.monotonic)
+    redis_seen_at: float = 0.0
+    missed_taken_at: float = field(default_factory=time.monotonic)
+    redis_run_id: str = ""
 
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
@@ -66,4 +74,5 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         routes=RouteTable(redis),
         offline=OfflineList(redis),
         recalls=RecallLog(redis),
+        missed=MissedLog(redis),
     )

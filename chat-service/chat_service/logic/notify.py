@@ -82,7 +82,7 @@ class Notifier:
                         ephemeral=True,
                     )
                 )
-        await self._gateways.push(requests)
+        await self._gateways.offer(requests)
 
 
 def _receivers(note: Note, routes: dict[int, list[Route]]) -> dict[str, list[int]]:

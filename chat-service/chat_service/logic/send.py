@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chat_service.logic.waiting import Call
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common import context, frames
+from im_common.bus import BusUnavailable
+from im_common.ids import now_ms
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
 
@@ -31,18 +34,28 @@ async def submit(
     svc: ServiceContext, build: Callable[[Origin], ChatRecord]
 ) -> frames.Sent | frames.Recalled:
     """Puts a record on the topic and waits for what the consumer makes of it. Raises AppError."""
-    token, future = svc.waiting.open()
+    waiting, call, wait_s = svc.waiting, Call(), _wait_s()
+    record = build(Origin(address=waiting.address, expires_at=now_ms() + int(wait_s * 1000)))
+    key, conversation_id = _key(record), _conversation_of(record)
+    if waiting.in_flight.join(key, conversation_id, call.take):
+        return await call.outcome(wait_s)
+    token = record.origin.token = waiting.in_flight.begin(key, conversation_id, call.take)
     try:
-        record = build(Origin(address=svc.waiting.address, token=token))
         await svc.producer.send(
-            CHAT_TOPIC,
-            _conversation_of(record).encode(),
-            record.SerializeToString(),
-            trace_headers(),
+            CHAT_TOPIC, conversation_id.encode(), record.SerializeToString(), trace_headers()
         )
-        return await svc.waiting.outcome(future, _wait_s())
+        return await call.outcome(wait_s)
+    except BusUnavailable:
+        waiting.in_flight.give_up(token)
+        raise
     finally:
-        svc.waiting.close(token)
+        waiting.in_flight.leave(token, call.take)
+
+
+def _key(record: ChatRecord) -> tuple[int, str]:
+    if record.HasField("recall"):
+        return record.recall.user_id, f"recall:{record.recall.message_id}"
+    return record.message.sender_id, record.message.client_msg_id
 
 
 def _conversation_of(record: ChatRecord) -> str:

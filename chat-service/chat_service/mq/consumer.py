@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from chat_service.gateways import Gateways
 from chat_service.mq import changes, store
 from chat_service.mq import recalls as recalling
 from chat_service.mq.blocks import Blocks
@@ -22,6 +23,7 @@ from im_common.bus import Producer, Record, dead_letter
 from im_common.db import Database, is_duplicate_key
 from im_common.errors import AppError, Code
 from im_common.faults import is_outage
+from im_common.missed import MissedLog
 from im_common.offline import OfflineList
 from im_common.process import started
 from im_common.recalls import RecallLog
@@ -43,6 +45,7 @@ class Consumer:
         db: Database,
         policy: Policy,
         deliverer: Deliverer,
+        gateways: Gateways,
         producer: Producer,
         *,
         recall_window_ms: int = 120_000,
@@ -50,6 +53,7 @@ class Consumer:
         self._db = db
         self._policy = policy
         self._deliverer = deliverer
+        self._gateways = gateways
         self._producer = producer
         self._recall_window_ms = recall_window_ms
 
@@ -77,6 +81,8 @@ class Consumer:
         recalls = [entry for entry in entries if isinstance(entry, RecallItem)]
         for item in items:
             item.place = item.error = None
+        await self._drop_late(items)
+        items = [item for item in items if item.error is None]
         refusals = await self._policy.judge(items, recalls)
         refused = [
             (item, refusal) for item, refusal in zip(items, refusals, strict=True) if refusal
@@ -90,8 +96,24 @@ class Consumer:
         await self._store(items)
         if recalls:
             await recalling.apply(self._db, recalls, self._recall_window_ms)
-        if len(items) + len(recalls) < len(entries):
+        if any(isinstance(entry, ChangeItem) for entry in entries):
             await changes.apply(self._db, entries)
+
+    async def _drop_late(self, items: Sequence[Item]) -> None:
+        """What nobody waits for any more, as its sender has been told to try again, is not stored: it
+        would only make others late. What is stored already keeps its place and is delivered."""
+        late = [
+            item
+            for item in items
+            if item.origin.expires_at
+            and self._gateways.is_over(item.origin.address, item.origin.expires_at)
+        ]
+        if late:
+            await store.find_places(self._db, late)
+            for item in late:
+                if item.place is None and item.error is None:
+                    item.error = AppError(Code.UNAVAILABLE, "not stored in time, send it again")
+            log.info("too late", records=len(late))
 
     async def _store(self, items: Sequence[Item]) -> None:
         """Most batches have nothing that is stored already: the unique key tells those that have,
@@ -141,11 +163,12 @@ async def serve(settings: Settings, resources: Resources) -> None:
         blocks,
         GroupServiceStub(await resources.channel(settings.group_rpc)),
     )
-    gateways = resources.address_channels()
+    gateways = Gateways(resources.address_channels())
     deliverer = Deliverer(
         RouteTable(redis),
         OfflineList(redis),
         RecallLog(redis),
+        MissedLog(redis),
         gateways,
         offline_group_members=settings.offline_group_members,
     )
@@ -153,6 +176,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         resources.database(settings.db),
         policy,
         deliverer,
+        gateways,
         await resources.producer(settings.bus),
         recall_window_ms=settings.recall_window,
     )

@@ -17,10 +17,13 @@ from chat_service.mq.listed import Listed
 from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
 from im_common import frames
+from im_common.missed import MissedLog
 from im_common.offline import OfflineList
 from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
-from im_common.rpc.client import AddressChannels
+
+# So many gateways that were given up are remembered.
+MOST_GATEWAYS = 100
 
 Routes = Mapping[int, Sequence[Route]]
 
@@ -31,16 +34,20 @@ class Deliverer:
         routes: RouteTable,
         offline: OfflineList,
         recalls: RecallLog,
-        gateways: AddressChannels,
+        missed: MissedLog,
+        gateways: Gateways,
         *,
         offline_group_members: int,
     ) -> None:
         self._routes = routes
         self._offline = offline
         self._recalls = recalls
-        self._gateways = Gateways(gateways)
+        self._missed = missed
+        self._gateways = gateways
         self._offline_group_members = offline_group_members
         self._listed = Listed()
+        # By gateway: who was not sent something there and has not been told yet.
+        self._untold: dict[str, set[int]] = defaultdict(set)
 
     async def deliver(self, items: Sequence[Outgoing]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
@@ -52,6 +59,9 @@ class Deliverer:
         await self._keep(placed, lambda user_id: user_id not in routes)
         requests = _requests(items, placed, routes)
         drained = self._listed.drain(requests, routes)
+        for gateway, request in requests.items():
+            if users := self._untold.get(gateway):
+                request.missed_user_ids.extend(users)
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
         unreached: Collection[int] = drained
@@ -65,12 +75,31 @@ class Deliverer:
         finally:
             # All of them when it was cancelled.
             self._listed.add(unreached)
+        await self._note_missed(requests, reached)
         await self._keep(
             placed,
             lambda user_id: (
                 user_id in routes and not _is_reached(routes[user_id], user_id, reached)
             ),
         )
+
+    async def _note_missed(
+        self, requests: Mapping[str, PushRequest], reached: Mapping[str, set[int] | None]
+    ) -> None:
+        """If such a gateway lives all the same, it must not keep connections that something is missing
+        on, the senders' other devices among them."""
+        missed: dict[str, set[int]] = {}
+        for gateway, request in requests.items():
+            if reached[gateway] is not None or not self._gateways.may_live(gateway):
+                self._untold.pop(gateway, None)
+            elif users := {user for d in request.deliveries for user in d.user_ids}:
+                missed[gateway] = users
+        if missed:
+            await self._missed.add(missed)
+            for gateway, users in missed.items():
+                self._untold[gateway] |= users
+                while len(self._untold) > MOST_GATEWAYS:
+                    del self._untold[next(iter(self._untold))]
 
     async def _keep(self, placed: Sequence[Outgoing], absent: Callable[[int], bool]) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)

@@ -15,7 +15,7 @@ class AnswerServicer(PushServiceServicer):
 
     async def Push(self, request: pb.PushRequest, _: Any) -> pb.PushResponse:
         for answer in request.answers:
-            self._waiting.settle(answer.token, answer.frame)
+            self._waiting.in_flight.settle(answer.token, answer.frame)
         # No user is connected here.
         absent = {user_id for delivery in request.deliveries for user_id in delivery.user_ids}
         return pb.PushResponse(absent_user_ids=sorted(absent))

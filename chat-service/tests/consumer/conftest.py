@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select
 
+from chat_service.gateways import Gateways
 from chat_service.model.tables import messages
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.consumer import Consumer
@@ -42,7 +43,8 @@ from im.user.v1.user_pb2_grpc import (
 from im_common.bus import Record
 from im_common.config import ClientConf
 from im_common.db import Database
-from im_common.ids import new_message_id, single_conversation
+from im_common.ids import new_message_id, now_ms, single_conversation
+from im_common.missed import MissedLog
 from im_common.offline import OfflineList
 from im_common.recalls import RecallLog
 from im_common.routes import Route, RouteTable
@@ -94,6 +96,7 @@ class Gateway(PushServiceServicer):
         self.users: set[int] = set()
         self.address = ""
         self.before: Any = None
+        self.behind_ms = 0
 
     @asynccontextmanager
     async def serving(self, address: str = "") -> AsyncIterator[str]:
@@ -108,7 +111,9 @@ class Gateway(PushServiceServicer):
             await self.before(request)
         self.requests.append(request)
         asked = {user for delivery in request.deliveries for user in delivery.user_ids}
-        return push_pb2.PushResponse(absent_user_ids=sorted(asked - self.users))
+        return push_pb2.PushResponse(
+            absent_user_ids=sorted(asked - self.users), now_ms=now_ms(), behind_ms=self.behind_ms
+        )
 
     def answers(self) -> list[dict[str, Any]]:
         return [msgspec.json.decode(a.frame) for r in self.requests for a in r.answers]
@@ -177,7 +182,7 @@ class World:
         if "group_id" in more:
             message.group_id = more["group_id"]
             message.conversation_id = f"g:{more['group_id']}"
-        return self.wrap(message, gateway)
+        return self.wrap(message, gateway, more.get("expires_at", 0))
 
     def recall(self, message_id: str, user_id: int, conversation_id: str) -> Record:
         recall = Recall(
@@ -190,8 +195,13 @@ class World:
         value = ChatRecord(origin=origin, recall=recall).SerializeToString()
         return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
 
-    def wrap(self, message: NewMessage, gateway: str = "") -> Record:
-        origin = Origin(address=gateway or self.gateway.address, token=1, connection_id=77)
+    def wrap(self, message: NewMessage, gateway: str = "", expires_at: int = 0) -> Record:
+        origin = Origin(
+            address=gateway or self.gateway.address,
+            token=1,
+            connection_id=77,
+            expires_at=expires_at,
+        )
         value = ChatRecord(origin=origin, message=message).SerializeToString()
         return Record("im-chat-topic", 0, "0", message.conversation_id.encode(), value, {})
 
@@ -225,8 +235,9 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
         channel = connect(ClientConf(endpoints=[address]), None, tokens)
         await channel.start()
         stack.push_async_callback(channel.close)
-        gateways = AddressChannels(tokens)
-        stack.push_async_callback(gateways.close)
+        channels = AddressChannels(tokens, timeout_ms=60_000, ping_every_ms=1_000)
+        stack.push_async_callback(channels.close)
+        gateways = Gateways(channels)
         policy = Policy(
             UserServiceStub(channel), Blocks(FriendServiceStub(channel)), GroupServiceStub(channel)
         )
@@ -234,8 +245,9 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             RouteTable(redis),
             OfflineList(redis),
             RecallLog(redis),
+            MissedLog(redis),
             gateways,
             offline_group_members=3,
         )
-        consumer = Consumer(db, policy, deliverer, letters)  # type: ignore[arg-type]
+        consumer = Consumer(db, policy, deliverer, gateways, letters)  # type: ignore[arg-type]
         yield World(consumer, db, redis, owners, gateway, letters)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chat_service.gateways import STOOD_STILL_S
 from im_common.ids import now_ms
+from im_common.missed import MissedLog
 from im_common.routes import Route, RouteTable
 
 # Fixtures' classes, of conftest.py, which tests do not import.
@@ -82,24 +82,59 @@ async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: 
     assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
 
 
-async def test_a_consumer_that_stood_still_asks_the_gateway_once_more(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the devices would get out of the list what they have had."""
-    monkeypatch.setattr("chat_service.gateways.PUSH_TIMEOUT_S", 0.1)
+async def test_a_gateway_that_is_late_is_waited_for(world: World) -> None:
+    """Its process lives, its event loop is busy: nothing is listed, nothing is sent twice."""
     pushes: list[int] = []
 
-    async def freeze(_: Any) -> None:
+    async def think(_: Any) -> None:
         pushes.append(1)
-        if len(pushes) == 1:
-            # All of this process: the gateway of the test is in it.
-            time.sleep(0.1 + 1.5 * STOOD_STILL_S)  # noqa: ASYNC251
+        # All of this process: the gateway of the test is in it.
+        time.sleep(4)  # noqa: ASYNC251
 
     await world.online(B)
-    world.gateway.before = freeze
+    world.gateway.before = think
     await world.handle([world.record(A, B, "x")])
-    assert len(pushes) == 2
+    assert (len(pushes), len(world.gateway.answers())) == (1, 1)
     assert await world.offline(B) == []
+
+
+async def test_who_was_not_reached_at_a_gateway_that_may_live_is_told_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender's other device, too: it must not stay connected with something missing."""
+    monkeypatch.setattr("chat_service.gateways.SILENT_S", 0.3)
+    await world.online(A, connection_id=78)
+    await world.online(B)
+    silent = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    address = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    for user_id, connection_id in ((A, 78), (B, 79)):
+        await RouteTable(world.redis).put([(user_id, Route(address, connection_id, "web", "e"))])
+    await world.handle([world.record(A, B, "x")])
+    assert sorted(await MissedLog(world.redis).take(address)) == [A, B]
+    silent.close()
+    async with world.gateway.serving(address):
+        for content in ("back", "z"):
+            at = now_ms() + 1
+            await world.handle([world.record(A, B, content, gateway=address, timestamp=at)])
+    told = [sorted(push.missed_user_ids) for push in world.gateway.requests if push.missed_user_ids]
+    assert told == [[A, B]]
+
+
+async def test_whose_gateway_has_ended_missed_nothing_on_it(world: World) -> None:
+    async with world.gateway.serving() as address:
+        await RouteTable(world.redis).put([(B, Route(address, 5, "web", "d"))])
+    await world.handle([world.record(A, B, "x")])
+    assert await MissedLog(world.redis).take(address) == []
+    assert [f["content"] for f in await world.offline(B)] == ["x"]
+
+
+async def test_a_gateway_that_is_behind_is_given_time(world: World) -> None:
+    await world.online(B)
+    for behind_ms in (0, 200, 0):
+        world.gateway.behind_ms = behind_ms
+        began = time.monotonic()
+        await world.handle([world.record(A, B, "x")])
+    assert time.monotonic() - began >= 0.2
 
 
 async def test_the_senders_other_devices_get_a_copy(world: World) -> None:
@@ -128,14 +163,33 @@ async def test_who_is_away_has_the_message_in_the_list_before_the_sender_is_told
 
 
 async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> None:
-    """Its own new records say that it is back, however lately it did not answer."""
     async with world.gateway.serving() as again:
         world.gateway.address = again
-        await world.handle([world.record(A, B, "before", timestamp=now_ms())])
+        await world.handle([world.record(A, B, "before")])
         assert len(world.gateway.answers()) == 1
-    await world.handle([world.record(A, B, "lost", timestamp=now_ms())])
+    await world.handle([world.record(A, B, "lost")])
     async with world.gateway.serving(again):
-        await world.handle([world.record(A, B, "too old to tell", timestamp=1)])
-        assert len(world.gateway.answers()) == 1
-        await world.handle([world.record(A, B, "back", timestamp=now_ms() + 1)])
+        await world.handle([world.record(A, B, "back")])
         assert len(world.gateway.answers()) == 2
+
+
+async def test_what_nobody_waits_for_any_more_is_not_stored(world: World) -> None:
+    """Its sender has been told to try again. What is stored already is delivered all the same."""
+    soon, over = now_ms() + 60_000, now_ms() - 1
+    await world.online(B)
+    known = world.record(A, B, "known", client_msg_id="c", expires_at=soon)
+    await world.handle([known])
+    again = world.record(A, B, "known", client_msg_id="c", expires_at=over)
+    await world.handle([world.record(A, B, "late", expires_at=over), again])
+    assert [content for _, _, content in await world.stored()] == ["known"]
+    assert [a.get("code", a["type"]) for a in world.gateway.answers()] == [
+        "sent",
+        "UNAVAILABLE",
+        "sent",
+    ]
+
+
+async def test_the_clock_of_a_gateway_counts_for_what_came_through_it(world: World) -> None:
+    """A consumer that has not heard from it does not know its clock: it stores."""
+    await world.handle([world.record(A, B, "x", expires_at=1)])
+    assert [content for _, _, content in await world.stored()] == ["x"]

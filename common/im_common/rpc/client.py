@@ -24,7 +24,7 @@ from im_common.config import ClientConf
 from im_common.discovery import EndpointWatcher, EtcdClient
 from im_common.errors import unavailable
 from im_common.rpc.calling import Caller
-from im_common.rpc.channel_options import channel_options, is_repeatable
+from im_common.rpc.channel_options import PING_EVERY_MS, channel_options, is_repeatable
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
 
@@ -67,12 +67,15 @@ class BalancedChannel(grpc.aio.Channel):
         timeout_ms: int,
         endpoints: Sequence[str] = (),
         watcher: EndpointWatcher | None = None,
+        ping_every_ms: int = PING_EVERY_MS,
     ) -> None:
-        """``name`` is for messages; the instances are ``endpoints``, or what ``watcher`` sees."""
+        """``name`` is for messages; the instances are ``endpoints``, or what ``watcher`` sees.
+        ``ping_every_ms``: how soon an instance is missed that stands still during a call."""
         self.name = name
         self.timeout_s = timeout_ms / 1000
         # time.monotonic() of the last call.
         self.last_used = time.monotonic()
+        self._ping_every_ms = ping_every_ms
         self._tokens = tokens
         self._watcher = watcher
         self._closed = False
@@ -173,7 +176,7 @@ class BalancedChannel(grpc.aio.Channel):
         if self._closed or self._target is None:
             raise unavailable(f"{self.name} has no instance")
         if self._real is None:
-            options = channel_options(self._repeatable)
+            options = channel_options(self._repeatable, self._ping_every_ms)
             self._real = grpc.aio.insecure_channel(self._target, options=options)
         return self._real
 
@@ -243,9 +246,16 @@ class AddressChannels:
     """
 
     def __init__(
-        self, tokens: ServiceTokens, *, timeout_ms: int = 2000, idle_s: float = 60.0
+        self,
+        tokens: ServiceTokens,
+        *,
+        timeout_ms: int = 2000,
+        idle_s: float = 60.0,
+        ping_every_ms: int = PING_EVERY_MS,
     ) -> None:
+        """``timeout_ms`` is the longest that a call may take."""
         self._tokens = tokens
+        self._ping_every_ms = ping_every_ms
         self._timeout_ms = timeout_ms
         self._idle_s = idle_s
         self._channels: dict[str, BalancedChannel] = {}
@@ -256,7 +266,11 @@ class AddressChannels:
         channel = self._channels.get(address)
         if channel is None:
             channel = BalancedChannel(
-                address, self._tokens, timeout_ms=self._timeout_ms, endpoints=(address,)
+                address,
+                self._tokens,
+                timeout_ms=self._timeout_ms,
+                endpoints=(address,),
+                ping_every_ms=self._ping_every_ms,
             )
             self._channels[address] = channel
             if self._sweeper is None:

@@ -60,7 +60,7 @@ class RpcServer:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
                 # Clients ping to notice a peer that vanished; the default counts that as abuse.
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
             ],
         )
         register(self._server)

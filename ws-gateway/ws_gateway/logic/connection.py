@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ TOKEN_INVALID = 4001
 KICKED = 4002
 TOO_SLOW = 4003
 BROKEN_PROTOCOL = 4004
+RATE_IGNORED = 4008
 GOING_AWAY = 1001
 
 # What was sent to a device so shortly before it was last heard of, it may not have read.
@@ -55,6 +57,9 @@ class Connection:
     new, and is repeated after a consumer's death, is for `sync`: in between this connection had
     younger ones. While the offline list is being sent, live messages are held back, so that a device
     sees the older ones first.
+
+    An open connection is owed all that is written from `hello` on, in order. Where that cannot be kept
+    it ends, so that its device comes back and syncs: it never stays open with something missing.
     """
 
     def __init__(
@@ -65,6 +70,10 @@ class Connection:
         self.user_id = identity.user_id
         self.route = route
         self.ending: Ending | None = None
+        # time.monotonic() seconds, from the `hello` on; None before.
+        self.opened_at: float | None = None
+        # Has the owner of its offline list look at it.
+        self.look: Callable[[], None] = lambda: None
         self.bad_frames = 0
         # When its `typing` frames pass again, in seconds of time.monotonic().
         self.typing_until = 0.0
@@ -82,13 +91,18 @@ class Connection:
         self._seen = Seen()
         self._max_queue = max_queue
 
+    def open(self, hello: bytes) -> None:
+        """From now on it is sent what comes: its route is known to all."""
+        self.send(hello)
+        self.opened_at = time.monotonic()
+
     def send(self, frame: bytes) -> None:
         """An answer, or another frame that is of use to this connection only."""
         self._put(Queued(frame, False))
 
     def offer(self, frame: bytes) -> None:
         """A frame that a slow connection does without."""
-        if self.ending is None and len(self.queue) < self._max_queue // 2:
+        if self.ending is None and self.opened_at and len(self.queue) < self._max_queue // 2:
             self._put(Queued(frame, False))
 
     def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
@@ -97,10 +111,12 @@ class Connection:
         if seq and not self._seen.is_newer(conversation_id, seq):
             return
         live = Live(frame, conversation_id, seq)
-        if self._held is None:
+        if self._held is None and self.ending is None:
             self._put_live(live)
             return
-        # Kept for unsent_messages even when it is one too many.
+        # Kept for unsent_messages even when it is one too many, or the connection is about to end.
+        self.hold()
+        assert self._held is not None
         self._held.append(live)
         if len(self._held) > self._max_queue:
             self.end(TOO_SLOW, "too slow")
@@ -111,6 +127,8 @@ class Connection:
             self._held = deque()
 
     def release(self) -> None:
+        if self.ending is not None:
+            return
         held, self._held = self._held, None
         for live in held or ():
             # It may have been in the offline list, too.
@@ -119,13 +137,27 @@ class Connection:
 
     def sees(self, conversation_id: str, seq: int) -> bool:
         """Notes a message that is sent in another way than by ``deliver``; whether it is the first
-        time."""
-        first = not self._seen.has(conversation_id, seq)
+        time. One that is older than what went out was missed: the connection ends."""
+        if self._seen.has(conversation_id, seq):
+            return False
+        if not self._seen.is_newer(conversation_id, seq):
+            self.missed()
+            return False
         self._seen.add(conversation_id, seq)
-        return first
+        return True
+
+    def take_listed(self, frame: bytes, conversation_id: str, seq: int) -> None:
+        """A message out of the offline list that another device of the user is about to take away."""
+        if self.ending is None and self.sees(conversation_id, seq):
+            self._put(Queued(frame, True))
+
+    def missed(self) -> None:
+        """It was not sent something that it was owed."""
+        self.end(GOING_AWAY, "something was missed, connect again")
 
     def kick(self, reason: str) -> None:
-        self.send(encode(Kick(reason=reason)))
+        if self.opened_at:
+            self.send(encode(Kick(reason=reason)))
         self.end(KICKED, reason)
 
     def end(self, code: int, reason: str) -> None:

@@ -6,20 +6,24 @@ import asyncio
 from functools import partial
 
 from im.chat.v1.record_pb2 import Origin
-from im_common import frames
+from im_common import frames, metrics
 from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
-from im_common.errors import AppError
+from im_common.errors import AppError, Code
+from im_common.in_flight import ANSWER_WITHIN_S, InFlight
+from im_common.rate import Bucket
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
-from ws_gateway.logic.answers import Answers
-from ws_gateway.logic.connection import BROKEN_PROTOCOL, Connection
+from ws_gateway.logic.connection import BROKEN_PROTOCOL, RATE_IGNORED, Connection
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.requests import Requests
 
 # So many bad frames in a row, and the connection ends.
 MOST_BAD_FRAMES = 32
+# So many messages over its rate at once, and so many a second for long, and the connection ends.
+MOST_OVER_RATE = 1_000
+OVER_RATE_PER_S = 50
 # A message may wait for others to share its request to the bus: not at all when it is the only one
 # without an answer here, and the longer, the more there are.
 LINGER_EACH_S = 0.001
@@ -33,16 +37,20 @@ class Inbound:
         self,
         connection: Connection,
         drain: Drain,
-        answers: Answers,
+        in_flight: InFlight,
         producer: Producer,
         gateway: str,
         *,
         relay: Relay,
         requests: Requests,
+        rate: Bucket | None = None,
     ) -> None:
+        """``rate`` bounds the messages of this connection; None for no bound."""
         self._connection = connection
         self._drain = drain
-        self._answers = answers
+        self._in_flight = in_flight
+        self._rate = rate
+        self._over_rate = Bucket(OVER_RATE_PER_S, MOST_OVER_RATE)
         self._producer = producer
         self._gateway = gateway
         self._relay = relay
@@ -90,27 +98,46 @@ class Inbound:
 
     async def _chat(self, chat: frames.Chat) -> None:
         connection = self._connection
-        origin = Origin(address=self._gateway, connection_id=connection.id)
         try:
-            record = build_record(connection.user_id, chat, origin)
+            self._check_rate()
+            record = build_record(connection.user_id, chat, Origin(address=self._gateway))
+            message, origin = record.message, record.origin
+            key = (connection.user_id, message.client_msg_id)
+            if self._in_flight.join(key, message.conversation_id, connection.send):
+                return
+            token = self._in_flight.begin(key, message.conversation_id, connection.send)
         except AppError as error:
             connection.send(frames.error_frame(error, chat.client_msg_id))
             return
-        token = self._answers.expect(connection, record.message.client_msg_id)
-        record.origin.token = token
+        origin.token, origin.connection_id = token, connection.id
+        origin.expires_at = message.timestamp + int(ANSWER_WITHIN_S * 1000)
         try:
             future = await self._producer.enqueue(
                 CHAT_TOPIC,
-                record.message.conversation_id.encode(),
+                message.conversation_id.encode(),
                 record.SerializeToString(),
                 self._headers,
-                linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._answers) - 1)),
+                linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._in_flight) - 1)),
             )
         except BusUnavailable:
-            self._answers.give_up(token)
+            self._in_flight.give_up(token)
         else:
             future.add_done_callback(partial(self._produced, token))
 
+    def _check_rate(self) -> None:
+        """Raises AppError RATE_LIMITED; who goes on all the same is sent away."""
+        wait_s = self._rate.take() if self._rate is not None else 0.0
+        if not wait_s:
+            return
+        if self._over_rate.take():
+            self._connection.end(RATE_IGNORED, "rate limit ignored")
+        metrics.REFUSED.labels("rate").inc()
+        raise AppError(
+            Code.RATE_LIMITED,
+            "too many messages, send it again later",
+            retry_after_ms=max(1, int(wait_s * 1000)),
+        )
+
     def _produced(self, token: int, future: asyncio.Future[None]) -> None:
         if future.cancelled() or future.exception() is not None:
-            self._answers.give_up(token)
+            self._in_flight.give_up(token)

@@ -4,12 +4,14 @@ away when confirmed, and then the recalls that happened while it was away."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
 from msgspec import Raw
 from uuid_utils import uuid4
 
+from im_common.faults import is_outage
 from im_common.frames import Offline, encode
 from im_common.ids import now_ms
 from im_common.offline import OfflineList
@@ -39,60 +41,75 @@ _places = msgspec.json.Decoder(_Place)
 
 
 class Drain:
-    """Runs while there is something in the list. Live messages are held until it is empty."""
+    """The one owner of what a connection is sent out of the list. ``run`` lasts as long as the
+    connection; while there is something in the list, live messages are held."""
 
-    def __init__(self, connection: Connection, offline: OfflineList, recalls: RecallLog) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        offline: OfflineList,
+        recalls: RecallLog,
+        others: Callable[[], Iterable[Connection]] = tuple,
+    ) -> None:
+        """``others`` are the user's other connections here, whose list it is, too."""
         self._connection = connection
         self._offline = offline
         self._recalls = recalls
+        self._others = others
         # Sent out of the list before the missed recalls, which may be among them.
         self._sent: set[bytes] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._again = False
+        self._wanted = asyncio.Event()
+        self._looking = False
         self._batch_id = ""
         self._confirmed = asyncio.Event()
+        connection.look = self.look
 
-    def start(self) -> None:
+    def look(self) -> None:
         """Looks at the list, now or as soon as the batch in hand is confirmed."""
-        self._again = True
-        if self.idle:
+        self._wanted.set()
+        if not self._looking:
             # At once: a message that arrives from now on is younger than what is in the list.
             self._connection.hold()
-            self._task = asyncio.create_task(self._run())
 
     @property
     def idle(self) -> bool:
-        return self._task is None or self._task.done()
+        return not self._looking and not self._wanted.is_set()
 
     def confirm(self, batch_id: str) -> None:
         if batch_id == self._batch_id:
             self._confirmed.set()
 
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while self._again:
-            self._again = False
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            self._looking = True
             try:
                 while await self._send_batch():
                     pass
                 await self._send_recalls()
             except Exception as error:
-                # Redis is away: the list is there when it is back.
-                log.warning("what was missed cannot be read", error=repr(error))
-                self._again = True
+                if is_outage(error):
+                    # Redis is away: the list is there when it is back.
+                    log.warning("what was missed cannot be read", error=repr(error))
+                else:
+                    log.exception("what was missed cannot be sent")
+                self._wanted.set()
                 await asyncio.sleep(RETRY_S)
-        self._connection.release()
+            if not self._wanted.is_set():
+                self._looking = False
+                self._connection.release()
 
     async def _send_batch(self) -> bool:
         frames, remaining = await self._offline.head(self._connection.user_id)
         if not frames:
             return False
         # Twice in the list, or sent live already: the consumer repeated a delivery.
-        distinct = [f for f in dict.fromkeys(frames) if self._is_new(f)]
+        distinct = self._take(in_order(dict.fromkeys(frames)))
+        if self._connection.ending is not None:
+            # In the list it waits for who comes next.
+            return False
         if not distinct:
             await self._offline.confirm(self._connection.user_id, frames)
             return True
@@ -108,12 +125,19 @@ class Drain:
         await self._offline.confirm(self._connection.user_id, frames)
         return True
 
-    def _is_new(self, frame: bytes) -> bool:
-        try:
-            place = _places.decode(frame)
-        except msgspec.DecodeError:
-            return True
-        return not place.is_message or self._connection.sees(place.conversation_id, place.seq)
+    def _take(self, frames: Iterable[tuple[bytes, _Place | None]]) -> list[bytes]:
+        """Those that go out here. The user's other devices are sent them as well: who confirms first
+        takes them out of the list of all."""
+        taken, others = [], list(self._others())
+        for frame, place in frames:
+            if place is None:
+                taken.append(frame)
+                continue
+            if self._connection.sees(place.conversation_id, place.seq):
+                taken.append(frame)
+            for other in others:
+                other.take_listed(frame, place.conversation_id, place.seq)
+        return taken
 
     async def _send_recalls(self) -> None:
         connection = self._connection
@@ -133,3 +157,27 @@ class Drain:
             self._connection.release()
             await self._confirmed.wait()
             self._connection.hold()
+
+
+def in_order(frames: Iterable[bytes]) -> list[tuple[bytes, _Place | None]]:
+    """Frames with their places, the messages of each conversation by `seq`: what a gateway could not
+    send any more comes into the list after younger ones."""
+    placed = [(frame, _place(frame)) for frame in frames]
+    sorted_: dict[str, list[tuple[bytes, _Place | None]]] = {}
+    for item in placed:
+        if item[1] is not None:
+            sorted_.setdefault(item[1].conversation_id, []).append(item)
+    queues = {key: iter(sorted(items, key=_seq)) for key, items in sorted_.items()}
+    return [item if item[1] is None else next(queues[item[1].conversation_id]) for item in placed]
+
+
+def _seq(item: tuple[bytes, _Place | None]) -> int:
+    return item[1].seq if item[1] is not None else 0
+
+
+def _place(frame: bytes) -> _Place | None:
+    try:
+        place = _places.decode(frame)
+    except msgspec.DecodeError:
+        return None
+    return place if place.is_message else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
 from im_common.access_tokens import session_key
-from im_common.routes import RENEW_EVERY_S
+from im_common.routes import RENEW_EVERY_S, TTL_MS
 from ws_gateway.svc import ServiceContext
 
 log = structlog.get_logger(__name__)
@@ -16,13 +17,37 @@ log = structlog.get_logger(__name__)
 SESSIONS_EVERY_S = 2.0
 PRESENCE_EVERY_S = 0.5
 STRANDED_EVERY_S = 0.7
+REDIS_EVERY_S = 0.5
+# Its append-only file is synced every second, and a sync may take another.
+REDIS_LOSES_S = 3.0
+# Routes count as lost so long before they are: nobody's clock is exact.
+LAPSE_S = 5.0
 
 
 async def renew_routes(svc: ServiceContext) -> None:
-    """One pipeline for all. When Redis is away the routes last for two more rounds."""
+    """One pipeline for all. When they have run out, as Redis was away or this process stood still, some
+    messages were not sent here: the connections end, and their devices come back and sync."""
+    began = time.monotonic()
     connections = svc.connections.all()
-    if connections:
+    if began - svc.routes_put_at > TTL_MS / 1000 - LAPSE_S:
+        for connection in connections:
+            connection.missed()
+    elif connections:
         await svc.routes.put((c.user_id, c.route) for c in connections)
+    svc.routes_put_at = began
+
+
+async def look_at_redis(svc: ServiceContext) -> None:
+    """A Redis that was started again may have lost its last seconds, and with them the routes of the
+    last who came: these come again, and the routes of all are written at once."""
+    run_id = (await svc.redis.info("server")).get("run_id", "")
+    if svc.redis_run_id and run_id != svc.redis_run_id:
+        since = svc.redis_seen_at - REDIS_LOSES_S
+        for connection in svc.connections.all():
+            if connection.opened_at is None or connection.opened_at > since:
+                connection.missed()
+        await renew_routes(svc)
+    svc.redis_run_id, svc.redis_seen_at = run_id, time.monotonic()
 
 
 async def end_revoked(svc: ServiceContext) -> None:
@@ -44,17 +69,35 @@ async def end_revoked(svc: ServiceContext) -> None:
 
 
 async def send_stranded(svc: ServiceContext) -> None:
-    """Looks into the offline lists of all who are connected, in one pipeline.
-
-    A frame gets there although its user is here when the consumer could not reach this instance
-    for a moment, and so could not tell it either.
-    """
-    idle = {c.user_id for c in svc.connections.all() if svc.drains[c.id].idle}
-    if not idle:
+    """Looks into the offline lists of all who are connected, in one pipeline, for what the consumer
+    could not tell this instance."""
+    await _take_missed(svc)
+    users = {c.user_id for c in svc.connections.all()}
+    if not users:
         return
-    for user_id in await svc.offline.waiting(list(idle)):
+    for user_id in await svc.offline.waiting(list(users)):
         for connection in svc.connections.of(user_id):
-            svc.drains[connection.id].start()
+            connection.look()
+
+
+def end_missed(svc: ServiceContext, user_ids: Iterable[int]) -> None:
+    """These were not sent something that they were owed."""
+    for user_id in user_ids:
+        for connection in svc.connections.of(user_id):
+            connection.missed()
+
+
+async def end_missed_if_late(svc: ServiceContext) -> None:
+    """As ``send_stranded`` does, at once if that was long ago: this process stood still, and may have
+    been given up meanwhile. Raises when Redis is away: who pushes tries again."""
+    if time.monotonic() - svc.missed_taken_at > 3 * STRANDED_EVERY_S:
+        await _take_missed(svc)
+
+
+async def _take_missed(svc: ServiceContext) -> None:
+    began = time.monotonic()
+    end_missed(svc, await svc.missed.take(svc.address))
+    svc.missed_taken_at = began
 
 
 async def report_presence(svc: ServiceContext) -> None:
@@ -77,9 +120,11 @@ async def every(
 def start(svc: ServiceContext) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every(RENEW_EVERY_S, renew_routes, svc), name="renew-routes"),
+        asyncio.create_task(every(REDIS_EVERY_S, look_at_redis, svc), name="redis"),
         asyncio.create_task(every(SESSIONS_EVERY_S, end_revoked, svc), name="end-revoked"),
         asyncio.create_task(every(STRANDED_EVERY_S, send_stranded, svc), name="stranded"),
         asyncio.create_task(every(PRESENCE_EVERY_S, report_presence, svc), name="presence"),
         asyncio.create_task(svc.relay.run(), name="relay"),
-        asyncio.create_task(svc.answers.expire_forever(), name="expire-answers"),
+        asyncio.create_task(svc.in_flight.run(), name="in-flight"),
+        asyncio.create_task(svc.turns.run(), name="turns"),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from redis.exceptions import RedisError
+
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
 from im_common.errors import AppError
 from im_common.process import registered
@@ -32,6 +34,9 @@ async def serve(settings: Settings, resources: Resources) -> None:
     sockets = WebSocketServer(context)
     async with registered(settings, resources, rpc) as address:
         context.address = context.relay.address = address
+        # What a process before this one missed at this address ended with it.
+        with suppress(RedisError):
+            await context.missed.take(address)
         await sockets.start()
         tasks = upkeep.start(context)
         await resources.ending.wait()

@@ -6,6 +6,8 @@ from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
+from im_common.ids import now_ms
+from ws_gateway.logic import upkeep
 from ws_gateway.logic.connection import Connection
 from ws_gateway.svc import ServiceContext
 
@@ -17,10 +19,13 @@ class PushServicer(PushServiceServicer):
     async def Push(self, request: pb.PushRequest, _: Any) -> pb.PushResponse:
         svc = self._svc
         for answer in request.answers:
-            svc.answers.settle(answer.token, answer.frame)
+            svc.in_flight.settle(answer.token, answer.frame)
+        # Before what is newer: a connection that missed something gets no more.
+        await upkeep.end_missed_if_late(svc)
+        upkeep.end_missed(svc, request.missed_user_ids)
         for user_id in request.drain_user_ids:
             for connection in svc.connections.of(user_id):
-                svc.drains[connection.id].start()
+                connection.look()
         absent: set[int] = set()
         for delivery in request.deliveries:
             for user_id in delivery.user_ids:
@@ -30,7 +35,9 @@ class PushServicer(PushServiceServicer):
                 for connection in connections:
                     if connection.id != delivery.except_connection_id:
                         _hand_over(delivery, connection)
-        return pb.PushResponse(absent_user_ids=sorted(absent))
+        return pb.PushResponse(
+            absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms, now_ms=now_ms()
+        )
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
         sessions = set(request.session_ids)

@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from im_common import frames
 from im_common.context import current
 from im_common.ids import now_ms
+from im_common.rate import Bucket
 from im_common.routes import Route
 from ws_gateway.logic.connection import GOING_AWAY, TOO_SLOW, Connection, Queued
 from ws_gateway.logic.inbound import Inbound
@@ -76,7 +77,7 @@ class WebSocketServer:
     async def stop(self, within_s: float) -> None:
         """Refuses newcomers, lets what is in hand be answered, sends everybody elsewhere."""
         self._svc.draining = True
-        await _until(lambda: not len(self._svc.answers), within_s)
+        await _until(lambda: not len(self._svc.in_flight), within_s)
         for connection in self._svc.connections.all():
             connection.end(GOING_AWAY, "going away")
         await _until(lambda: not len(self._svc.connections), within_s)
@@ -101,17 +102,20 @@ class WebSocketServer:
 
     async def _serve_one(self, socket: ServerConnection) -> None:
         admission: Admission = socket.admission  # type: ignore[attr-defined]
-        connection = self._open(admission)
-        drain = Drain(connection, self._svc.offline, self._svc.recalls)
-        self._svc.drains[connection.id] = drain
+        svc, connection = self._svc, self._connection(admission)
+        drain = Drain(connection, svc.offline, svc.recalls, partial(self._others, connection))
         connection.hold()
         # First in the table, then in Redis: whoever finds the route finds the connection.
-        self._svc.connections.add(connection)
+        svc.connections.add(connection)
         writer = asyncio.create_task(self._write(socket, connection))
+        sending = asyncio.create_task(drain.run())
         try:
-            await self._svc.routes.put([(connection.user_id, connection.route)])
-            self._svc.presence.came(connection)
-            drain.start()
+            await svc.routes.put([(connection.user_id, connection.route)])
+            svc.presence.came(connection)
+            # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
+            # between them.
+            connection.open(self._hello(connection, admission))
+            drain.look()
             await self._read(socket, connection, drain)
         except ConnectionClosed:
             pass
@@ -119,25 +123,33 @@ class WebSocketServer:
             log.warning("connection failed", user_id=connection.user_id, error=repr(error))
             connection.end(GOING_AWAY, "try again elsewhere")
         finally:
-            await self._close(connection, drain, writer)
+            await self._close(connection, sending, writer)
 
-    def _open(self, admission: Admission) -> Connection:
+    def _others(self, connection: Connection) -> list[Connection]:
+        return [c for c in self._svc.connections.of(connection.user_id) if c is not connection]
+
+    def _connection(self, admission: Admission) -> Connection:
         connection_id = next(self._ids)
         route = Route(self._svc.address, connection_id, admission.platform, admission.device_id)
         max_queue = self._svc.settings.web_socket.max_queue
-        connection = Connection(connection_id, admission.identity, route, max_queue)
-        connection.send(
-            frames.encode(
-                frames.Hello(
-                    user_id=admission.identity.user_id,
-                    session_id=admission.identity.session_id,
-                    device_id=admission.device_id,
-                    server_time=now_ms(),
-                    heartbeat_ms=self._svc.settings.web_socket.heartbeat,
-                )
+        return Connection(connection_id, admission.identity, route, max_queue)
+
+    def _hello(self, connection: Connection, admission: Admission) -> bytes:
+        return frames.encode(
+            frames.Hello(
+                user_id=connection.user_id,
+                session_id=connection.identity.session_id,
+                device_id=admission.device_id,
+                server_time=now_ms(),
+                heartbeat_ms=self._svc.settings.web_socket.heartbeat,
             )
         )
-        return connection
+
+    def _rate(self) -> Bucket | None:
+        conf = self._svc.settings.web_socket
+        if self._svc.settings.rate_limits == "off":
+            return None
+        return Bucket(conf.messages_per_second, conf.message_burst)
 
     async def _read(self, socket: ServerConnection, connection: Connection, drain: Drain) -> None:
         current.set(None)
@@ -146,11 +158,12 @@ class WebSocketServer:
         inbound = Inbound(
             connection,
             drain,
-            svc.answers,
+            svc.in_flight,
             svc.producer,
             svc.address,
             relay=svc.relay,
             requests=requests,
+            rate=self._rate(),
         )
         try:
             async for text in socket:
@@ -187,15 +200,14 @@ class WebSocketServer:
             socket.transport.abort()
 
     async def _close(
-        self, connection: Connection, drain: Drain, writer: asyncio.Task[None]
+        self, connection: Connection, sending: asyncio.Task[None], writer: asyncio.Task[None]
     ) -> None:
         svc = self._svc
         if connection.ending is not None:
             await asyncio.wait([writer], timeout=2 * SEND_TIMEOUT_S)
-        writer.cancel()
-        await asyncio.gather(writer, return_exceptions=True)
-        await drain.close()
-        svc.drains.pop(connection.id, None)
+        for task in (writer, sending):
+            task.cancel()
+        await asyncio.gather(writer, sending, return_exceptions=True)
         svc.connections.remove(connection)
         try:
             unsent = connection.unsent_messages()

@@ -25,6 +25,7 @@ class PushRequest(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
     DRAIN_USER_IDS_FIELD_NUMBER: _builtins.int
+    MISSED_USER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
         """What waits for an answer gets it first."""
@@ -37,16 +38,23 @@ class PushRequest(_message.Message):
         the deliveries of this request.
         """
 
+    @_builtins.property
+    def missed_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Users who were not sent something, as this gateway did not answer: their connections end before
+        the deliveries of this request, so that their devices come back and sync.
+        """
+
     def __init__(
         self,
         *,
         answers: _abc.Iterable[Global___Answer] | None = ...,
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
         drain_user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        missed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "drain_user_ids", b"drain_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "drain_user_ids", b"drain_user_ids", "missed_user_ids", b"missed_user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,6 +133,12 @@ class PushResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ABSENT_USER_IDS_FIELD_NUMBER: _builtins.int
+    BEHIND_MS_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    behind_ms: _builtins.int
+    """How long its work waits for its turn at this instance, in milliseconds: who pushes slows down."""
+    now_ms: _builtins.int
+    """Its clock, in Unix milliseconds."""
     @_builtins.property
     def absent_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Users of the request who have no connection here, each once."""
@@ -133,10 +147,12 @@ class PushResponse(_message.Message):
         self,
         *,
         absent_user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        behind_ms: _builtins.int = ...,
+        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids", "behind_ms", b"behind_ms", "now_ms", b"now_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

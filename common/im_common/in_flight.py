@@ -1,0 +1,165 @@
+"""Messages on their way to their place: who waits for the outcome, and how many there may be.
+
+Each `chat` frame (or call) gets one answer: what the consumer says, or an error to try again when
+that does not come in time. A message that comes again while it is on its way joins the one that is:
+it costs no second record. What would have to wait too long is refused at once, so that a backlog
+cannot grow beyond what can still be answered in time: beyond that all would be answered too late,
+sent again, and stay so for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from zlib import crc32
+
+from im_common import metrics
+from im_common.errors import AppError, Code
+from im_common.frames import error_frame
+
+ANSWER_WITHIN_S = 10.0
+# So many are taken however slow the last ones were; with more, as many as are answered in QUEUE_S.
+LEAST = 2_000
+MOST = 16_000
+QUEUE_S = 2.0
+# When the oldest of a lane waits this long, its lane takes no more for now.
+STUCK_S = 3.0
+# Conversations of one lane share a partition, for the usual numbers of partitions.
+LANES = 48
+TICK_S = 0.25
+RETRY_AFTER_MS = 1_000
+LONGEST_RETRY_AFTER_MS = 5_000
+
+# Takes the encoded answer: a `sent`, `recalled` or `error` frame.
+Waiter = Callable[[bytes], None]
+# Sender and client_msg_id.
+Key = tuple[int, str]
+
+
+@dataclass(slots=True)
+class _Entry:
+    key: Key
+    conversation_id: str
+    lane: int
+    # time.monotonic() seconds.
+    began: float
+    waiters: list[Waiter]
+
+
+class InFlight:
+    """Of one process. ``run`` keeps its time limits, for as long as it is used."""
+
+    def __init__(self) -> None:
+        # Starts at the time, so that an answer to an earlier run of this process finds nobody.
+        self._numbers = itertools.count(time.time_ns())
+        self._entries: dict[int, _Entry] = {}
+        # By key and conversation: the same client_msg_id for another one is for the consumer to refuse.
+        self._tokens: dict[tuple[Key, str], int] = {}
+        # In the order in which they began; what was answered is taken out when its turn comes.
+        self._lanes: list[deque[int]] = [deque() for _ in range(LANES)]
+        self._stuck = [False] * LANES
+        self._limit = LEAST
+        self._answered = self._refused = 0
+        # A second, of late.
+        self._answers_rate = self._refusals_rate = 0.0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def join(self, key: Key, conversation_id: str, waiter: Waiter) -> bool:
+        """Whether this message is on its way already; then ``waiter`` gets its answer, too."""
+        token = self._tokens.get((key, conversation_id))
+        if token is None:
+            return False
+        self._entries[token].waiters.append(waiter)
+        return True
+
+    def begin(self, key: Key, conversation_id: str, waiter: Waiter) -> int:
+        """The token by which the answer finds ``waiter``.
+
+        Raises:
+            AppError: UNAVAILABLE with ``retry_after_ms``, as there are too many before it.
+        """
+        lane = crc32(conversation_id.encode()) % LANES
+        if len(self._entries) >= self._limit or self._stuck[lane]:
+            self._refused += 1
+            metrics.REFUSED.labels("overload").inc()
+            raise AppError(
+                Code.UNAVAILABLE,
+                "too many messages are waiting, send it again",
+                retry_after_ms=self._retry_after_ms(),
+            )
+        token = next(self._numbers)
+        self._entries[token] = _Entry(key, conversation_id, lane, time.monotonic(), [waiter])
+        self._tokens[key, conversation_id] = token
+        self._lanes[lane].append(token)
+        return token
+
+    def settle(self, token: int, frame: bytes) -> None:
+        """The answer came; a second one for the same token is dropped."""
+        if self._tell(token, frame):
+            self._answered += 1
+
+    def give_up(self, token: int) -> None:
+        """There will be no answer: who waits is told to try again with the same client_msg_id."""
+        entry = self._entries.get(token)
+        if entry is not None:
+            error = AppError(
+                Code.UNAVAILABLE,
+                "the message could not be stored in time, send it again",
+                retry_after_ms=self._retry_after_ms(),
+            )
+            self._tell(token, error_frame(error, entry.key[1] or None))
+
+    def leave(self, token: int, waiter: Waiter) -> None:
+        """It waits no longer."""
+        entry = self._entries.get(token)
+        if entry is not None and waiter in entry.waiters:
+            entry.waiters.remove(waiter)
+
+    async def run(self) -> None:
+        """Gives up on those who have waited too long, for ever."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        for lane, tokens in enumerate(self._lanes):
+            while tokens and self._is_over(tokens[0], now):
+                tokens.popleft()
+            oldest = self._entries[tokens[0]].began if tokens else now
+            self._stuck[lane] = now - oldest > STUCK_S
+        self._answers_rate += (self._answered / TICK_S - self._answers_rate) / 4
+        self._refusals_rate += (self._refused / TICK_S - self._refusals_rate) / 4
+        self._answered = self._refused = 0
+        self._limit = int(min(MOST, max(LEAST, self._answers_rate * QUEUE_S)))
+        metrics.IN_FLIGHT.set(len(self._entries))
+
+    def _is_over(self, token: int, now: float) -> bool:
+        entry = self._entries.get(token)
+        if entry is not None and now - entry.began >= ANSWER_WITHIN_S:
+            self.give_up(token)
+            return True
+        return entry is None
+
+    def _tell(self, token: int, frame: bytes) -> bool:
+        entry = self._entries.pop(token, None)
+        if entry is None:
+            return False
+        if self._tokens.get((entry.key, entry.conversation_id)) == token:
+            del self._tokens[entry.key, entry.conversation_id]
+        for waiter in entry.waiters:
+            waiter(frame)
+        return True
+
+    def _retry_after_ms(self) -> int:
+        """The more are refused for each one that is answered, the later; not all at once."""
+        crowd = self._refusals_rate / max(1.0, self._answers_rate)
+        wait_ms = min(LONGEST_RETRY_AFTER_MS, RETRY_AFTER_MS * max(1.0, crowd))
+        return int(wait_ms * random.uniform(0.75, 1.25))  # noqa: S311

@@ -1,0 +1,41 @@
+"""Users of a gateway who were not sent something, as it did not answer: `missed:{gateway}`.
+
+A set of user ids, written before the consumer goes on. A gateway that lives all the same ends the
+connections of these users: their devices come back and sync, and so no connection stays open with
+something missing. When Redis is down the callers wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+
+# By then the routes of a gateway that stood still are over, and it ends all connections anyway.
+KEEP_S = 120
+
+
+class MissedLog:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def add(self, users: Mapping[str, Collection[int]]) -> None:
+        """Users by gateway (host:port); one pipeline for all."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for gateway, user_ids in users.items():
+            pipeline.sadd(_key(gateway), *user_ids)
+            pipeline.expire(_key(gateway), KEEP_S)
+        await pipeline.execute()
+
+    async def take(self, gateway: str) -> list[int]:
+        """Those of a gateway, once."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.smembers(_key(gateway))
+        pipeline.delete(_key(gateway))
+        found: list[Any] = await pipeline.execute()
+        return [int(user_id) for user_id in found[0]]
+
+
+def _key(gateway: str) -> str:
+    return f"missed:{gateway}"

@@ -1,0 +1,91 @@
+"""Messages on their way: one answer each, and no more than can be answered in time."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from im_common import in_flight
+from im_common.errors import AppError, Code
+from im_common.in_flight import LEAST, InFlight
+from im_common.rate import Bucket
+
+
+def started(of: InFlight, count: int, conversation_id: str = "s:1:2") -> list[int]:
+    return [of.begin((1, str(n)), conversation_id, lambda _: None) for n in range(count)]
+
+
+def test_an_answer_is_given_once() -> None:
+    of, got = InFlight(), list[bytes]()
+    token = of.begin((1, "c"), "s:1:2", got.append)
+    of.settle(token, b"1")
+    of.settle(token, b"2")
+    of.give_up(token)
+    assert got == [b"1"]
+
+
+def test_who_waits_too_long_is_told_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, got = InFlight(), list[bytes]()
+    token = of.begin((1, "c"), "s:1:2", got.append)
+    assert of.join((1, "c"), "s:1:2", got.append)
+    of.tick()
+    assert not got
+    monkeypatch.setattr(in_flight, "ANSWER_WITHIN_S", 0.0)
+    of.tick()
+    for error in map(msgspec.json.decode, got):
+        assert (error["code"], error["client_msg_id"]) == (Code.UNAVAILABLE, "c")
+        assert error["retry_after_ms"] > 0
+    of.settle(token, b"late")
+    assert (len(got), len(of)) == (2, 0)
+    assert not of.join((1, "c"), "s:1:2", got.append)
+
+
+def test_what_would_wait_too_long_is_refused_at_once() -> None:
+    of = InFlight()
+    tokens = started(of, LEAST)
+    with pytest.raises(AppError) as refused:
+        started(of, 1)
+    assert refused.value.code is Code.UNAVAILABLE
+    assert (refused.value.retry_after_ms or 0) > 0
+    of.settle(tokens[0], b"")
+    started(of, 1)
+
+
+def test_the_more_are_answered_the_more_are_taken() -> None:
+    of = InFlight()
+    for _ in range(20):
+        for token in started(of, LEAST):
+            of.settle(token, b"")
+        of.tick()
+    started(of, 2 * LEAST)
+
+
+def test_a_lane_that_stands_still_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_flight, "STUCK_S", -1.0)
+    of = InFlight()
+    started(of, 1, "s:1:2")
+    of.begin((2, "c"), "s:3:4", lambda _: None)
+    of.settle(of.begin((2, "d"), "s:3:4", lambda _: None), b"")
+    monkeypatch.setattr(in_flight, "STUCK_S", 1.0)
+    of.tick()
+    monkeypatch.setattr(in_flight, "STUCK_S", -1.0)
+    only = InFlight()
+    started(only, 1, "s:1:2")
+    only.tick()
+    with pytest.raises(AppError):
+        only.begin((1, "later"), "s:1:2", lambda _: None)
+
+
+def test_who_left_is_told_nothing() -> None:
+    of, got = InFlight(), list[bytes]()
+    token = of.begin((1, "c"), "s:1:2", got.append)
+    of.leave(token, got.append)
+    of.settle(token, b"1")
+    assert got == []
+
+
+def test_a_bucket_takes_a_burst_and_then_says_when() -> None:
+    bucket = Bucket(10, 5)
+    waits = [bucket.take() for _ in range(8)]
+    assert waits[:5] == [0.0] * 5
+    assert waits[5:] == pytest.approx([0.1, 0.2, 0.3], abs=0.05)

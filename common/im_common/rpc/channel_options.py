@@ -10,10 +10,6 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# How often a peer that a call waits for is asked whether it lives, and how long it has to say so: its
-# transport does, however busy the process is.
-PING_EVERY_MS = 6_000
-PING_TIMEOUT_MS = 5_000
 
 _FIXED: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -26,6 +22,12 @@ _FIXED: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.service_config_disable_resolution", 1),
+    # How often a peer that a call waits for is asked whether it lives (its transport says so, however
+    # busy the process is); our servers allow it every second.
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 # Together about 1.5 s: longer than an attempt to connect may take to begin and to fail.
@@ -41,17 +43,19 @@ _RETRY_THROTTLING = {"maxTokens": 1000, "tokenRatio": 0.5}
 _REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
-def channel_options(repeatable: Iterable[str], ping_every_ms: int) -> list[tuple[str, Any]]:
-    """Options of a balanced channel that retries the methods in ``repeatable``."""
-    ping_timeout_ms = min(PING_TIMEOUT_MS, 2 * ping_every_ms)
-    pings = [
-        # Our servers allow a ping every second; only sent while a call waits.
-        ("grpc.keepalive_time_ms", ping_every_ms),
-        ("grpc.keepalive_timeout_ms", ping_timeout_ms),
-        # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.
-        ("grpc.http2.ping_timeout_ms", ping_timeout_ms),
-    ]
-    return [*_FIXED, *pings, ("grpc.service_config", _service_config(repeatable))]
+def channel_options(
+    repeatable: Iterable[str], ping_every_ms: int | None = None
+) -> list[tuple[str, Any]]:
+    """Options of a balanced channel that retries the methods in ``repeatable``.
+
+    With ``ping_every_ms`` a peer that stands still during a call is missed after three times that.
+    """
+    options = dict(_FIXED)
+    if ping_every_ms is not None:
+        options["grpc.keepalive_time_ms"] = ping_every_ms
+        options["grpc.keepalive_timeout_ms"] = 2 * ping_every_ms
+        options["grpc.http2.ping_timeout_ms"] = 2 * ping_every_ms
+    return [*options.items(), ("grpc.service_config", _service_config(repeatable))]
 
 
 def is_repeatable(method: str) -> bool:

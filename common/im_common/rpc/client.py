@@ -24,7 +24,7 @@ from im_common.config import ClientConf
 from im_common.discovery import EndpointWatcher, EtcdClient
 from im_common.errors import unavailable
 from im_common.rpc.calling import Caller
-from im_common.rpc.channel_options import PING_EVERY_MS, channel_options, is_repeatable
+from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
 
@@ -67,7 +67,7 @@ class BalancedChannel(grpc.aio.Channel):
         timeout_ms: int,
         endpoints: Sequence[str] = (),
         watcher: EndpointWatcher | None = None,
-        ping_every_ms: int = PING_EVERY_MS,
+        ping_every_ms: int | None = None,
     ) -> None:
         """``name`` is for messages; the instances are ``endpoints``, or what ``watcher`` sees.
         ``ping_every_ms``: how soon an instance is missed that stands still during a call."""
@@ -251,7 +251,7 @@ class AddressChannels:
         *,
         timeout_ms: int = 2000,
         idle_s: float = 60.0,
-        ping_every_ms: int = PING_EVERY_MS,
+        ping_every_ms: int | None = None,
     ) -> None:
         """``timeout_ms`` is the longest that a call may take."""
         self._tokens = tokens

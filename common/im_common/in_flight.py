@@ -35,6 +35,8 @@ TICK_S = 0.25
 RETRY_AFTER_MS = 1_000
 LONGEST_RETRY_AFTER_MS = 5_000
 
+_REFUSED = metrics.REFUSED.labels("overload")
+
 # Takes the encoded answer: a `sent`, `recalled` or `error` frame.
 Waiter = Callable[[bytes], None]
 # Sender and client_msg_id.
@@ -85,20 +87,24 @@ class InFlight:
         Raises:
             AppError: UNAVAILABLE with ``retry_after_ms``, as there are too many before it.
         """
+        self.check_room()
         lane = crc32(conversation_id.encode()) % LANES
-        if len(self._entries) >= self._limit or self._stuck[lane]:
-            self._refused += 1
-            metrics.REFUSED.labels("overload").inc()
-            raise AppError(
-                Code.UNAVAILABLE,
-                "too many messages are waiting, send it again",
-                retry_after_ms=self._retry_after_ms(),
-            )
+        if self._stuck[lane]:
+            raise self._full()
         token = next(self._numbers)
         self._entries[token] = _Entry(key, conversation_id, lane, time.monotonic(), [waiter])
         self._tokens[key, conversation_id] = token
         self._lanes[lane].append(token)
         return token
+
+    def check_room(self) -> None:
+        """Raises as ``begin`` does, whatever the conversation."""
+        if not self.has_room:
+            raise self._full()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._entries) < self._limit
 
     def settle(self, token: int, frame: bytes) -> None:
         """The answer came; a second one for the same token is dropped."""
@@ -157,6 +163,15 @@ class InFlight:
         for waiter in entry.waiters:
             waiter(frame)
         return True
+
+    def _full(self) -> AppError:
+        self._refused += 1
+        _REFUSED.inc()
+        return AppError(
+            Code.UNAVAILABLE,
+            "too many messages are waiting, send it again",
+            retry_after_ms=self._retry_after_ms(),
+        )
 
     def _retry_after_ms(self) -> int:
         """The more are refused for each one that is answered, the later; not all at once."""

@@ -1,4 +1,4 @@
-"""`scripts/bench messages | history | logins | me`"""
+"""`scripts/bench messages | overload | history | logins | me`"""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from typing import Any
 
 import uvloop
 
-from im_bench import history, logins, machine, me, messages
+from im_bench import history, logins, machine, me, messages, overload
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
 
-BENCHMARKS = {"messages": messages, "history": history, "logins": logins, "me": me}
+BENCHMARKS = {
+    "messages": messages,
+    "overload": overload,
+    "history": history,
+    "logins": logins,
+    "me": me,
+}
 # What a run may take beside the time measured.
 MORE_S = 120.0
 # Cheap hashes make a hundred accounts in no time; only `logins` measures them. A token lasts as

@@ -10,6 +10,7 @@ from im_common import frames, metrics
 from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
 from im_common.errors import AppError, Code
+from im_common.ids import group_conversation, single_conversation
 from im_common.in_flight import ANSWER_WITHIN_S, InFlight
 from im_common.rate import Bucket
 from im_common.submission import build_record
@@ -100,11 +101,13 @@ class Inbound:
         connection = self._connection
         try:
             self._check_rate()
+            if self._in_flight.join(*self._known_as(chat), connection.send):
+                return
+            # Before the work that a message is: refusing costs the others as little as it can.
+            self._in_flight.check_room()
             record = build_record(connection.user_id, chat, Origin(address=self._gateway))
             message, origin = record.message, record.origin
             key = (connection.user_id, message.client_msg_id)
-            if self._in_flight.join(key, message.conversation_id, connection.send):
-                return
             token = self._in_flight.begin(key, message.conversation_id, connection.send)
         except AppError as error:
             connection.send(frames.error_frame(error, chat.client_msg_id))
@@ -123,6 +126,15 @@ class Inbound:
             self._in_flight.give_up(token)
         else:
             future.add_done_callback(partial(self._produced, token))
+
+    def _known_as(self, chat: frames.Chat) -> tuple[tuple[int, str], str]:
+        """Its key and its conversation, as far as the frame is right."""
+        user_id = self._connection.user_id
+        if chat.to is not None:
+            conversation_id = single_conversation(user_id, chat.to)
+        else:
+            conversation_id = group_conversation(chat.group_id or 0)
+        return (user_id, chat.client_msg_id or ""), conversation_id
 
     def _check_rate(self) -> None:
         """Raises AppError RATE_LIMITED; who goes on all the same is sent away."""

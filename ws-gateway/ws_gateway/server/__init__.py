@@ -34,10 +34,10 @@ async def serve(settings: Settings, resources: Resources) -> None:
     sockets = WebSocketServer(context)
     async with registered(settings, resources, rpc) as address:
         context.address = context.relay.address = address
+        await sockets.start()
         # What a process before this one missed at this address ended with it.
         with suppress(RedisError):
             await context.missed.take(address)
-        await sockets.start()
         tasks = upkeep.start(context)
         await resources.ending.wait()
         await sockets.stop(STOP_WITHIN_S)

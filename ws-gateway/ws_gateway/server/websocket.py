@@ -38,6 +38,9 @@ from ws_gateway.svc import ServiceContext
 log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S = 2.0
+# Frames of one connection that are taken before the others have their turn; one while messages are
+# refused, so that what was taken is answered.
+FRAMES_A_TURN = 16
 # Frames in one write, under one time limit.
 BURST = 64
 
@@ -166,11 +169,17 @@ class WebSocketServer:
             rate=self._rate(),
         )
         try:
+            turn = 0
             async for text in socket:
                 if connection.ending is not None:
                     return
                 connection.heard_at = now_ms()
                 await inbound.handle(text)
+                turn += 1
+                if turn >= (FRAMES_A_TURN if svc.in_flight.has_room else 1):
+                    # The answers of others must not wait for the end of a flood.
+                    turn = 0
+                    await asyncio.sleep(0)
         finally:
             await requests.close()
 

@@ -17,7 +17,8 @@ from im_local.testing import System
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
-    with System.start(tmp_path_factory.mktemp("limits"), infra=mysql and mysql.infra) as running:
+    infra = mysql.infra if mysql else None
+    with System.start(tmp_path_factory.mktemp("limits"), infra=infra) as running:
         yield running
 
 

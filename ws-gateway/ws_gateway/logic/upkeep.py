@@ -18,6 +18,7 @@ SESSIONS_EVERY_S = 2.0
 PRESENCE_EVERY_S = 0.5
 STRANDED_EVERY_S = 0.7
 REDIS_EVERY_S = 0.5
+RETRY_S = 1.0
 # Its append-only file is synced every second, and a sync may take another.
 REDIS_LOSES_S = 3.0
 # Routes count as lost so long before they are: nobody's clock is exact.
@@ -109,11 +110,14 @@ async def every(
     seconds: float, work: Callable[[ServiceContext], Awaitable[None]], svc: ServiceContext
 ) -> None:
     """Repeats ``work`` for ever; an outage is logged and waited out."""
+    pause_s = seconds
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause_s)
+        pause_s = seconds
         try:
             await work(svc)
         except Exception as error:
+            pause_s = min(seconds, RETRY_S)
             log.warning("upkeep failed", work=work.__name__, error=repr(error))
 
 

@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from im_client import Device, register
-from im_infra import LossyMysql
 
 from im_local.testing import System
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
-    infra = mysql.infra if mysql else None
-    with System.start(tmp_path_factory.mktemp("limits"), infra=infra) as running:
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """On the embedded default: the real servers have a system already."""
+    with System.start(tmp_path_factory.mktemp("limits")) as running:
         yield running
 
 

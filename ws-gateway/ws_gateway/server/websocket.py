@@ -38,9 +38,10 @@ from ws_gateway.svc import ServiceContext
 log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S = 2.0
-# Frames of one connection that are taken before the others have their turn; one while messages are
+# Frames of one connection that are taken before the others have their turn; fewer while messages are
 # refused, so that what was taken is answered.
 FRAMES_A_TURN = 16
+REFUSED_A_TURN = 4
 # Frames in one write, under one time limit.
 BURST = 64
 
@@ -176,7 +177,7 @@ class WebSocketServer:
                 connection.heard_at = now_ms()
                 await inbound.handle(text)
                 turn += 1
-                if turn >= (FRAMES_A_TURN if svc.in_flight.has_room else 1):
+                if turn >= (FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN):
                     # The answers of others must not wait for the end of a flood.
                     turn = 0
                     await asyncio.sleep(0)

@@ -54,8 +54,6 @@ class Gateways:
         self._dead: set[str] = set()
         # Address -> time.monotonic() before which it gets no more requests.
         self._rests_until: dict[str, float] = {}
-        # Address -> how far its clock is ahead of ours, in milliseconds.
-        self._ahead_ms: dict[str, int] = {}
 
     def seen_alive(self, address: str, at_ms: int) -> None:
         """It did something at that time (Unix ms): if that is since it was given up, it is back."""
@@ -65,12 +63,6 @@ class Gateways:
     def may_live(self, address: str) -> bool:
         """Whether one that was not reached may still have connections."""
         return address not in self._dead
-
-    def is_over(self, address: str, at_ms: int) -> bool:
-        """Whether that time (Unix ms) is over by the gateway's own clock. False when that is not known:
-        it has not been pushed to yet."""
-        ahead_ms = self._ahead_ms.get(address)
-        return ahead_ms is not None and now_ms() + ahead_ms >= at_ms
 
     async def push(self, requests: Mapping[str, PushRequest]) -> dict[str, set[int] | None]:
         """For each gateway: the users who were not there, or None when it is gone. Waits for those that
@@ -133,8 +125,6 @@ class Gateways:
     def _note(self, address: str, answer: PushResponse) -> None:
         self._given_up.pop(address, None)
         self._dead.discard(address)
-        if answer.now_ms:
-            self._ahead_ms[address] = answer.now_ms - now_ms()
         if answer.behind_ms > _BEHIND_MS:
             # What comes meanwhile makes one request, which costs it less than many.
             pause_s = min(answer.behind_ms, _MOST_PAUSE_MS) / 1000
@@ -145,7 +135,6 @@ class Gateways:
             log.warning("a gateway is silent", gateway=address, error=error.message)
         self._dead.discard(address)
         self._given_up[address] = now_ms()
-        self._ahead_ms.pop(address, None)
         self._rests_until.pop(address, None)
 
 

@@ -1,10 +1,10 @@
 """Messages on their way to their place: who waits for the outcome, and how many there may be.
 
 Each `chat` frame (or call) gets one answer: what the consumer says, or an error to try again when
-that does not come in time. A message that comes again while it is on its way joins the one that is:
-it costs no second record. What would have to wait too long is refused at once, so that a backlog
-cannot grow beyond what can still be answered in time: beyond that all would be answered too late,
-sent again, and stay so for ever.
+that does not come in time. A message that comes again while it is on its way joins the one that is,
+also when its sender has been told to try again: it costs no second record. What would have to wait
+too long is refused at once, so that a backlog cannot grow beyond what can still be answered in time:
+beyond that all would be answered too late, sent again, and stay so for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
@@ -23,11 +22,13 @@ from im_common.errors import AppError, Code
 from im_common.frames import error_frame
 
 ANSWER_WITHIN_S = 10.0
+# A record that nothing is heard of for so long is taken for lost, or its answer is.
+LOST_AFTER_S = 2 * ANSWER_WITHIN_S
 # So many are taken however slow the last ones were; with more, as many as are answered in QUEUE_S.
 LEAST = 2_000
 MOST = 16_000
 QUEUE_S = 2.0
-# When the oldest of a lane waits this long, its lane takes no more for now.
+# When one of a lane waits this long, its lane takes no more for now.
 STUCK_S = 3.0
 # Conversations of one lane share a partition, for the usual numbers of partitions.
 LANES = 48
@@ -43,14 +44,17 @@ Waiter = Callable[[bytes], None]
 Key = tuple[int, str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
+    token: int
     key: Key
     conversation_id: str
     lane: int
     # time.monotonic() seconds.
     began: float
     waiters: list[Waiter]
+    # Who comes from now on waits for LOST_AFTER_S.
+    is_late: bool = False
 
 
 class InFlight:
@@ -59,12 +63,11 @@ class InFlight:
     def __init__(self) -> None:
         # Starts at the time, so that an answer to an earlier run of this process finds nobody.
         self._numbers = itertools.count(time.time_ns())
+        # In the order in which they began.
         self._entries: dict[int, _Entry] = {}
         # By key and conversation: the same client_msg_id for another one is for the consumer to refuse.
         self._tokens: dict[tuple[Key, str], int] = {}
-        # In the order in which they began; what was answered is taken out when its turn comes.
-        self._lanes: list[deque[int]] = [deque() for _ in range(LANES)]
-        self._stuck = [False] * LANES
+        self._stuck: set[int] = set()
         self._limit = LEAST
         self._answered = self._refused = 0
         # A second, of late.
@@ -89,12 +92,12 @@ class InFlight:
         """
         self.check_room()
         lane = crc32(conversation_id.encode()) % LANES
-        if self._stuck[lane]:
+        if lane in self._stuck:
             raise self._full()
         token = next(self._numbers)
-        self._entries[token] = _Entry(key, conversation_id, lane, time.monotonic(), [waiter])
+        began = time.monotonic()
+        self._entries[token] = _Entry(token, key, conversation_id, lane, began, [waiter])
         self._tokens[key, conversation_id] = token
-        self._lanes[lane].append(token)
         return token
 
     def check_room(self) -> None:
@@ -108,19 +111,16 @@ class InFlight:
 
     def settle(self, token: int, frame: bytes) -> None:
         """The answer came; a second one for the same token is dropped."""
-        if self._tell(token, frame):
+        entry = self._end(token)
+        if entry is not None:
             self._answered += 1
+            _tell(entry, frame)
 
     def give_up(self, token: int) -> None:
         """There will be no answer: who waits is told to try again with the same client_msg_id."""
-        entry = self._entries.get(token)
+        entry = self._end(token)
         if entry is not None:
-            error = AppError(
-                Code.UNAVAILABLE,
-                "the message could not be stored in time, send it again",
-                retry_after_ms=self._retry_after_ms(),
-            )
-            self._tell(token, error_frame(error, entry.key[1] or None))
+            _tell(entry, self._try_again(entry))
 
     def leave(self, token: int, waiter: Waiter) -> None:
         """It waits no longer."""
@@ -136,33 +136,41 @@ class InFlight:
 
     def tick(self) -> None:
         now = time.monotonic()
-        for lane, tokens in enumerate(self._lanes):
-            while tokens and self._is_over(tokens[0], now):
-                tokens.popleft()
-            oldest = self._entries[tokens[0]].began if tokens else now
-            self._stuck[lane] = now - oldest > STUCK_S
+        over, self._stuck = list[_Entry](), set()
+        for entry in self._entries.values():
+            age_s = now - entry.began
+            if age_s <= STUCK_S:
+                break
+            if age_s >= (LOST_AFTER_S if entry.is_late else ANSWER_WITHIN_S):
+                over.append(entry)
+            elif not entry.is_late:
+                self._stuck.add(entry.lane)
+        for entry in over:
+            if entry.is_late:
+                self.give_up(entry.token)
+            else:
+                # Its record is still in the log: no other is made of it, and it counts.
+                entry.is_late = True
+                _tell(entry, self._try_again(entry))
         self._answers_rate += (self._answered / TICK_S - self._answers_rate) / 4
         self._refusals_rate += (self._refused / TICK_S - self._refusals_rate) / 4
         self._answered = self._refused = 0
         self._limit = int(min(MOST, max(LEAST, self._answers_rate * QUEUE_S)))
         metrics.IN_FLIGHT.set(len(self._entries))
 
-    def _is_over(self, token: int, now: float) -> bool:
-        entry = self._entries.get(token)
-        if entry is not None and now - entry.began >= ANSWER_WITHIN_S:
-            self.give_up(token)
-            return True
-        return entry is None
-
-    def _tell(self, token: int, frame: bytes) -> bool:
+    def _end(self, token: int) -> _Entry | None:
         entry = self._entries.pop(token, None)
-        if entry is None:
-            return False
-        if self._tokens.get((entry.key, entry.conversation_id)) == token:
+        if entry is not None and self._tokens.get((entry.key, entry.conversation_id)) == token:
             del self._tokens[entry.key, entry.conversation_id]
-        for waiter in entry.waiters:
-            waiter(frame)
-        return True
+        return entry
+
+    def _try_again(self, entry: _Entry) -> bytes:
+        error = AppError(
+            Code.UNAVAILABLE,
+            "the message could not be stored in time, send it again",
+            retry_after_ms=self._retry_after_ms(),
+        )
+        return error_frame(error, entry.key[1] or None)
 
     def _full(self) -> AppError:
         self._refused += 1
@@ -178,3 +186,9 @@ class InFlight:
         crowd = self._refusals_rate / max(1.0, self._answers_rate)
         wait_ms = min(LONGEST_RETRY_AFTER_MS, RETRY_AFTER_MS * max(1.0, crowd))
         return int(wait_ms * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+def _tell(entry: _Entry, frame: bytes) -> None:
+    waiters, entry.waiters = entry.waiters, []
+    for waiter in waiters:
+        waiter(frame)

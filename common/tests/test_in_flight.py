@@ -24,19 +24,53 @@ def test_an_answer_is_given_once() -> None:
     assert got == [b"1"]
 
 
-def test_who_waits_too_long_is_told_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """One number: the time in seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(in_flight.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_who_waits_too_long_is_told_to_try_again(clock: list[float]) -> None:
     of, got = InFlight(), list[bytes]()
     token = of.begin((1, "c"), "s:1:2", got.append)
     assert of.join((1, "c"), "s:1:2", got.append)
+    clock[0] += 9.9
     of.tick()
     assert not got
-    monkeypatch.setattr(in_flight, "ANSWER_WITHIN_S", 0.0)
+    clock[0] += 0.1
     of.tick()
+    assert len(got) == 2
     for error in map(msgspec.json.decode, got):
         assert (error["code"], error["client_msg_id"]) == (Code.UNAVAILABLE, "c")
         assert error["retry_after_ms"] > 0
     of.settle(token, b"late")
     assert (len(got), len(of)) == (2, 0)
+    assert not of.join((1, "c"), "s:1:2", got.append)
+
+
+def test_who_tries_again_waits_for_the_record_that_is_on_its_way(clock: list[float]) -> None:
+    of, got = InFlight(), list[bytes]()
+    token = of.begin((1, "c"), "s:1:2", lambda _: None)
+    clock[0] += 10
+    of.tick()
+    assert of.join((1, "c"), "s:1:2", got.append)
+    clock[0] += 9.9
+    of.tick()
+    assert (got, len(of)) == ([], 1)
+    of.settle(token, b"late")
+    assert got == [b"late"]
+
+
+def test_what_nothing_is_heard_of_is_lost(clock: list[float]) -> None:
+    of, got = InFlight(), list[bytes]()
+    of.begin((1, "c"), "s:1:2", lambda _: None)
+    for _ in range(2):
+        clock[0] += 10
+        of.tick()
+        of.join((1, "c"), "s:1:2", got.append)
+    assert (len(got), len(of)) == (1, 0)
     assert not of.join((1, "c"), "s:1:2", got.append)
 
 
@@ -60,20 +94,14 @@ def test_the_more_are_answered_the_more_are_taken() -> None:
     started(of, 2 * LEAST)
 
 
-def test_a_lane_that_stands_still_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_flight, "STUCK_S", -1.0)
+def test_a_lane_that_stands_still_holds_up_no_other(clock: list[float]) -> None:
     of = InFlight()
     started(of, 1, "s:1:2")
-    of.begin((2, "c"), "s:3:4", lambda _: None)
-    of.settle(of.begin((2, "d"), "s:3:4", lambda _: None), b"")
-    monkeypatch.setattr(in_flight, "STUCK_S", 1.0)
+    clock[0] += in_flight.STUCK_S + 0.1
     of.tick()
-    monkeypatch.setattr(in_flight, "STUCK_S", -1.0)
-    only = InFlight()
-    started(only, 1, "s:1:2")
-    only.tick()
     with pytest.raises(AppError):
-        only.begin((1, "later"), "s:1:2", lambda _: None)
+        of.begin((1, "later"), "s:1:2", lambda _: None)
+    of.begin((2, "c"), "s:3:4", lambda _: None)
 
 
 def test_who_left_is_told_nothing() -> None:

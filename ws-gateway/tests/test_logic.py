@@ -221,13 +221,6 @@ async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() ->
     assert [len(sent(c)) for c in (one, again)] == [2, 1]
 
 
-async def test_a_message_says_until_when_it_is_waited_for() -> None:
-    log = Log()
-    await inbound(connection(), log)[0].handle('{"type":"chat","to":8,"content":"x"}')
-    record = ChatRecord.FromString(log.records[0])
-    assert record.origin.expires_at == record.message.timestamp + 10_000
-
-
 async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None:
     one, log = connection(max_queue=10_000), Log()
     frames, _ = inbound(one, log, Bucket(20, 40))

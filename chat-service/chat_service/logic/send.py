@@ -9,7 +9,6 @@ from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common import context, frames
 from im_common.bus import BusUnavailable
-from im_common.ids import now_ms
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
 
@@ -35,7 +34,7 @@ async def submit(
 ) -> frames.Sent | frames.Recalled:
     """Puts a record on the topic and waits for what the consumer makes of it. Raises AppError."""
     waiting, call, wait_s = svc.waiting, Call(), _wait_s()
-    record = build(Origin(address=waiting.address, expires_at=now_ms() + int(wait_s * 1000)))
+    record = build(Origin(address=waiting.address))
     key, conversation_id = _key(record), _conversation_of(record)
     if waiting.in_flight.join(key, conversation_id, call.take):
         return await call.outcome(wait_s)

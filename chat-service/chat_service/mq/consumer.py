@@ -45,7 +45,6 @@ class Consumer:
         db: Database,
         policy: Policy,
         deliverer: Deliverer,
-        gateways: Gateways,
         producer: Producer,
         *,
         recall_window_ms: int = 120_000,
@@ -53,7 +52,6 @@ class Consumer:
         self._db = db
         self._policy = policy
         self._deliverer = deliverer
-        self._gateways = gateways
         self._producer = producer
         self._recall_window_ms = recall_window_ms
 
@@ -81,8 +79,6 @@ class Consumer:
         recalls = [entry for entry in entries if isinstance(entry, RecallItem)]
         for item in items:
             item.place = item.error = None
-        await self._drop_late(items)
-        items = [item for item in items if item.error is None]
         refusals = await self._policy.judge(items, recalls)
         refused = [
             (item, refusal) for item, refusal in zip(items, refusals, strict=True) if refusal
@@ -98,22 +94,6 @@ class Consumer:
             await recalling.apply(self._db, recalls, self._recall_window_ms)
         if any(isinstance(entry, ChangeItem) for entry in entries):
             await changes.apply(self._db, entries)
-
-    async def _drop_late(self, items: Sequence[Item]) -> None:
-        """What nobody waits for any more, as its sender has been told to try again, is not stored: it
-        would only make others late. What is stored already keeps its place and is delivered."""
-        late = [
-            item
-            for item in items
-            if item.origin.expires_at
-            and self._gateways.is_over(item.origin.address, item.origin.expires_at)
-        ]
-        if late:
-            await store.find_places(self._db, late)
-            for item in late:
-                if item.place is None and item.error is None:
-                    item.error = AppError(Code.UNAVAILABLE, "not stored in time, send it again")
-            log.info("too late", records=len(late))
 
     async def _store(self, items: Sequence[Item]) -> None:
         """Most batches have nothing that is stored already: the unique key tells those that have,
@@ -176,7 +156,6 @@ async def serve(settings: Settings, resources: Resources) -> None:
         resources.database(settings.db),
         policy,
         deliverer,
-        gateways,
         await resources.producer(settings.bus),
         recall_window_ms=settings.recall_window,
     )

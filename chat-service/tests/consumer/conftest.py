@@ -43,7 +43,7 @@ from im.user.v1.user_pb2_grpc import (
 from im_common.bus import Record
 from im_common.config import ClientConf
 from im_common.db import Database
-from im_common.ids import new_message_id, now_ms, single_conversation
+from im_common.ids import new_message_id, single_conversation
 from im_common.missed import MissedLog
 from im_common.offline import OfflineList
 from im_common.recalls import RecallLog
@@ -112,7 +112,7 @@ class Gateway(PushServiceServicer):
         self.requests.append(request)
         asked = {user for delivery in request.deliveries for user in delivery.user_ids}
         return push_pb2.PushResponse(
-            absent_user_ids=sorted(asked - self.users), now_ms=now_ms(), behind_ms=self.behind_ms
+            absent_user_ids=sorted(asked - self.users), behind_ms=self.behind_ms
         )
 
     def answers(self) -> list[dict[str, Any]]:
@@ -182,7 +182,7 @@ class World:
         if "group_id" in more:
             message.group_id = more["group_id"]
             message.conversation_id = f"g:{more['group_id']}"
-        return self.wrap(message, gateway, more.get("expires_at", 0))
+        return self.wrap(message, gateway)
 
     def recall(self, message_id: str, user_id: int, conversation_id: str) -> Record:
         recall = Recall(
@@ -195,13 +195,8 @@ class World:
         value = ChatRecord(origin=origin, recall=recall).SerializeToString()
         return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
 
-    def wrap(self, message: NewMessage, gateway: str = "", expires_at: int = 0) -> Record:
-        origin = Origin(
-            address=gateway or self.gateway.address,
-            token=1,
-            connection_id=77,
-            expires_at=expires_at,
-        )
+    def wrap(self, message: NewMessage, gateway: str = "") -> Record:
+        origin = Origin(address=gateway or self.gateway.address, token=1, connection_id=77)
         value = ChatRecord(origin=origin, message=message).SerializeToString()
         return Record("im-chat-topic", 0, "0", message.conversation_id.encode(), value, {})
 
@@ -249,5 +244,5 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             gateways,
             offline_group_members=3,
         )
-        consumer = Consumer(db, policy, deliverer, gateways, letters)  # type: ignore[arg-type]
+        consumer = Consumer(db, policy, deliverer, letters)  # type: ignore[arg-type]
         yield World(consumer, db, redis, owners, gateway, letters)

@@ -171,25 +171,3 @@ async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> N
     async with world.gateway.serving(again):
         await world.handle([world.record(A, B, "back")])
         assert len(world.gateway.answers()) == 2
-
-
-async def test_what_nobody_waits_for_any_more_is_not_stored(world: World) -> None:
-    """Its sender has been told to try again. What is stored already is delivered all the same."""
-    soon, over = now_ms() + 60_000, now_ms() - 1
-    await world.online(B)
-    known = world.record(A, B, "known", client_msg_id="c", expires_at=soon)
-    await world.handle([known])
-    again = world.record(A, B, "known", client_msg_id="c", expires_at=over)
-    await world.handle([world.record(A, B, "late", expires_at=over), again])
-    assert [content for _, _, content in await world.stored()] == ["known"]
-    assert [a.get("code", a["type"]) for a in world.gateway.answers()] == [
-        "sent",
-        "UNAVAILABLE",
-        "sent",
-    ]
-
-
-async def test_the_clock_of_a_gateway_counts_for_what_came_through_it(world: World) -> None:
-    """A consumer that has not heard from it does not know its clock: it stores."""
-    await world.handle([world.record(A, B, "x", expires_at=1)])
-    assert [content for _, _, content in await world.stored()] == ["x"]

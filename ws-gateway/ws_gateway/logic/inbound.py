@@ -11,7 +11,7 @@ from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
 from im_common.errors import AppError, Code
 from im_common.ids import group_conversation, single_conversation
-from im_common.in_flight import ANSWER_WITHIN_S, InFlight
+from im_common.in_flight import InFlight
 from im_common.rate import Bucket
 from im_common.submission import build_record
 from im_common.topics import CHAT_TOPIC
@@ -113,7 +113,6 @@ class Inbound:
             connection.send(frames.error_frame(error, chat.client_msg_id))
             return
         origin.token, origin.connection_id = token, connection.id
-        origin.expires_at = message.timestamp + int(ANSWER_WITHIN_S * 1000)
         try:
             future = await self._producer.enqueue(
                 CHAT_TOPIC,

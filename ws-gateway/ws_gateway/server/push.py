@@ -6,7 +6,6 @@ from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
-from im_common.ids import now_ms
 from ws_gateway.logic import upkeep
 from ws_gateway.logic.connection import Connection
 from ws_gateway.svc import ServiceContext
@@ -35,9 +34,7 @@ class PushServicer(PushServiceServicer):
                 for connection in connections:
                     if connection.id != delivery.except_connection_id:
                         _hand_over(delivery, connection)
-        return pb.PushResponse(
-            absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms, now_ms=now_ms()
-        )
+        return pb.PushResponse(absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms)
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
         sessions = set(request.session_ids)

@@ -63,28 +63,22 @@ class Origin(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     CONNECTION_ID_FIELD_NUMBER: _builtins.int
-    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of a PushService."""
     token: _builtins.int
     """Finds the waiting connection or call there."""
     connection_id: _builtins.int
     """The sender's connection at that gateway; 0 when it has none."""
-    expires_at: _builtins.int
-    """Unix milliseconds by the clock there: from then on nobody waits for it, as the sender has been told
-    to try again. A message that is not stored by then is not stored at all. 0 for no such time.
-    """
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
         token: _builtins.int = ...,
         connection_id: _builtins.int = ...,
-        expires_at: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connection_id", b"connection_id", "expires_at", b"expires_at", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connection_id", b"connection_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,11 +134,8 @@ class PushResponse(_message.Message):
 
     ABSENT_USER_IDS_FIELD_NUMBER: _builtins.int
     BEHIND_MS_FIELD_NUMBER: _builtins.int
-    NOW_MS_FIELD_NUMBER: _builtins.int
     behind_ms: _builtins.int
     """How long its work waits for its turn at this instance, in milliseconds: who pushes slows down."""
-    now_ms: _builtins.int
-    """Its clock, in Unix milliseconds."""
     @_builtins.property
     def absent_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Users of the request who have no connection here, each once."""
@@ -148,11 +145,10 @@ class PushResponse(_message.Message):
         *,
         absent_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         behind_ms: _builtins.int = ...,
-        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids", "behind_ms", b"behind_ms", "now_ms", b"now_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids", "behind_ms", b"behind_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
+from msgspec import UNSET
+
 from im_common import metrics
 from im_common.errors import AppError, Code
-from im_common.frames import error_frame
+from im_common.frames import Error, encode, error_frame
 
 ANSWER_WITHIN_S = 10.0
 # A record that nothing is heard of for so long is taken for lost, or its answer is.
@@ -36,6 +38,7 @@ TICK_S = 0.25
 RETRY_AFTER_MS = 1_000
 LONGEST_RETRY_AFTER_MS = 5_000
 
+_TOO_MANY = "too many messages are waiting, send it again"
 _REFUSED = metrics.REFUSED.labels("overload")
 
 # Takes the encoded answer: a `sent`, `recalled` or `error` frame.
@@ -65,23 +68,29 @@ class InFlight:
         self._numbers = itertools.count(time.time_ns())
         # In the order in which they began.
         self._entries: dict[int, _Entry] = {}
-        # By key and conversation: the same client_msg_id for another one is for the consumer to refuse.
-        self._tokens: dict[tuple[Key, str], int] = {}
+        # The first of each key.
+        self._by_key: dict[Key, _Entry] = {}
         self._stuck: set[int] = set()
         self._limit = LEAST
         self._answered = self._refused = 0
+        self._retry_ms: float = RETRY_AFTER_MS
         # A second, of late.
         self._answers_rate = self._refusals_rate = 0.0
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def knows(self, key: Key) -> bool:
+        """Whether ``join`` may find it."""
+        return key in self._by_key
+
     def join(self, key: Key, conversation_id: str, waiter: Waiter) -> bool:
-        """Whether this message is on its way already; then ``waiter`` gets its answer, too."""
-        token = self._tokens.get((key, conversation_id))
-        if token is None:
+        """Whether this message is on its way already; then ``waiter`` gets its answer, too. The same
+        client_msg_id for another conversation is for the consumer to refuse."""
+        entry = self._by_key.get(key)
+        if entry is None or entry.conversation_id != conversation_id:
             return False
-        self._entries[token].waiters.append(waiter)
+        entry.waiters.append(waiter)
         return True
 
     def begin(self, key: Key, conversation_id: str, waiter: Waiter) -> int:
@@ -90,24 +99,32 @@ class InFlight:
         Raises:
             AppError: UNAVAILABLE with ``retry_after_ms``, as there are too many before it.
         """
-        self.check_room()
         lane = crc32(conversation_id.encode()) % LANES
-        if lane in self._stuck:
-            raise self._full()
+        if lane in self._stuck or not self.has_room:
+            self._refused += 1
+            raise AppError(Code.UNAVAILABLE, _TOO_MANY, retry_after_ms=self._retry_after_ms())
         token = next(self._numbers)
-        began = time.monotonic()
-        self._entries[token] = _Entry(token, key, conversation_id, lane, began, [waiter])
-        self._tokens[key, conversation_id] = token
+        entry = _Entry(token, key, conversation_id, lane, time.monotonic(), [waiter])
+        self._entries[token] = entry
+        self._by_key.setdefault(key, entry)
         return token
-
-    def check_room(self) -> None:
-        """Raises as ``begin`` does, whatever the conversation."""
-        if not self.has_room:
-            raise self._full()
 
     @property
     def has_room(self) -> bool:
+        """Whether ``begin`` takes anything."""
         return len(self._entries) < self._limit
+
+    def refusal(self, client_msg_id: str | None) -> bytes:
+        """The `error` frame for what ``begin`` would refuse, at little cost."""
+        self._refused += 1
+        return encode(
+            Error(
+                code=Code.UNAVAILABLE.value,
+                message=_TOO_MANY,
+                client_msg_id=client_msg_id or UNSET,
+                retry_after_ms=self._retry_after_ms(),
+            )
+        )
 
     def settle(self, token: int, frame: bytes) -> None:
         """The answer came; a second one for the same token is dropped."""
@@ -154,14 +171,17 @@ class InFlight:
                 _tell(entry, self._try_again(entry))
         self._answers_rate += (self._answered / TICK_S - self._answers_rate) / 4
         self._refusals_rate += (self._refused / TICK_S - self._refusals_rate) / 4
+        crowd = self._refusals_rate / max(1.0, self._answers_rate)
+        self._retry_ms = min(LONGEST_RETRY_AFTER_MS, RETRY_AFTER_MS * max(1.0, crowd))
+        _REFUSED.inc(self._refused)
         self._answered = self._refused = 0
         self._limit = int(min(MOST, max(LEAST, self._answers_rate * QUEUE_S)))
         metrics.IN_FLIGHT.set(len(self._entries))
 
     def _end(self, token: int) -> _Entry | None:
         entry = self._entries.pop(token, None)
-        if entry is not None and self._tokens.get((entry.key, entry.conversation_id)) == token:
-            del self._tokens[entry.key, entry.conversation_id]
+        if entry is not None and self._by_key.get(entry.key) is entry:
+            del self._by_key[entry.key]
         return entry
 
     def _try_again(self, entry: _Entry) -> bytes:
@@ -172,20 +192,9 @@ class InFlight:
         )
         return error_frame(error, entry.key[1] or None)
 
-    def _full(self) -> AppError:
-        self._refused += 1
-        _REFUSED.inc()
-        return AppError(
-            Code.UNAVAILABLE,
-            "too many messages are waiting, send it again",
-            retry_after_ms=self._retry_after_ms(),
-        )
-
     def _retry_after_ms(self) -> int:
         """The more are refused for each one that is answered, the later; not all at once."""
-        crowd = self._refusals_rate / max(1.0, self._answers_rate)
-        wait_ms = min(LONGEST_RETRY_AFTER_MS, RETRY_AFTER_MS * max(1.0, crowd))
-        return int(wait_ms * random.uniform(0.75, 1.25))  # noqa: S311
+        return int(self._retry_ms * (0.75 + random.random() / 2))  # noqa: S311
 
 
 def _tell(entry: _Entry, frame: bytes) -> None:

@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     benchmark = BENCHMARKS[options.what]
     env = {**SETTINGS, **({} if benchmark is logins else CHEAP_HASHES)}
+    described = machine.describe()
     try:
         with target(data=options.data, ready=options.ready, infra=options.infra, env=env) as ready:
             gc.freeze()
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"bench: {error or type(error).__name__}", file=sys.stderr)
         return 1
     head: list[Row] = [("command", "scripts/bench " + " ".join(argv))]
-    print_table([*head, *machine.describe(), ("load average", _load()), *rows])
+    print_table([*head, *described, ("load average", _load()), *rows])
     return 0
 
 

@@ -18,6 +18,7 @@ from time import perf_counter as clock
 
 import msgspec
 
+from im_bench import machine
 from im_bench.http import Client, call
 from im_bench.load import connected
 from im_bench.options import add_seconds, whole
@@ -166,6 +167,7 @@ def longest_s(options: argparse.Namespace) -> float:
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
+    cores = machine.keep_a_core(ready.pids.values())
     people = await register(ready.api, 4 * options.pairs)
     half = 2 * options.pairs
     capacity = await _capacity(ready, people[:half])
@@ -181,6 +183,7 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     await _check_stored(ready.api, talks)
     goodput = during.sent / options.seconds
     return [
+        ("cores", f"{cores} for the system, one for the load generator"),
         ("capacity", f"{capacity:.0f} a second"),
         ("offered", f"{options.times} times that for {options.seconds:g} s, then half of it"),
         ("sent meanwhile", f"{goodput:.0f} a second, {goodput / capacity:.0%} of the capacity"),

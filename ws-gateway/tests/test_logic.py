@@ -24,6 +24,7 @@ from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import WINDOW, Seen
+from ws_gateway.logic.turns import Turns
 
 Start = Callable[..., Drain]
 
@@ -36,7 +37,7 @@ def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Co
 
 
 def sent(of: Connection) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(item.frame) for item in of.queue]
+    return [msgspec.json.decode(item.frame) for item in of.outbox.queue]
 
 
 def test_seen_knows_each_message_and_the_highest() -> None:
@@ -70,7 +71,7 @@ def test_a_delivery_that_is_repeated_neither_doubles_nor_reorders() -> None:
     for seq in (3, 1, 2, 3, 4):
         one.deliver(b"%d" % seq, "c", seq)
     one.deliver(b"1 of another", "d", 1)
-    assert [item.frame for item in one.queue] == [b"3", b"4", b"1 of another"]
+    assert [item.frame for item in one.outbox.queue] == [b"3", b"4", b"1 of another"]
 
 
 def test_messages_are_held_while_older_ones_are_sent() -> None:
@@ -78,9 +79,9 @@ def test_messages_are_held_while_older_ones_are_sent() -> None:
     one.hold()
     one.deliver(b"new", "c", 2)
     one.send(b"offline batch")
-    assert [item.frame for item in one.queue] == [b"offline batch"]
+    assert [item.frame for item in one.outbox.queue] == [b"offline batch"]
     one.release()
-    assert [item.frame for item in one.queue] == [b"offline batch", b"new"]
+    assert [item.frame for item in one.outbox.queue] == [b"offline batch", b"new"]
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -267,9 +268,8 @@ async def start() -> AsyncIterator[Callable[..., Drain]]:
 
 async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
     async with asyncio.timeout(5):
-        while len(of.queue) < count:
-            await of.wake.wait()
-            of.wake.clear()
+        while len(of.outbox) < count:
+            await asyncio.sleep(0.001)
     return sent(of)
 
 
@@ -478,7 +478,7 @@ def test_a_slow_connection_does_without_receipts_and_keeps_its_messages() -> Non
     for seq in range(1, 4):
         one.offer(b"receipt")
         one.deliver(b"%d" % seq, "c", seq)
-    assert [item.frame for item in one.queue] == [b"receipt", b"1", b"2", b"3"]
+    assert [item.frame for item in one.outbox.queue] == [b"receipt", b"1", b"2", b"3"]
     assert one.ending is None
 
 
@@ -499,3 +499,24 @@ async def test_typing_is_passed_on_at_a_bounded_rate_and_never_again() -> None:
     for to, group_id in ((None, None), (1, 2), (7, None), (-1, None)):
         with pytest.raises(AppError):
             relay.typing(one, to, group_id)
+
+
+async def test_who_can_wait_goes_on_one_by_one_and_none_is_forgotten() -> None:
+    turns, gone = Turns(), list[int]()
+
+    async def go(number: int) -> None:
+        await turns.take()
+        gone.append(number)
+
+    tasks = [asyncio.create_task(go(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    seen = list[int]()
+    while len(gone) < 4:
+        await asyncio.sleep(0)
+        seen.append(len(gone))
+    assert gone == [0, 2, 3, 4]
+    # Others had their turns in between.
+    assert seen.count(1) >= 1
+    await go(9)
+    assert gone[-1] == 9

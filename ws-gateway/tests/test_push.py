@@ -30,6 +30,6 @@ async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_th
         PushRequest(deliveries=[delivery], drain_user_ids=[7]), None
     )
     held, free = connections.of(7)[0], connections.of(8)[0]
-    assert (len(held.queue), len(free.queue), list(answer.absent_user_ids)) == (0, 1, [9])
+    assert (len(held.outbox), len(free.outbox), list(answer.absent_user_ids)) == (0, 1, [9])
     held.release()
-    assert [item.frame for item in held.queue] == [b"new"]
+    assert [item.frame for item in held.outbox.queue] == [b"new"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from im_common.context import Identity
 from im_common.frames import Kick, encode
 from im_common.routes import Route
+from ws_gateway.logic.outbox import Ending, Outbox, Queued
 from ws_gateway.logic.seen import Seen
 
 TOKEN_INVALID = 4001
@@ -25,12 +24,6 @@ GOING_AWAY = 1001
 UNREAD_MS = 5_000
 
 
-class Queued(NamedTuple):
-    frame: bytes
-    # Whether it is a message, which must not be lost with the connection.
-    is_message: bool
-
-
 class Live(NamedTuple):
     """A message on its way; with seq 0 another frame that keeps its order among the messages."""
 
@@ -39,19 +32,8 @@ class Live(NamedTuple):
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why the gateway ends a connection."""
-
-    code: int
-    reason: str
-    # Whether what is queued is still sent.
-    flush: bool = True
-
-
 class Connection:
-    """A bounded queue. What is put in goes to ``write_now`` at the next turn of the event loop, all
-    of it together; when that is not possible, ``wake`` tells the writer.
+    """What a client is sent: by its outbox, or held back.
 
     A conversation's messages go out with rising `seq`, each once. One that was not here when it was
     new, and is repeated after a consumer's death, is for `sync`: in between this connection had
@@ -81,12 +63,7 @@ class Connection:
         # something itself; 0 before.
         self.caught_up_at = 0
         self.heard_at = 0
-        # Set when there is something for the writer to send, or when it ends.
-        self.wake = asyncio.Event()
-        self.queue: deque[Queued] = deque()
-        # Sends the queue without waiting, or says that it cannot.
-        self.write_now: Callable[[], bool] | None = None
-        self._write_due = False
+        self.outbox = Outbox(max_queue, self._too_slow)
         self._held: deque[Live] | None = None
         self._seen = Seen()
         self._max_queue = max_queue
@@ -102,7 +79,7 @@ class Connection:
 
     def offer(self, frame: bytes) -> None:
         """A frame that a slow connection does without."""
-        if self.ending is None and self.opened_at and len(self.queue) < self._max_queue // 2:
+        if self.ending is None and self.opened_at and len(self.outbox) < self._max_queue // 2:
             self._put(Queued(frame, False))
 
     def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
@@ -119,7 +96,7 @@ class Connection:
         assert self._held is not None
         self._held.append(live)
         if len(self._held) > self._max_queue:
-            self.end(TOO_SLOW, "too slow")
+            self._too_slow()
 
     def hold(self) -> None:
         """From now on live messages wait until ``release``."""
@@ -161,10 +138,10 @@ class Connection:
         self.end(KICKED, reason)
 
     def end(self, code: int, reason: str) -> None:
-        """The writer closes the socket; the first reason counts."""
+        """Its socket is closed; the first reason counts."""
         if self.ending is None:
             self.ending = Ending(code, reason, flush=code != TOO_SLOW)
-            self.wake.set()
+            self.outbox.finish(self.ending)
 
     def read_until(self) -> int:
         """Unix milliseconds up to which it has read for certain all recalls; 0 when that is not
@@ -174,8 +151,7 @@ class Connection:
 
     def unsent_messages(self) -> list[bytes]:
         """Messages that never reached the socket, oldest first."""
-        queued = [item.frame for item in self.queue if item.is_message]
-        return queued + [live.frame for live in self._held or ()]
+        return self.outbox.unsent() + [live.frame for live in self._held or ()]
 
     def _put_live(self, live: Live) -> None:
         if live.seq:
@@ -186,24 +162,12 @@ class Connection:
         if self.ending is not None and not self.ending.flush:
             # Kept for unsent_messages; nobody sends it here any more.
             if item.is_message:
-                self.queue.append(item)
-            return
-        if len(self.queue) >= self._max_queue:
-            self.queue.append(item)
-            self.end(TOO_SLOW, "too slow")
-            return
-        self.queue.append(item)
-        if self.write_now is None:
-            self.wake.set()
-        elif not self._write_due:
-            self._write_due = True
-            asyncio.get_running_loop().call_soon(self._write)
+                self.outbox.put(item)
+        elif not self.outbox.put(item):
+            self._too_slow()
 
-    def _write(self) -> None:
-        self._write_due = False
-        write_now = self.write_now if self.ending is None else None
-        if self.queue and not (write_now is not None and write_now()):
-            self.wake.set()
+    def _too_slow(self) -> None:
+        self.end(TOO_SLOW, "too slow")
 
 
 class Connections:

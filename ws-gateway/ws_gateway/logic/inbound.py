@@ -10,7 +10,6 @@ from im_common import frames, metrics
 from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
 from im_common.errors import AppError, Code
-from im_common.ids import group_conversation, single_conversation
 from im_common.in_flight import InFlight
 from im_common.rate import Bucket
 from im_common.submission import build_record
@@ -68,15 +67,16 @@ class Inbound:
             self._refuse(error)
             return
         self._connection.bad_frames = 0
+        if isinstance(frame, frames.Chat):
+            await self._chat(frame)
+            return
         try:
-            await self._take(frame)
+            self._take(frame)
         except AppError as error:
             self._connection.send(frames.error_frame(error))
 
-    async def _take(self, frame: frames.AnyClientFrame) -> None:
-        if isinstance(frame, frames.Chat):
-            await self._chat(frame)
-        elif isinstance(frame, frames.Ack):
+    def _take(self, frame: frames.AnyClientFrame) -> None:
+        if isinstance(frame, frames.Ack):
             self._relay.advance(self._connection, frame.conversation_id, delivered=frame.seq)
         elif isinstance(frame, frames.Read):
             self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
@@ -101,14 +101,17 @@ class Inbound:
         connection = self._connection
         try:
             self._check_rate()
-            if self._in_flight.join(*self._known_as(chat), connection.send):
+            key = (connection.user_id, chat.client_msg_id or "")
+            if not self._in_flight.has_room and not self._in_flight.knows(key):
+                # Before the work that a message is: refusing costs the others as little as it can.
+                connection.send(self._in_flight.refusal(chat.client_msg_id))
                 return
-            # Before the work that a message is: refusing costs the others as little as it can.
-            self._in_flight.check_room()
             record = build_record(connection.user_id, chat, Origin(address=self._gateway))
             message, origin = record.message, record.origin
-            key = (connection.user_id, message.client_msg_id)
-            token = self._in_flight.begin(key, message.conversation_id, connection.send)
+            key, conversation_id = (key[0], message.client_msg_id), message.conversation_id
+            if self._in_flight.join(key, conversation_id, connection.send):
+                return
+            token = self._in_flight.begin(key, conversation_id, connection.send)
         except AppError as error:
             connection.send(frames.error_frame(error, chat.client_msg_id))
             return
@@ -125,15 +128,6 @@ class Inbound:
             self._in_flight.give_up(token)
         else:
             future.add_done_callback(partial(self._produced, token))
-
-    def _known_as(self, chat: frames.Chat) -> tuple[tuple[int, str], str]:
-        """Its key and its conversation, as far as the frame is right."""
-        user_id = self._connection.user_id
-        if chat.to is not None:
-            conversation_id = single_conversation(user_id, chat.to)
-        else:
-            conversation_id = group_conversation(chat.group_id or 0)
-        return (user_id, chat.client_msg_id or ""), conversation_id
 
     def _check_rate(self) -> None:
         """Raises AppError RATE_LIMITED; who goes on all the same is sent away."""

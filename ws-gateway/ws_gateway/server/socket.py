@@ -1,0 +1,279 @@
+"""The WebSocket of one client, on websockets' Sans-I/O protocol: handshake, texts in and out, close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from http import HTTPStatus
+from typing import Any, cast
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from im_common import frames
+
+OPEN_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
+# One that says nothing at all between two pings is gone.
+PING_EVERY_S = 20.0
+# Texts that wait to be worked on before nothing more is read, and when it is read on.
+MOST_WAITING = 128
+FEW_WAITING = 32
+# Of the protocol's own answers, to pings, there may be more in the socket than a client reads.
+MOST_UNREAD_BYTES = 8 * 1024 * 1024
+# Read at once, into one buffer for all: it is empty again before the next one is read.
+READ_BYTES = 16 * 1024
+
+_SELECTED = (Opcode.TEXT, Opcode.BINARY)
+
+
+class Closed(Exception):
+    """The client has gone, or is going."""
+
+
+class Socket(asyncio.BufferedProtocol):
+    """Made by the listener for each connection; ``serve`` runs, in a task, from a complete request on,
+    answers it by ``accept`` or ``refuse``, and then takes texts by ``receive``."""
+
+    def __init__(
+        self,
+        serve: Callable[[Socket, Request], Coroutine[Any, Any, None]],
+        select_subprotocol: Callable[..., Any],
+        buffer: memoryview,
+    ) -> None:
+        self._serve = serve
+        self._buffer = buffer
+        self._protocol = ServerProtocol(
+            max_size=frames.MAX_FRAME_BYTES, select_subprotocol=select_subprotocol
+        )
+        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._incoming: deque[str | bytes] = deque()
+        # Of a message that comes in fragments.
+        self._parts: list[bytes] = []
+        self._is_text = True
+        self._reader: asyncio.Future[None] | None = None
+        self._is_paused = False
+        # Whether something came since the last ping.
+        self._is_alive = True
+        # Whether all that was written has left.
+        self._is_empty = True
+        self._is_ending = False
+        self.on_writable: Callable[[], None] = lambda: None
+
+    # --- handshake ---------------------------------------------------------------------------
+
+    def accept(self, request: Request) -> bool:
+        """Whether it is a WebSocket from now on; otherwise the request was refused."""
+        response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        self._send()
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._await_end()
+            return False
+        self._set_timer(PING_EVERY_S, self._ping)
+        return True
+
+    def refuse(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
+        response = self._protocol.reject(status, text)
+        for name, value in headers.items():
+            response.headers[name] = value
+        self._protocol.send_response(response)
+        self._send()
+        self._await_end()
+
+    # --- texts -------------------------------------------------------------------------------
+
+    async def receive(self) -> str | bytes:
+        """The next message; bytes for a binary one. Raises Closed."""
+        while not self._incoming:
+            if self._protocol.state is not State.OPEN:
+                raise Closed
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        text = self._incoming.popleft()
+        if self._is_paused and len(self._incoming) <= FEW_WAITING:
+            self._resume_reading()
+        return text
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether ``receive`` has something at once."""
+        return bool(self._incoming)
+
+    async def rest(self, seconds: float) -> None:
+        """Reads nothing meanwhile: what comes is read together, at less cost."""
+        self._pause_reading()
+        await asyncio.sleep(seconds)
+        self._resume_reading()
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is open, and nothing that was written still waits in it."""
+        return (
+            self._is_empty and self._protocol.state is State.OPEN and not self._transport_closes()
+        )
+
+    def write(self, texts: Iterable[bytes]) -> None:
+        """Only while it is writable."""
+        assert self._transport is not None
+        self._transport.write(
+            b"".join([Frame(Opcode.TEXT, t).serialize(mask=False) for t in texts])
+        )
+
+    def close(self, code: int, reason: str) -> None:
+        """Tells the client; it ends when that answers, or does not."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+            self._send()
+        self._await_end()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def ended(self) -> None:
+        """Waits until it is gone."""
+        while self._transport is not None:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+
+    # --- called by the event loop --------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's are no subclass of it.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)
+        self._set_timer(OPEN_TIMEOUT_S, self.abort)
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._is_alive = True
+        self._protocol.receive_data(bytes(self._buffer[:nbytes]))
+        self._received()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._received()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._protocol.receive_eof()
+        self._stop_timer()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._is_empty = False
+
+    def resume_writing(self) -> None:
+        self._is_empty = True
+        self.on_writable()
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _received(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+            elif isinstance(event, Request):
+                self._task = asyncio.create_task(self._serve(self, event), name="connection")
+        self._send()
+        if self._protocol.state is not State.OPEN and self._protocol.close_expected():
+            self._await_end()
+        self._wake()
+        if len(self._incoming) > MOST_WAITING:
+            self._pause_reading()
+
+    def _transport_closes(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and self._transport is not None and not self._transport_closes():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and self._transport is not None and not self._transport_closes():
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _take(self, frame: Frame) -> None:
+        data = bytes(frame.data)
+        if frame.opcode in _SELECTED:
+            self._is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                self._put(data)
+            else:
+                self._parts = [data]
+        elif frame.opcode is Opcode.CONT:
+            self._parts.append(data)
+            if frame.fin:
+                parts, self._parts = self._parts, []
+                self._put(b"".join(parts))
+
+    def _put(self, data: bytes) -> None:
+        if not self._is_text:
+            self._incoming.append(data)
+            return
+        try:
+            self._incoming.append(str(data, "utf-8"))
+        except UnicodeDecodeError as error:
+            self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at {error.start}")
+
+    def _send(self) -> None:
+        """What the protocol has to say."""
+        writes, transport = self._protocol.data_to_send(), self._transport
+        if not writes or transport is None or transport.is_closing():
+            return
+        if not self._is_empty and transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            # It asks and asks, and reads no answer.
+            transport.abort()
+            return
+        if writes[-1] == SEND_EOF:
+            del writes[-1]
+            transport.write(b"".join(writes))
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
+        else:
+            transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _ping(self) -> None:
+        if not self._is_alive:
+            self._protocol.fail(CloseCode.INTERNAL_ERROR, "no answer to a ping")
+            self._send()
+            self._await_end()
+            self._wake()
+            return
+        self._is_alive = False
+        self._protocol.send_ping(b"")
+        self._send()
+        self._set_timer(PING_EVERY_S, self._ping)
+
+    def _await_end(self) -> None:
+        if self._is_ending:
+            return
+        self._is_ending = True
+        self._set_timer(CLOSE_TIMEOUT_S, self.abort)
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        """There is one: until it is open, for the next ping, until it has ended."""
+        self._stop_timer()
+        if self._transport is not None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

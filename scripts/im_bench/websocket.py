@@ -45,6 +45,7 @@ class Socket(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Why it ended, when it did.
         self.ended: str | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def write(self, data: bytes) -> None:
         """Sends frames that ``text_frame`` made."""
@@ -115,6 +116,8 @@ class Socket(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         self.ended = self.ended or reason
+        if not self.over.done():
+            self.over.set_result(None)
         if not self.ready.done():
             self.ready.set_exception(Failed(f"no WebSocket: {self.ended}"))
 

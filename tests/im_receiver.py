@@ -56,11 +56,11 @@ class Receiver:
 
     def late(self, sent_at: Mapping[int, float], limit_s: float) -> int:
         """How many came later than ``limit_s`` after their sender had the answer although the
-        connection was open all the time."""
+        connection was open all the time. What was missed before it was open is for `sync`."""
         return sum(
-            1
+            arrival.at - max(sent_at[seq], arrival.open_since) > limit_s
             for seq, arrival in self.arrivals.items()
-            if seq in sent_at and arrival.at - max(sent_at[seq], arrival.open_since) > limit_s
+            if seq in sent_at and (arrival.way != "sync" or sent_at[seq] > arrival.open_since)
         )
 
     async def _read(self, device: Device) -> None:

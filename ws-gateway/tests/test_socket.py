@@ -19,6 +19,10 @@ from im_common.frames import MAX_FRAME_BYTES
 from ws_gateway.server import socket as socket_module
 from ws_gateway.server.socket import READ_BYTES, Closed, Socket
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -45,11 +49,15 @@ class Server:
         self.sockets: asyncio.Queue[Socket] = asyncio.Queue()
         self.ended = asyncio.Event()
         self.refusal: HTTPStatus | None = None
+        # Waited for before the handshake is answered.
+        self.check: Callable[[], Awaitable[Any]] | None = None
         # Waited for before each text is taken.
         self.before: Callable[[], Awaitable[Any]] | None = None
         self.port = 0
 
     async def serve(self, socket: Socket, request: Request) -> None:
+        if self.check is not None:
+            await self.check()
         if self.refusal is not None:
             socket.refuse(self.refusal, "no\n", {"Retry-After": "2"})
         elif socket.accept(request):
@@ -75,10 +83,7 @@ class Server:
     async def opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """As ``raw``, after the handshake."""
         reader, writer = await self.raw()
-        writer.write(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
+        writer.write(HANDSHAKE)
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         return reader, writer
 
@@ -162,6 +167,28 @@ def test_a_client_that_vanishes_ends_its_socket(run: Run) -> None:
         async with connected() as (server, _, client):
             client.transport.abort()
             await server.ended.wait()
+
+    run(main())
+
+
+def test_a_client_that_vanishes_during_the_handshake_ends_its_socket(run: Run) -> None:
+    async def main() -> None:
+        async with served() as server:
+            asked, gone = asyncio.Event(), asyncio.Event()
+
+            async def check() -> None:
+                asked.set()
+                await gone.wait()
+
+            server.check = check
+            _, writer = await server.raw()
+            writer.write(HANDSHAKE)
+            await asked.wait()
+            writer.transport.abort()
+            await asyncio.sleep(0.1)
+            gone.set()
+            await server.ended.wait()
+            assert server.sockets.empty()
 
     run(main())
 

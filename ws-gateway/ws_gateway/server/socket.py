@@ -68,7 +68,10 @@ class Socket(asyncio.BufferedProtocol):
     # --- handshake ---------------------------------------------------------------------------
 
     def accept(self, request: Request) -> bool:
-        """Whether it is a WebSocket from now on; otherwise the request was refused."""
+        """Whether it is a WebSocket from now on; otherwise the request was refused, or the client has
+        gone meanwhile."""
+        if self._transport_closes():
+            return False
         response = self._protocol.accept(request)
         self._protocol.send_response(response)
         self._send()
@@ -91,7 +94,7 @@ class Socket(asyncio.BufferedProtocol):
     async def receive(self) -> str | bytes:
         """The next message; bytes for a binary one. Raises Closed."""
         while not self._incoming:
-            if self._protocol.state is not State.OPEN:
+            if self._protocol.state is not State.OPEN or self._transport is None:
                 raise Closed
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader

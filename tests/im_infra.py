@@ -112,11 +112,17 @@ class LossyMysql:
             while data := await up_reader.read(65_536):
                 if committing.is_set():
                     lost += data
-                    if _is_committed(lost):
+                    committed = _outcome(lost)
+                    if committed:
                         self.lost += 1
                         writer.transport.abort()
                         return
-                    continue
+                    if committed is None:
+                        continue
+                    # It failed before its COMMIT: another one is to be lost.
+                    data, lost = lost, b""
+                    committing.clear()
+                    self._armed.set()
                 writer.write(data)
                 await writer.drain()
 
@@ -129,11 +135,16 @@ class LossyMysql:
         up_writer.close()
 
 
-def _is_committed(answers: bytes) -> bool:
-    """Whether the last of them is an OK that none follows (SERVER_MORE_RESULTS_EXISTS is not set)."""
+def _outcome(answers: bytes) -> bool | None:
+    """True when the last of them is an OK that none follows (SERVER_MORE_RESULTS_EXISTS is not set),
+    False when it is an error, None while there is more to come."""
     packet = b""
     while len(answers) >= 4:
         end = 4 + int.from_bytes(answers[:3], "little")
         packet, answers = answers[4:end], answers[end:]
-    # Affected rows and insert id take a byte each: the batches are small.
-    return len(packet) > 4 and packet[0] == 0 and not packet[3] & 8
+    if answers or len(packet) <= 4:
+        return None
+    if packet[0] == 0xFF:
+        return False
+    # Of a COMMIT, affected rows and insert id are 0, a byte each.
+    return (packet[:3] == bytes(3) and not packet[3] & 8) or None

@@ -50,6 +50,9 @@ _CONNECTIONS = 3
 # A connection that was used so lately is not asked whether it lives before it is used again.
 _TRUSTED_S = 0.5
 _IDLE_SINCE = "im_idle_since"
+# A MySQL server that lets a statement wait so long has gone without a word, or the way to it has.
+# Longer than a row lock is waited for (50 s).
+SILENT_S = 60
 
 # An id that counts up; SQLite does that only for INTEGER.
 AutoId = BigInteger().with_variant(Integer(), "sqlite")
@@ -223,7 +226,12 @@ def _mysql_engine(url: URL, conf: DbConf, *, autocommit: bool = False) -> AsyncE
         pool_reset_on_return=None,
         isolation_level="READ COMMITTED",
         skip_autocommit_rollback=True,
-        connect_args={"connect_timeout": 3, "charset": "utf8mb4", "autocommit": autocommit},
+        connect_args={
+            "connect_timeout": 3,
+            "read_timeout": SILENT_S,
+            "charset": "utf8mb4",
+            "autocommit": autocommit,
+        },
     )
     _ping_the_idle(engine.sync_engine)
     return engine

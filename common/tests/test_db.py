@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, insert, select, text
@@ -16,6 +17,7 @@ from im_common import direct
 from im_common.config import DbConf
 from im_common.db import MYSQL_TABLE, AutoId, Database, ascii_key, is_duplicate_key
 from im_common.direct import Script, Statement
+from im_common.faults import is_outage
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.waiting import eventually
 
@@ -308,6 +310,38 @@ async def test_a_connection_that_died_while_idle_is_replaced(
                 await connection.execute(text(f"KILL {number}"))
             await eventually(partial(dead, number))
             assert await way() != number
+    finally:
+        await other.close()
+
+
+async def test_a_server_that_never_answers_is_an_outage_in_the_end(
+    db: Database, conf: DbConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host has gone without a word, or something between it and us."""
+    if db.is_sqlite:
+        pytest.skip("a file answers")
+    monkeypatch.setattr(im_common.db, "SILENT_S", 0.3)
+
+    def script(query: str) -> Script[int]:
+        rows = yield Statement(query, ())
+        return len(rows)
+
+    async def read(query: str) -> None:
+        async with other.read() as connection:
+            await connection.execute(text(query))
+
+    other = Database(conf)
+    ways: list[Callable[[str], Awaitable[Any]]] = [
+        read,
+        lambda query: other.run_read(lambda connection: connection.execute(text(query)).all()),
+        lambda query: other.run_write(script(query)),
+    ]
+    try:
+        for way in ways:
+            with pytest.raises(Exception) as raised:
+                await way("SELECT SLEEP(20)")
+            assert is_outage(raised.value)
+            await way("SELECT 1")
     finally:
         await other.close()
 

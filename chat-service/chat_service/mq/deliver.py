@@ -46,8 +46,10 @@ class Deliverer:
         self._gateways = gateways
         self._offline_group_members = offline_group_members
         self._listed = Listed()
-        # By gateway: who was not sent something there and has not been told yet.
-        self._untold: dict[str, set[int]] = defaultdict(set)
+        # By gateway: who was not sent something there and has not been told yet, each with the number
+        # of the last time.
+        self._untold: dict[str, dict[int, int]] = defaultdict(dict)
+        self._times = 0
 
     async def deliver(self, items: Sequence[Outgoing]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
@@ -62,6 +64,7 @@ class Deliverer:
         for gateway, request in requests.items():
             if users := self._untold.get(gateway):
                 request.missed_user_ids.extend(users)
+        times = self._times
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
         unreached: Collection[int] = drained
@@ -75,7 +78,7 @@ class Deliverer:
         finally:
             # All of them when it was cancelled.
             self._listed.add(unreached)
-        await self._note_missed(requests, reached)
+        await self._note_missed(requests, reached, times)
         await self._keep(
             placed,
             lambda user_id: (
@@ -84,22 +87,36 @@ class Deliverer:
         )
 
     async def _note_missed(
-        self, requests: Mapping[str, PushRequest], reached: Mapping[str, set[int] | None]
+        self,
+        requests: Mapping[str, PushRequest],
+        reached: Mapping[str, set[int] | None],
+        times: int,
     ) -> None:
         """If such a gateway lives all the same, it must not keep connections that something is missing
-        on, the senders' other devices among them."""
+        on, the senders' other devices among them. ``times`` is from before the requests were made."""
         missed: dict[str, set[int]] = {}
         for gateway, request in requests.items():
-            if reached[gateway] is not None or not self._gateways.may_live(gateway):
+            if reached[gateway] is not None:
+                # No more than it was told: others may have been missed meanwhile.
+                self._told(gateway, request.missed_user_ids, times)
+            elif not self._gateways.may_live(gateway):
                 self._untold.pop(gateway, None)
             elif users := {user for d in request.deliveries for user in d.user_ids}:
                 missed[gateway] = users
+                self._times += 1
+                self._untold[gateway].update(dict.fromkeys(users, self._times))
+        while len(self._untold) > MOST_GATEWAYS:
+            del self._untold[next(iter(self._untold))]
         if missed:
             await self._missed.add(missed)
-            for gateway, users in missed.items():
-                self._untold[gateway] |= users
-                while len(self._untold) > MOST_GATEWAYS:
-                    del self._untold[next(iter(self._untold))]
+
+    def _told(self, gateway: str, user_ids: Iterable[int], times: int) -> None:
+        untold = self._untold.get(gateway, {})
+        for user_id in user_ids:
+            if untold.get(user_id, times) <= times:
+                untold.pop(user_id, None)
+        if not untold:
+            self._untold.pop(gateway, None)
 
     async def _keep(self, placed: Sequence[Outgoing], absent: Callable[[int], bool]) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)

@@ -15,7 +15,7 @@ from im_common.routes import Route, RouteTable
 # Fixtures' classes, of conftest.py, which tests do not import.
 World = Any
 
-A, B = 1001, 1002
+A, B, C = 1001, 1002, 1003
 
 
 async def test_an_unreachable_gateway_counts_as_away(world: World) -> None:
@@ -118,6 +118,36 @@ async def test_who_was_not_reached_at_a_gateway_that_may_live_is_told_when_it_is
             await world.handle([world.record(A, B, content, gateway=address, timestamp=at)])
     told = [sorted(push.missed_user_ids) for push in world.gateway.requests if push.missed_user_ids]
     assert told == [[A, B]]
+
+
+async def test_who_was_missed_while_another_push_was_on_its_way_is_told_with_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one began before, and ends well after."""
+    monkeypatch.setattr("chat_service.gateways.SILENT_S", 0.3)
+    for number, user_id in enumerate((B, C), 78):
+        await world.online(user_id, connection_id=number)
+    arrived, may_end, is_broken = asyncio.Event(), asyncio.Event(), True
+
+    async def before(request: Any) -> None:
+        users = {user_id for delivery in request.deliveries for user_id in delivery.user_ids}
+        if C in users:
+            arrived.set()
+            await may_end.wait()
+        elif B in users and is_broken:
+            raise RuntimeError("broken")
+
+    world.gateway.before = before
+    other = asyncio.create_task(world.handle([world.record(A, C, "other")]))
+    await arrived.wait()
+    await world.handle([world.record(A, B, "missed")])
+    may_end.set()
+    await other
+    is_broken = False
+    await world.handle([world.record(A, B, "next")])
+    assert list(world.gateway.requests[-1].missed_user_ids) == [B]
+    await world.handle([world.record(A, B, "last")])
+    assert list(world.gateway.requests[-1].missed_user_ids) == []
 
 
 async def test_whose_gateway_has_ended_missed_nothing_on_it(world: World) -> None:

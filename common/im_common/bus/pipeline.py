@@ -63,7 +63,7 @@ class Partition:
 
     def feed(self, records: Sequence[Record]) -> None:
         """Adds what was read next. Ignored once it ends: the next owner reads it again."""
-        if self.lost or self._draining:
+        if self.ended():
             return
         self._buffer.extend(records)
         if len(self._buffer) >= 4 * self._pipeline.max_batch:
@@ -77,6 +77,10 @@ class Partition:
     async def room(self) -> None:
         """Waits until the reader should go on."""
         await self._room.wait()
+
+    def ended(self) -> bool:
+        """Whether what it would be fed is ignored."""
+        return self.lost or self._draining
 
     def hungry(self) -> bool:
         """Whether it waits for records."""
@@ -121,7 +125,7 @@ class Partition:
         return records
 
     def _put_back(self, records: Sequence[Record]) -> None:
-        if not self.lost and not self._draining:
+        if not self.ended():
             self._buffer.extendleft(reversed(records))
 
     def _settle(self) -> None:
@@ -312,7 +316,9 @@ class Pipeline:
         backoff = Backoff(0.1, 5.0)
         while True:
             try:
-                return await attempt()
+                result = await attempt()
+                _heed_cancellation()
+                return result
             except asyncio.CancelledError as error:
                 # A call inside the handler may have been cancelled by its own library (a closed
                 # gRPC channel does it): that is a failed attempt, not the end of this task.
@@ -331,3 +337,11 @@ class Pipeline:
                 exc_info=None if what == _COMMIT else cause,
             )
             await asyncio.sleep(pause_s)
+
+
+def _heed_cancellation() -> None:
+    """Until Python 3.12 asyncio.wait_for, which libraries use, may lose a cancellation that comes when
+    what it waits for is done: a task that was told to end would go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -255,7 +255,8 @@ class StreamsConsumer:
         key = stream_key(holding.topic, holding.partition)
         last: bytes | str = "0-0"  # what is still in the stream was not committed
         backoff = Backoff(0.1, 2.0)
-        while True:
+        # Also when its cancellation was lost on the way: it would hold a connection for ever.
+        while not holding.queue.ended():
             await holding.queue.room()
             try:
                 answer: Any = await self._reading.execute_command(

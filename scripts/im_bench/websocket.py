@@ -32,7 +32,7 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 
 
 class Socket(asyncio.Protocol):
-    """Calls ``on_frame`` with the payload of each text frame, as it comes."""
+    """Calls ``on_frame`` with the payload of each text frame after the `hello`, as it comes."""
 
     def __init__(self, request: bytes, on_frame: Callable[[bytes], None]) -> None:
         self._request = request
@@ -89,7 +89,10 @@ class Socket(asyncio.Protocol):
                 break
             payload = buffer[start : start + length]
             if buffer[at] == 0x80 | _TEXT:
-                self._on_frame(payload)
+                if self.ready.done():
+                    self._on_frame(payload)
+                else:
+                    self.ready.set_result(None)
             else:
                 self._control(buffer[at] & 0xF, payload)
             at = start + length
@@ -104,7 +107,6 @@ class Socket(asyncio.Protocol):
             self._end(buffer.partition(b"\r\n")[0].decode(errors="replace"))
             return len(buffer)
         self._upgraded = True
-        self.ready.set_result(None)
         return end + 4
 
     def _control(self, opcode: int, payload: bytes) -> None:
@@ -123,7 +125,8 @@ class Socket(asyncio.Protocol):
 
 
 async def connect(url: str, token: str, on_frame: Callable[[bytes], None]) -> Socket:
-    """Raises Failed when the handshake is refused, OSError when nobody listens."""
+    """Gives it when `hello` came: what is sent to it from then on comes live. Raises Failed when the
+    handshake is refused, OSError when nobody listens."""
     parts = urlsplit(url)
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,9 @@ class Server(ABC):
     def freeze(self) -> None:
         """It keeps its connections and says nothing more, until ``thaw``."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        # Its threads stop one by one.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

@@ -338,6 +338,18 @@ async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Sta
     assert (behind.ending is not None, other.ending) == (True, None)
 
 
+def test_what_is_held_back_is_not_dropped_for_something_younger_out_of_the_list() -> None:
+    one = connection()
+    one.hold()
+    one.deliver(message(1), "c", 1)
+    one.deliver(message(2), "c", 2)
+    one.take_listed(message(3), "c", 3)
+    one.release()
+    # Its device comes back and syncs; nothing is forgotten.
+    assert one.ending is not None
+    assert one.unsent_messages() == [message(3), message(1), message(2)]
+
+
 async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> None:
     """It was put into the list behind younger ones."""
     one, listed = connection(), List(message(3), message(2), recalled(2), message(1))

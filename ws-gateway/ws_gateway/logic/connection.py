@@ -107,10 +107,15 @@ class Connection:
         if self.ending is not None:
             return
         held, self._held = self._held, None
-        for live in held or ():
+        while held and self.ending is None:
+            live = held.popleft()
             # It may have been in the offline list, too.
-            if not live.seq or self._seen.is_newer(live.conversation_id, live.seq):
-                self._put_live(live)
+            if not live.seq or self.sees(live.conversation_id, live.seq):
+                self._put(Queued(live.frame, True))
+            elif self.ending is not None:
+                held.appendleft(live)
+        if held:
+            self._held = held
 
     def sees(self, conversation_id: str, seq: int) -> bool:
         """Notes a message that is sent in another way than by ``deliver``; whether it is the first

@@ -188,6 +188,13 @@ def error_frame(error: AppError, client_msg_id: str | None = None) -> bytes:
     )
 
 
+def refusal(code: Code, message: str, client_msg_id: str | None, retry_after_ms: int) -> bytes:
+    """The `error` frame for a message that may come again, as ``error_frame`` but quick."""
+    return _encoder.encode(
+        Error(code.value, message, client_msg_id or UNSET, retry_after_ms=retry_after_ms)
+    )
+
+
 _answer_decoder = msgspec.json.Decoder(Sent | Recalled | Error)
 
 

@@ -17,11 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
-from msgspec import UNSET
-
 from im_common import metrics
 from im_common.errors import AppError, Code
-from im_common.frames import Error, encode, error_frame
+from im_common.frames import error_frame, refusal
 
 ANSWER_WITHIN_S = 10.0
 # A record that nothing is heard of for so long is taken for lost, or its answer is.
@@ -117,14 +115,7 @@ class InFlight:
     def refusal(self, client_msg_id: str | None) -> bytes:
         """The `error` frame for what ``begin`` would refuse, at little cost."""
         self._refused += 1
-        return encode(
-            Error(
-                code=Code.UNAVAILABLE.value,
-                message=_TOO_MANY,
-                client_msg_id=client_msg_id or UNSET,
-                retry_after_ms=self._retry_after_ms(),
-            )
-        )
+        return refusal(Code.UNAVAILABLE, _TOO_MANY, client_msg_id, self._retry_after_ms())
 
     def settle(self, token: int, frame: bytes) -> None:
         """The answer came; a second one for the same token is dropped."""

@@ -187,11 +187,16 @@ def inbound(one: Connection, log: Log, rate: Bucket | None = None) -> tuple[Inbo
     return Inbound(one, drain, answers, log, "h:1", **parts), answers  # type: ignore[arg-type]
 
 
+async def take(frames: Inbound, text: str | bytes) -> None:
+    if (producing := frames.handle(text)) is not None:
+        await producing
+
+
 @pytest.mark.parametrize("log", [Log(BusUnavailable("late")), Log(refuse=True)])
 async def test_a_bus_that_does_not_take_it_is_an_error_to_try_again(log: Log) -> None:
     one = connection()
     frames, answers = inbound(one, log)
-    await frames.handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
     await asyncio.sleep(0)
     (error,) = sent(one)
     assert (error["code"], error["client_msg_id"]) == ("UNAVAILABLE", "c")
@@ -201,7 +206,7 @@ async def test_a_bus_that_does_not_take_it_is_an_error_to_try_again(log: Log) ->
 async def test_what_the_bus_took_is_answered_later() -> None:
     one = connection()
     frames, answers = inbound(one, Log())
-    await frames.handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
     await asyncio.sleep(0)
     assert (sent(one), len(answers)) == ([], 1)
 
@@ -210,10 +215,11 @@ async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() ->
     one, again, log = connection(), connection(number=2), Log()
     frames, answers = inbound(one, log)
     for text in ('"to":8,"content":"x"', '"to":8,"content":"x"', '"to":9,"content":"x"'):
-        await frames.handle(f'{{"type":"chat",{text},"client_msg_id":"c"}}')
-    await Inbound(  # the device came back
+        await take(frames, f'{{"type":"chat",{text},"client_msg_id":"c"}}')
+    after = Inbound(  # the device came back
         again, frames._drain, answers, log, "h:1", relay=frames._relay, requests=frames._requests
-    ).handle('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    )
+    await take(after, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
     # The one to another user is for the consumer to refuse.
     assert (len(log.records), len(answers)) == (2, 2)
     first, _ = (ChatRecord.FromString(record) for record in log.records)
@@ -226,7 +232,7 @@ async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None
     one, log = connection(max_queue=10_000), Log()
     frames, _ = inbound(one, log, Bucket(20, 40))
     for number in range(200):
-        await frames.handle(f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+        await take(frames, f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
     assert len(log.records) == 40
     refused = sent(one)
     assert {f["code"] for f in refused} == {"RATE_LIMITED"}
@@ -236,7 +242,7 @@ async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None
     assert 7_000 < waits[-1] < 9_000
     assert one.ending is None
     for number in range(1_100):
-        await frames.handle(f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+        await take(frames, f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
     assert one.ending is not None
     assert one.ending.code == 4008
 
@@ -244,8 +250,8 @@ async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None
 async def test_binary_frames_and_pings() -> None:
     one = connection()
     frames, _ = inbound(one, Log())
-    await frames.handle(b"\x00")
-    await frames.handle('{"type":"ping"}')
+    await take(frames, b"\x00")
+    await take(frames, '{"type":"ping"}')
     assert [f["type"] for f in sent(one)] == ["error", "pong"]
 
 
@@ -480,7 +486,7 @@ async def test_a_cursor_that_is_wrong_at_first_sight_goes_nowhere(
     frame: str, code: str, field: str | None
 ) -> None:
     one = connection(7)
-    await inbound(one, Log())[0].handle(frame)
+    await take(inbound(one, Log())[0], frame)
     (error,) = sent(one)
     assert (error["code"], error.get("field")) == (code, field)
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.server import ServerProtocol as LibraryProtocol
 
 from im_common.frames import MAX_FRAME_BYTES
 from ws_gateway.server import socket as socket_module
+from ws_gateway.server.protocol import ServerProtocol, text_head
 from ws_gateway.server.socket import READ_BYTES, Closed, Socket
 
 HANDSHAKE = (
@@ -66,7 +70,8 @@ class Server:
                 while True:
                     if self.before is not None:
                         await self.before()
-                    self.received.put_nowait(await socket.receive())
+                    await socket.readable()
+                    self.received.put_nowait(socket.take())
             except Closed:
                 pass
         await socket.ended()
@@ -345,3 +350,62 @@ def test_what_is_no_websocket_is_refused(run: Run, request_: bytes, status: byte
             writer.close()
 
     run(main())
+
+
+def test_however_the_bytes_are_cut_it_takes_what_the_library_takes() -> None:
+    """Frames as clients send them, and others, in pieces of any size."""
+    random = Random(7)
+    closed = 0
+    for _ in range(2_000):
+        stream = b"".join(_some_frame(random) for _ in range(random.randrange(1, 12)))
+        cuts = sorted(random.randrange(len(stream) + 1) for _ in range(random.randrange(6)))
+        pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+        ours, theirs = (_taken(kind, pieces) for kind in (ServerProtocol, LibraryProtocol))
+        assert ours == theirs
+        closed += theirs[2] is not None
+    assert 200 < closed < 1_800
+
+
+def _some_frame(random: Random) -> bytes:
+    size = random.choice([0, 1, 5, 125, 126, 199, 200, random.randrange(202)])
+    opcode, is_whole = random.choices(
+        [(Opcode.TEXT, True), (Opcode.TEXT, False), (Opcode.CONT, True), (Opcode.PING, True)],
+        [40, 2, 2, 3],
+    )[0]
+    data = "".join(random.choices("xü", [300, 1], k=size)).encode()[:size]
+    if opcode is Opcode.PING:
+        data = data[:125]
+    elif random.random() < 0.01:
+        data = b"x" * 201
+    frame = bytearray(Frame(opcode, data, is_whole).serialize(mask=True))
+    if random.random() < 0.02:
+        frame[random.randrange(2)] ^= 1 << random.randrange(8)
+    return bytes(frame)
+
+
+def _taken(kind: type[LibraryProtocol], pieces: list[bytes]) -> tuple[list[Any], bytes, Any]:
+    """What came, what it writes, and how it closes."""
+    protocol = kind(max_size=200)
+    protocol.receive_data(HANDSHAKE)
+    (request,) = protocol.events_received()
+    assert isinstance(request, Request)
+    protocol.send_response(protocol.accept(request))
+    came: list[Any] = []
+    for piece in pieces:
+        if piece:
+            protocol.receive_data(piece)
+        came += [_as_frame(event) for event in protocol.events_received()]
+    written = b"".join(protocol.data_to_send()).partition(b"\r\n\r\n")[2]
+    return came, written, protocol.close_sent
+
+
+def _as_frame(event: Any) -> tuple[Opcode, bytes, bool]:
+    if isinstance(event, str):
+        return Opcode.TEXT, event.encode(), True
+    return event.opcode, bytes(event.data), event.fin
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+def test_a_text_goes_out_as_the_library_writes_it(size: int) -> None:
+    text = b"x" * size
+    assert text_head(size) + text == Frame(Opcode.TEXT, text).serialize(mask=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
-from im.chat.v1.record_pb2 import Origin
+from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common import frames, metrics
 from im_common.bus import BusUnavailable, Producer
 from im_common.context import TRACEPARENT, new_traceparent
@@ -28,6 +30,8 @@ OVER_RATE_PER_S = 50
 # without an answer here, and the longer, the more there are.
 LINGER_EACH_S = 0.001
 MOST_LINGER_S = 0.005
+
+_OVER_RATE = metrics.REFUSED.labels("rate")
 
 
 class Inbound:
@@ -57,23 +61,24 @@ class Inbound:
         self._requests = requests
         self._headers = {TRACEPARENT: new_traceparent().encode()}
 
-    async def handle(self, text: str | bytes) -> None:
-        """Takes one frame. Waits only for room in the bus's buffer."""
+    def handle(self, text: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Takes one frame. What it returns is to be awaited before the next one: a message waits there
+        for room in the bus's buffer."""
         try:
             if isinstance(text, bytes):
                 raise frames.BadFrame("a frame must be text", None, None)
             frame = frames.decode(text)
         except frames.BadFrame as error:
             self._refuse(error)
-            return
+            return None
         self._connection.bad_frames = 0
         if isinstance(frame, frames.Chat):
-            await self._chat(frame)
-            return
+            return self._chat(frame)
         try:
             self._take(frame)
         except AppError as error:
             self._connection.send(frames.error_frame(error))
+        return None
 
     def _take(self, frame: frames.AnyClientFrame) -> None:
         if isinstance(frame, frames.Ack):
@@ -97,29 +102,30 @@ class Inbound:
         if self._connection.bad_frames >= MOST_BAD_FRAMES:
             self._connection.end(BROKEN_PROTOCOL, "too many bad frames")
 
-    async def _chat(self, chat: frames.Chat) -> None:
-        connection = self._connection
+    def _chat(self, chat: frames.Chat) -> Coroutine[Any, Any, None] | None:
+        connection, in_flight = self._connection, self._in_flight
+        if (refusal := self._over_limits(chat)) is not None:
+            connection.send(refusal)
+            return None
         try:
-            self._check_rate()
-            key = (connection.user_id, chat.client_msg_id or "")
-            if not self._in_flight.has_room and not self._in_flight.knows(key):
-                # Before the work that a message is: refusing costs the others as little as it can.
-                connection.send(self._in_flight.refusal(chat.client_msg_id))
-                return
             record = build_record(connection.user_id, chat, Origin(address=self._gateway))
-            message, origin = record.message, record.origin
-            key, conversation_id = (key[0], message.client_msg_id), message.conversation_id
-            if self._in_flight.join(key, conversation_id, connection.send):
-                return
-            token = self._in_flight.begin(key, conversation_id, connection.send)
+            conversation_id = record.message.conversation_id
+            key = (connection.user_id, record.message.client_msg_id)
+            if in_flight.join(key, conversation_id, connection.send):
+                return None
+            token = in_flight.begin(key, conversation_id, connection.send)
         except AppError as error:
             connection.send(frames.error_frame(error, chat.client_msg_id))
-            return
-        origin.token, origin.connection_id = token, connection.id
+            return None
+        record.origin.token, record.origin.connection_id = token, connection.id
+        return self._produce(record)
+
+    async def _produce(self, record: ChatRecord) -> None:
+        token = record.origin.token
         try:
             future = await self._producer.enqueue(
                 CHAT_TOPIC,
-                message.conversation_id.encode(),
+                record.message.conversation_id.encode(),
                 record.SerializeToString(),
                 self._headers,
                 linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._in_flight) - 1)),
@@ -129,19 +135,25 @@ class Inbound:
         else:
             future.add_done_callback(partial(self._produced, token))
 
-    def _check_rate(self) -> None:
-        """Raises AppError RATE_LIMITED; who goes on all the same is sent away."""
+    def _over_limits(self, chat: frames.Chat) -> bytes | None:
+        """The refusal of one that is over the connection's rate, or that there is no room for. Before
+        the work that a message is: refusing costs the others as little as it can. Who goes on over the
+        rate all the same is sent away."""
         wait_s = self._rate.take() if self._rate is not None else 0.0
-        if not wait_s:
-            return
-        if self._over_rate.take():
-            self._connection.end(RATE_IGNORED, "rate limit ignored")
-        metrics.REFUSED.labels("rate").inc()
-        raise AppError(
-            Code.RATE_LIMITED,
-            "too many messages, send it again later",
-            retry_after_ms=max(1, int(wait_s * 1000)),
-        )
+        if wait_s:
+            if self._over_rate.take():
+                self._connection.end(RATE_IGNORED, "rate limit ignored")
+            _OVER_RATE.inc()
+            return frames.refusal(
+                Code.RATE_LIMITED,
+                "too many messages, send it again later",
+                chat.client_msg_id,
+                retry_after_ms=max(1, int(wait_s * 1000)),
+            )
+        in_flight, client_msg_id = self._in_flight, chat.client_msg_id
+        if in_flight.has_room or in_flight.knows((self._connection.user_id, client_msg_id or "")):
+            return None
+        return in_flight.refusal(client_msg_id)
 
     def _produced(self, token: int, future: asyncio.Future[None]) -> None:
         if future.cancelled() or future.exception() is not None:

@@ -11,9 +11,9 @@ from typing import Any, cast
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 
 from im_common import frames
+from ws_gateway.server.protocol import ServerProtocol, text_head
 
 OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
@@ -36,7 +36,7 @@ class Closed(Exception):
 
 class Socket(asyncio.BufferedProtocol):
     """Made by the listener for each connection; ``serve`` runs, in a task, from a complete request on,
-    answers it by ``accept`` or ``refuse``, and then takes texts by ``receive``."""
+    answers it by ``accept`` or ``refuse``, and then takes what comes by ``readable`` and ``take``."""
 
     def __init__(
         self,
@@ -91,22 +91,25 @@ class Socket(asyncio.BufferedProtocol):
 
     # --- texts -------------------------------------------------------------------------------
 
-    async def receive(self) -> str | bytes:
-        """The next message; bytes for a binary one. Raises Closed."""
+    async def readable(self) -> None:
+        """Waits until it ``has_waiting``. Raises Closed."""
         while not self._incoming:
             if self._protocol.state is not State.OPEN or self._transport is None:
                 raise Closed
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether ``take`` has something."""
+        return bool(self._incoming)
+
+    def take(self) -> str | bytes:
+        """The next message; bytes for a binary one."""
         text = self._incoming.popleft()
         if self._is_paused and len(self._incoming) <= FEW_WAITING:
             self._resume_reading()
         return text
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether ``receive`` has something at once."""
-        return bool(self._incoming)
 
     async def rest(self, seconds: float) -> None:
         """Reads nothing meanwhile: what comes is read together, at less cost."""
@@ -124,9 +127,7 @@ class Socket(asyncio.BufferedProtocol):
     def write(self, texts: Iterable[bytes]) -> None:
         """Only while it is writable."""
         assert self._transport is not None
-        self._transport.write(
-            b"".join([Frame(Opcode.TEXT, t).serialize(mask=False) for t in texts])
-        )
+        self._transport.write(b"".join([part for t in texts for part in (text_head(len(t)), t)]))
 
     def close(self, code: int, reason: str) -> None:
         """Tells the client; it ends when that answers, or does not."""
@@ -182,8 +183,10 @@ class Socket(asyncio.BufferedProtocol):
 
     def _received(self) -> None:
         for event in self._protocol.events_received():
-            if isinstance(event, Frame):
-                self._take(event)
+            if isinstance(event, str):
+                self._incoming.append(event)
+            elif isinstance(event, Frame):
+                self._put_frame(event)
             elif isinstance(event, Request):
                 self._task = asyncio.create_task(self._serve(self, event), name="connection")
         self._send()
@@ -206,7 +209,7 @@ class Socket(asyncio.BufferedProtocol):
             self._is_paused = False
             self._transport.resume_reading()
 
-    def _take(self, frame: Frame) -> None:
+    def _put_frame(self, frame: Frame) -> None:
         data = bytes(frame.data)
         if frame.opcode in _SELECTED:
             self._is_text = frame.opcode is Opcode.TEXT

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 # answers pass quickly; and it is read only so often, as what comes together costs much less.
 FRAMES_A_TURN = 16
 REFUSED_A_TURN = 128
-REFUSED_REST_S = 0.25
+REFUSED_REST_S = 0.5
 # Connections that may wait to be accepted.
 BACKLOG = 1024
 
@@ -157,25 +157,22 @@ class WebSocketServer:
             rate=self._rate(),
         )
         try:
-            turn = 0
             while True:
-                text = await socket.receive()
-                if turn == 0 and not svc.in_flight.has_room:
+                await socket.readable()
+                if not svc.in_flight.has_room:
                     await svc.turns.take()
-                if connection.ending is not None:
-                    return
                 connection.heard_at = now_ms()
-                await inbound.handle(text)
-                turn += 1
+                for _ in range(FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN):
+                    if connection.ending is not None:
+                        return
+                    if not socket.has_waiting:
+                        break
+                    if (producing := inbound.handle(socket.take())) is not None:
+                        await producing
                 if svc.in_flight.has_room:
-                    if turn >= FRAMES_A_TURN:
-                        await asyncio.sleep(0)
-                        turn = 0
-                elif turn >= REFUSED_A_TURN:
-                    turn = 0
+                    await asyncio.sleep(0)
                 elif not socket.has_waiting:
                     await socket.rest(REFUSED_REST_S)
-                    turn = 0
         finally:
             await requests.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,16 +46,9 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
     redis, db = resources.redis(), resources.database(settings.db)
     notifier = Notifier(RouteTable(redis), Gateways(resources.address_channels()))
-    notifier.start()
-    resources.on_close(notifier.close)
+    resources.keep(notifier.run(), "notifier")
     waiting = Waiting()
-    ticking = asyncio.create_task(waiting.in_flight.run(), name="in-flight")
-
-    async def stop_ticking() -> None:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
-
-    resources.on_close(stop_ticking)
+    resources.keep(waiting.in_flight.run(), "in-flight")
     return ServiceContext(
         settings=settings,
         db=db,

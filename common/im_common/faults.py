@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import structlog
+
+from im_common import metrics
 from im_common.errors import AppError, unavailable
+
+log = structlog.get_logger(__name__)
 
 # module -> exception names. Looked up in sys.modules, so that a process that uses no SQL need not
 # load it.
@@ -32,6 +38,16 @@ def is_outage(error: BaseException) -> bool:
     if kind not in _known:
         _known[kind] = _is_outage_class(kind)
     return _known[kind]
+
+
+def report(error: BaseException, event: str, **fields: Any) -> None:
+    """Logs what is passed over: one line for an outage or an answer of another service; for a bug of
+    ours its traceback, which is counted as ``event``, too."""
+    if is_outage(error) or isinstance(error, AppError):
+        log.warning(event, error=repr(error), **fields)
+    else:
+        metrics.FAULTS.labels(event).inc()
+        log.error(event, exc_info=error, **fields)
 
 
 def _is_outage_class(kind: type[BaseException]) -> bool:

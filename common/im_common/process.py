@@ -37,14 +37,15 @@ def run(settings: SettingsT, main: Main[SettingsT]) -> int:
     if settings.rate_limits == "off":
         log.warning("rate limits are off (IM_RATE_LIMITS=off): for benchmarks only")
     try:
-        uvloop.run(_run(settings, main))
+        is_sound = uvloop.run(_run(settings, main))
     except Exception:
         log.exception("the process ends because of an error")
         return 1
-    return 0
+    return 0 if is_sound else 1
 
 
-async def _run(settings: SettingsT, main: Main[SettingsT]) -> None:
+async def _run(settings: SettingsT, main: Main[SettingsT]) -> bool:
+    """Whether all its parts lasted."""
     async with AsyncExitStack() as stack:
         dev_server = DevServer(settings.dev_server, settings.name)
         resources = Resources(settings, dev_server, stack)
@@ -55,7 +56,8 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> None:
         stack.push_async_callback(dev_server.close)
         log.info("starting", version=__version__, python=sys.version.split()[0])
         await main(settings, resources)
-        log.info("ended")
+        log.info("ended", failed=resources.failed)
+    return not resources.failed
 
 
 def started(resources: Resources) -> None:

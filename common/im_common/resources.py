@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.asyncio import Redis
 
+from im_common import metrics
 from im_common.bus import Consumer, Producer
 from im_common.bus.factory import ensure_topics, open_consumer, open_producer
 from im_common.config import BusConf, ClientConf, DbConf, Settings
@@ -18,6 +19,7 @@ from im_common.discovery import EtcdClient
 from im_common.redis_client import open_redis
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.tasks import is_told_to_end
 from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Resources:
             settings.internal_secret.get_secret_value(), settings.name
         )
         self.ending = asyncio.Event()
+        # Names of parts that `keep` was given and that are no more.
+        self.failed: list[str] = []
         self._stack = stack
         self._etcd: EtcdClient | None = None
         self._redis: Redis | None = None
@@ -43,6 +47,38 @@ class Resources:
     def on_close(self, close: Callable[[], Awaitable[object]]) -> None:
         """``close`` runs at the end, before what was opened earlier is closed."""
         self._stack.push_async_callback(close)
+
+    def keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Runs a part of the process for as long as the process: from here on, and until the end is
+        asked for and ``work`` returns, or is cancelled before what was opened earlier is closed.
+
+        A part that ends in another way, by a bug, ends the process: in order, after a traceback, and
+        with an exit code that says so. The task never raises.
+        """
+        task = asyncio.create_task(self._watch(work, name), name=name)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self.on_close(end)
+        return task
+
+    async def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await work
+            if self.ending.is_set():
+                return
+            log.error("a part has ended, and the process with it", part=name)
+        except asyncio.CancelledError:
+            if is_told_to_end():
+                raise
+            log.exception("a part was cancelled from inside, and the process ends", part=name)
+        except Exception:
+            log.exception("a part has failed, and the process ends with it", part=name)
+        metrics.FAULTS.labels(name).inc()
+        self.failed.append(name)
+        self.ending.set()
 
     def redis(self) -> Redis:
         if self._redis is None:

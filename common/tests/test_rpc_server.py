@@ -129,6 +129,18 @@ async def test_nothing_internal_leaves_the_server() -> None:
         assert (await refusal(call(stub.BlockUser, BLOCK, token="good"))).code is Code.INTERNAL
 
 
+async def test_a_handler_that_is_cancelled_from_inside_is_answered_at_once() -> None:
+    async def fail() -> None:
+        inner = asyncio.create_task(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(inner.cancel)
+        await inner
+
+    async with serving(fail, timeout_ms=30_000) as (stub, _, _, _):
+        async with asyncio.timeout(10):
+            error = await refusal(call(stub.BlockUser, BLOCK, token="good"))
+        assert error.code is Code.INTERNAL
+
+
 async def test_an_error_of_ours_arrives_as_it_was() -> None:
     async def fail() -> None:
         raise AppError(Code.GROUP_FULL, "full", field="user_ids", retry_after_ms=5)

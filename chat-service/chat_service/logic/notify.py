@@ -11,13 +11,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from chat_service.gateways import Gateways
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
+from im_common.faults import report
 from im_common.routes import Route, RouteTable
-
-log = structlog.get_logger(__name__)
 
 # What waits beyond this is dropped: the newest facts count.
 MOST_WAITING = 20_000
@@ -42,15 +39,6 @@ class Notifier:
         self._gateways = gateways
         self._waiting: dict[Hashable, Note] = {}
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="notifier")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def tell(self, key: Hashable, note: Note) -> None:
         """Sends ``note`` soon; it takes the place of an older one with this key."""
@@ -58,7 +46,8 @@ class Notifier:
             self._waiting[key] = note
             self._wake.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Sends for ever; what cannot be sent is lost."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -67,7 +56,7 @@ class Notifier:
                 try:
                     await self._send([self._waiting.pop(key) for key in keys])
                 except Exception as error:
-                    log.warning("frames lost", count=len(keys), error=repr(error))
+                    report(error, "frames lost", count=len(keys))
 
     async def _send(self, notes: Sequence[Note]) -> None:
         routes = await self._routes.find(list({user for note in notes for user in note.user_ids}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -162,11 +161,10 @@ async def serve(settings: Settings, resources: Resources) -> None:
     source = resources.consumer(
         settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch
     )
-    task = asyncio.create_task(source.run(consumer.handle), name="consumer")
-    renewing = asyncio.create_task(blocks.keep_leases(), name="leases")
+    resources.keep(blocks.keep_leases(), "leases")
+    consuming = resources.keep(source.run(consumer.handle), "consumer")
     started(resources)
     await resources.ending.wait()
     resources.dev_server.set_started(False)
     await source.stop()
-    await task
-    renewing.cancel()
+    await consuming

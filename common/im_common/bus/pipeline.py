@@ -16,6 +16,7 @@ import structlog
 
 from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import Handler, Record
+from im_common.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -322,8 +323,7 @@ class Pipeline:
             except asyncio.CancelledError as error:
                 # A call inside the handler may have been cancelled by its own library (a closed
                 # gRPC channel does it): that is a failed attempt, not the end of this task.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_told_to_end():
                     raise
                 cause: BaseException = error
             except Exception as error:
@@ -342,6 +342,5 @@ class Pipeline:
 def _heed_cancellation() -> None:
     """Until Python 3.12 asyncio.wait_for, which libraries use, may lose a cancellation that comes when
     what it waits for is done: a task that was told to end would go on."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if is_told_to_end():
         raise asyncio.CancelledError

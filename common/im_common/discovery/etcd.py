@@ -12,6 +12,7 @@ import grpc
 from im_common.discovery import etcd_api_pb2 as api
 from im_common.discovery.etcd_api_pb2_grpc import KVStub, LeaseStub, WatchStub
 from im_common.rpc.target import direct_target
+from im_common.tasks import is_told_to_end
 
 T = TypeVar("T")
 
@@ -158,8 +159,7 @@ class EtcdClient:
             self._drop(connection)
             raise EtcdError(f"{connection.host}: no answer in time") from error
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_told_to_end():
                 raise
             # Another user of the connection dropped it; nobody cancelled this task.
             raise EtcdError(f"{connection.host}: the connection was dropped") from None

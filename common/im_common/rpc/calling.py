@@ -13,6 +13,7 @@ from prometheus_client import Histogram
 from im_common import context, metrics
 from im_common.errors import AppError, Code, from_rpc_error, unavailable
 from im_common.rpc.service_token import ServiceTokens
+from im_common.tasks import is_told_to_end
 
 if TYPE_CHECKING:
     from im_common.rpc.client import BalancedChannel
@@ -88,8 +89,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         except grpc.aio.AioRpcError as error:
             _raise_app_error(error)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_told_to_end():
                 raise
             # The gRPC channel was closed under the call; nobody cancelled this task, and it must
             # not look so: a TaskGroup would swallow it.

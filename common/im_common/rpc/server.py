@@ -24,6 +24,7 @@ from im_common.context import RequestContext
 from im_common.errors import AppError, Code, to_trailers
 from im_common.faults import as_unavailable
 from im_common.rpc.access import Gatekeeper, access_table
+from im_common.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -135,10 +136,10 @@ class _Guard(grpc.aio.ServerInterceptor):
                 async with asyncio.timeout(limit_s) as limit:
                     await self._gatekeeper.admit(access, metadata, request)
                     return await behaviour(message, call)
-            except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
-            except Exception as caught:
+            except (Exception, asyncio.CancelledError) as caught:
+                if isinstance(caught, asyncio.CancelledError) and is_told_to_end():
+                    code = "CANCELLED"
+                    raise
                 error = _to_app_error(caught, timed_out=limit.expired(), path=path)
                 code = error.code.value
                 await _abort(call, error)
@@ -150,7 +151,7 @@ class _Guard(grpc.aio.ServerInterceptor):
         return guarded
 
 
-def _to_app_error(caught: Exception, *, timed_out: bool, path: str) -> AppError:
+def _to_app_error(caught: BaseException, *, timed_out: bool, path: str) -> AppError:
     if isinstance(caught, AppError):
         return caught
     if timed_out and isinstance(caught, TimeoutError):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from im_common import context
-from im_common.config import DevServerConf, RpcSettings
+from im_common.config import DevServerConf, RpcSettings, Settings
 from im_common.dev_server import DevServer
 from im_common.errors import AppError, from_rpc_error
 from im_common.resources import Resources
@@ -22,6 +22,7 @@ _READY_S = 20.0
 _CALL_S = 20.0
 
 SettingsT = TypeVar("SettingsT", bound=RpcSettings)
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,20 @@ async def running(
             await task
 
 
+async def run_to_the_end(
+    serve: Callable[[AnySettings, Resources], Awaitable[None]], settings: AnySettings
+) -> Resources:
+    """Runs a process's ``serve`` until it ends by itself. Raises TimeoutError."""
+    async with AsyncExitStack() as stack, asyncio.timeout(_READY_S):
+        dev_server = DevServer(DevServerConf(port=0), settings.name)
+        resources = Resources(settings, dev_server, stack)
+        await _run(serve, settings, resources)
+    return resources
+
+
 async def _run(
-    serve: Callable[[SettingsT, Resources], Awaitable[None]],
-    settings: SettingsT,
+    serve: Callable[[AnySettings, Resources], Awaitable[None]],
+    settings: AnySettings,
     resources: Resources,
 ) -> None:
     # A request of the test's own must not become the parent of what the service does.

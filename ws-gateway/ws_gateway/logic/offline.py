@@ -11,7 +11,7 @@ import structlog
 from msgspec import Raw
 from uuid_utils import uuid4
 
-from im_common.faults import is_outage
+from im_common.faults import report
 from im_common.frames import Offline, encode
 from im_common.ids import now_ms
 from im_common.offline import OfflineList
@@ -90,11 +90,8 @@ class Drain:
                     pass
                 await self._send_recalls()
             except Exception as error:
-                if is_outage(error):
-                    # Redis is away: the list is there when it is back.
-                    log.warning("what was missed cannot be read", error=repr(error))
-                else:
-                    log.exception("what was missed cannot be sent")
+                # When Redis is away: the list is there when it is back.
+                report(error, "what was missed cannot be sent")
                 self._wanted.set()
                 await asyncio.sleep(RETRY_S)
             if not self._wanted.is_set():

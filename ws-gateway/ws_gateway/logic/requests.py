@@ -7,18 +7,16 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from msgspec import UNSET, Raw
 
 from im.chat.v1 import chat_pb2 as pb
 from im_common import frames
 from im_common.errors import AppError, Code, invalid
+from im_common.faults import report
 from ws_gateway.logic.connection import Connection
 
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
-
-log = structlog.get_logger(__name__)
 
 # Of one connection.
 MOST_AT_ONCE = 8
@@ -62,8 +60,8 @@ class Requests:
             await work
         except AppError as error:
             self._connection.send(frames.error_frame(error))
-        except Exception:
-            log.exception("request failed", user_id=self._connection.user_id)
+        except Exception as error:
+            report(error, "request failed", user_id=self._connection.user_id)
             internal = AppError(Code.INTERNAL, "internal error")
             self._connection.send(frames.error_frame(internal))
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-
-import structlog
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 from im_common.access_tokens import session_key
+from im_common.faults import report
 from im_common.routes import RENEW_EVERY_S, TTL_MS
 from ws_gateway.svc import ServiceContext
-
-log = structlog.get_logger(__name__)
 
 SESSIONS_EVERY_S = 2.0
 PRESENCE_EVERY_S = 0.5
@@ -109,7 +107,8 @@ async def report_presence(svc: ServiceContext) -> None:
 async def every(
     seconds: float, work: Callable[[ServiceContext], Awaitable[None]], svc: ServiceContext
 ) -> None:
-    """Repeats ``work`` for ever; an outage is logged and waited out."""
+    """Repeats ``work`` for ever. Whatever it meets is reported and waited out: nobody knows all that
+    a server in trouble answers, and the connections outlast it."""
     pause_s = seconds
     while True:
         await asyncio.sleep(pause_s)
@@ -118,17 +117,18 @@ async def every(
             await work(svc)
         except Exception as error:
             pause_s = min(seconds, RETRY_S)
-            log.warning("upkeep failed", work=work.__name__, error=repr(error))
+            report(error, "upkeep failed", work=work.__name__)
 
 
-def start(svc: ServiceContext) -> list[asyncio.Task[None]]:
-    return [
-        asyncio.create_task(every(RENEW_EVERY_S, renew_routes, svc), name="renew-routes"),
-        asyncio.create_task(every(REDIS_EVERY_S, look_at_redis, svc), name="redis"),
-        asyncio.create_task(every(SESSIONS_EVERY_S, end_revoked, svc), name="end-revoked"),
-        asyncio.create_task(every(STRANDED_EVERY_S, send_stranded, svc), name="stranded"),
-        asyncio.create_task(every(PRESENCE_EVERY_S, report_presence, svc), name="presence"),
-        asyncio.create_task(svc.relay.run(), name="relay"),
-        asyncio.create_task(svc.in_flight.run(), name="in-flight"),
-        asyncio.create_task(svc.turns.run(), name="turns"),
-    ]
+def parts(svc: ServiceContext) -> dict[str, Coroutine[Any, Any, None]]:
+    """What runs beside the connections, by name."""
+    return {
+        "renew-routes": every(RENEW_EVERY_S, renew_routes, svc),
+        "redis": every(REDIS_EVERY_S, look_at_redis, svc),
+        "end-revoked": every(SESSIONS_EVERY_S, end_revoked, svc),
+        "stranded": every(STRANDED_EVERY_S, send_stranded, svc),
+        "presence": every(PRESENCE_EVERY_S, report_presence, svc),
+        "relay": svc.relay.run(),
+        "in-flight": svc.in_flight.run(),
+        "turns": svc.turns.run(),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 
 from redis.exceptions import RedisError
@@ -38,12 +37,10 @@ async def serve(settings: Settings, resources: Resources) -> None:
         # What a process before this one missed at this address ended with it.
         with suppress(RedisError):
             await context.missed.take(address)
-        tasks = upkeep.start(context)
+        for name, work in upkeep.parts(context).items():
+            resources.keep(work, name)
         await resources.ending.wait()
         await sockets.stop(STOP_WITHIN_S)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(AppError):
             await context.presence.flush()
         with suppress(AppError):

@@ -11,11 +11,11 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from websockets.http11 import Request
 
 from im_common import frames
 from im_common.context import current
+from im_common.faults import report
 from im_common.ids import now_ms
 from im_common.rate import Bucket
 from im_common.routes import Route
@@ -27,8 +27,6 @@ from ws_gateway.logic.requests import Requests
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
 from ws_gateway.server.socket import CLOSE_TIMEOUT_S, READ_BYTES, Closed, Socket
 from ws_gateway.svc import ServiceContext
-
-log = structlog.get_logger(__name__)
 
 # Frames of one connection that are worked on before others have their turn. While messages are
 # refused, which takes little time, one connection has a turn in each turn of the event loop, so that
@@ -80,15 +78,15 @@ class WebSocketServer:
                 socket.refuse(admission.status, admission.text + "\n", _retry_after(admission))
             elif socket.accept(request):
                 await self._serve_one(socket, self._connection(admission))
-        except Exception:
-            log.exception("connection failed")
+        except Exception as error:
+            report(error, "connection failed")
             socket.abort()
 
     async def _check(self, request: Request) -> Admission | Refusal:
         try:
             return await check(self._svc, request)
-        except Exception:
-            log.exception("handshake failed")
+        except Exception as error:
+            report(error, "handshake failed")
             return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 
     async def _serve_one(self, socket: Socket, connection: Connection) -> None:
@@ -111,7 +109,7 @@ class WebSocketServer:
         except Closed:
             pass
         except Exception as error:
-            log.warning("connection failed", user_id=connection.user_id, error=repr(error))
+            report(error, "connection failed", user_id=connection.user_id)
             connection.end(GOING_AWAY, "try again elsewhere")
         finally:
             await self._close(socket, connection, sending)
@@ -199,7 +197,7 @@ class WebSocketServer:
             svc.presence.went(connection)
         except Exception as error:
             # The route expires by itself; the messages are in the history, and `sync` finds them.
-            log.warning("connection not tidied up", user_id=connection.user_id, error=repr(error))
+            report(error, "connection not tidied up", user_id=connection.user_id)
 
 
 async def _until(done: Callable[[], bool], within_s: float) -> None:

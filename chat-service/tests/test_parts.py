@@ -1,0 +1,75 @@
+"""What runs beside the calls, and beside the batches, lasts as long as the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+import chat_service.mq.config
+import chat_service.mq.consumer
+import chat_service.server
+from chat_service.config import Settings
+from chat_service.logic.notify import Notifier
+from chat_service.mq.blocks import Blocks
+from im_common.bus.streams_consumer import StreamsConsumer
+from im_common.config import BusConf, ClientConf, DbConf
+from im_common.in_flight import InFlight
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET, run_to_the_end
+from im_common.testing.valkey import ValkeyServer
+
+NOBODY = ClientConf(endpoints=["127.0.0.1:1"])
+
+
+async def fail(*_args: object) -> None:
+    raise RuntimeError("a bug")
+
+
+def common(db: DbConf, valkey: ValkeyServer) -> dict[str, Any]:
+    return {
+        "db": db,
+        "redis": valkey.conf,
+        "bus": BusConf(kind="redis"),
+        "internal_secret": SecretStr(SECRET),
+        "friend_rpc": NOBODY,
+        "group_rpc": NOBODY,
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Notifier, "notifier"), (InFlight, "in-flight")])
+async def test_a_bug_in_a_part_ends_the_service(
+    kind: type, name: str, db_conf: DbConf, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "run", fail)
+    settings = Settings(
+        name="chat-service",
+        listen_on=f"127.0.0.1:{free_port()}",
+        auth_rpc=NOBODY,
+        **common(db_conf, valkey),
+    )
+    resources = await run_to_the_end(chat_service.server.serve, settings)
+    assert resources.failed == [name]
+    assert await resources.dev_server.failing()
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "name"),
+    [(Blocks, "keep_leases", "leases"), (StreamsConsumer, "run", "consumer")],
+)
+async def test_a_bug_in_a_part_ends_the_consumer(
+    kind: type,
+    method: str,
+    name: str,
+    db_conf: DbConf,
+    valkey: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kind, method, fail)
+    settings = chat_service.mq.config.Settings(
+        name="chat-mq", user_rpc=NOBODY, **common(db_conf, valkey)
+    )
+    resources = await run_to_the_end(chat_service.mq.consumer.serve, settings)
+    assert resources.failed == [name]
+    assert await resources.dev_server.failing()

@@ -1,0 +1,77 @@
+"""A process and its parts, as they start, run and end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from textwrap import dedent, indent
+
+import pytest
+
+# What `part` does is put in; it runs beside a main that waits for the end.
+PROGRAM = """
+import asyncio, os, sys
+from pydantic import SecretStr
+from im_common import process
+from im_common.config import DevServerConf, Settings
+
+async def part(resources):
+{part}
+
+async def closed():
+    print("closed in order", flush=True)
+
+async def main(settings, resources):
+    resources.on_close(closed)
+    resources.keep(part(resources), "the part")
+    process.started(resources)
+    print("started", flush=True)
+    await resources.ending.wait()
+
+settings = Settings(
+    name="test", internal_secret=SecretStr("x" * 32), dev_server=DevServerConf(port=0)
+)
+sys.exit(process.run(settings, main))
+"""
+FOR_EVER = "await asyncio.Event().wait()"
+
+
+def start(part: str) -> subprocess.Popen[str]:
+    program = PROGRAM.format(part=indent(dedent(part), "    "))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("raise RuntimeError('a bug of ours')", "RuntimeError: a bug of ours"),
+        ("await asyncio.sleep(0)", "a part has ended"),
+        ("raise asyncio.CancelledError", "cancelled from inside"),
+    ],
+)
+def test_a_part_that_is_no_more_ends_the_process_in_order(part: str, said: str) -> None:
+    with start(part) as process:
+        output, _ = process.communicate(timeout=30)
+    assert said in output
+    assert "the part" in output
+    assert "closed in order" in output
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("part", [FOR_EVER, "await resources.ending.wait()"])
+def test_parts_that_last_end_with_the_process(part: str) -> None:
+    with start(part) as process:
+        assert process.stdout is not None
+        while "started" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert "closed in order" in output
+    assert "part has" not in output
+    assert process.returncode == 0

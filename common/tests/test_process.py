@@ -68,8 +68,7 @@ def test_a_part_that_is_no_more_ends_the_process_in_order(part: str, said: str) 
 def test_parts_that_last_end_with_the_process(part: str) -> None:
     with start(part) as process:
         assert process.stdout is not None
-        while "started" not in process.stdout.readline():
-            pass
+        assert any(line == "started\n" for line in process.stdout)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
     assert "closed in order" in output

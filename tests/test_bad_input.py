@@ -14,6 +14,8 @@ from websockets.exceptions import InvalidStatus
 
 from im_local.testing import System
 
+REFUSED_EXT = ("INVALID_ARGUMENT", "ext")
+
 
 async def _answer(device: Device, text: str) -> dict[str, object]:
     device.frames.clear()
@@ -54,6 +56,11 @@ async def test_bad_frames_are_answered_and_the_connection_stays(
             json.dumps({"type": "chat", "to": to, "content": "語" * 6000}),
             "PAYLOAD_TOO_LARGE",
             "content",
+        ),
+        (f'{{"type":"chat","to":{to},"content":"\\ud83d"}}', "INVALID_ARGUMENT", "content"),
+        *(
+            (f'{{"type":"chat","to":{to},"content":"x","ext":{{"a":{value}}}}}', *REFUSED_EXT)
+            for value in ("[" * 255 + "]" * 255, "[" * 20_000 + "]" * 20_000, "9" * 400)
         ),
         ('{"type":"chat","to":999999999,"content":"x"}', "NOT_FOUND", None),
         ('{"type":"chat","group_id":999999999,"content":"x"}', "NOT_FOUND", None),

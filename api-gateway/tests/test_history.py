@@ -27,6 +27,27 @@ async def test_the_other_user_is_found_in_the_id(gateway: Gateway, caller: int, 
     assert gateway.services.last.message.user_id == other
 
 
+@pytest.mark.parametrize(
+    ("ext", "shown"),
+    [
+        ('{"a":{"b":[1]}}', {"a": {"b": [1]}}),
+        ('{"a":%s}' % ("9" * 400), {"a": int("9" * 400)}),
+        ('{"a":' * 255 + "1" + "}" * 255, None),
+        ('{"a":' * 5_000 + "1" + "}" * 5_000, None),
+        ("[1]", None),
+        ("{", None),
+    ],
+)
+async def test_no_single_message_makes_a_page_fail(gateway: Gateway, ext: str, shown: Any) -> None:
+    """However it was stored."""
+    page = messages(1, 2)
+    page[0].ext_json = ext
+    gateway.services.answers["GetChatHistory"] = chat.GetChatHistoryResponse(messages=page)
+    response = await _as(gateway, 1001, "/v1/conversations/s:1001:1002/messages")
+    assert response.status_code == 200, response.text
+    assert [item.get("ext") for item in response.json()["items"]] == [shown, None]
+
+
 async def test_a_conversation_of_others_is_forbidden(gateway: Gateway) -> None:
     gateway.services.answers["ValidateToken"] = ValidateTokenResponse(user_id=1009)
     response = await _as(gateway, 1009, "/v1/conversations/s:1001:1002/messages")

@@ -177,6 +177,15 @@ async def test_a_number_that_is_none_is_refused(gateway: Gateway, number: str) -
     assert_problem(response, 400, Code.INVALID_ARGUMENT, "ext")
 
 
+@pytest.mark.parametrize("depth", [100, 1_000, 9_000])
+async def test_a_body_of_any_depth_is_a_problem_and_no_fault(gateway: Gateway, depth: int) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = '{"ext": ' + '{"a":' * depth + "1" + "}" * depth + "}"
+    response = await gateway.request("PATCH", "/v1/users/me", content=body, headers=headers)
+    assert response.status_code == 400, response.text
+    assert response.json()["code"] == "INVALID_ARGUMENT"
+
+
 @pytest.mark.parametrize(
     ("verb", "path", "body", "field"),
     [
@@ -201,6 +210,7 @@ async def test_a_number_that_is_none_is_refused(gateway: Gateway, number: str) -
         ("PATCH", "/v1/users/me", {"ext": [1]}, "ext"),
         ("PATCH", "/v1/users/me", {"ext": {"n": 10**400}}, "ext"),
         ("PATCH", "/v1/users/me", {"ext": _nested(17)}, "ext"),
+        ("PATCH", "/v1/users/me", {"ext": {"n": [2**53]}}, "ext"),
         ("PATCH", "/v1/users/me", {}, None),
         ("PATCH", "/v1/users/me", {"username": "other"}, None),
         ("POST", "/v1/friends/requests", {"user_id": "1002"}, "user_id"),

@@ -7,11 +7,13 @@ field. Server frames are encoded where their facts are known: messages by chat-s
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from im_common import free_json
 from im_common.errors import AppError, Code
 
 MAX_FRAME_BYTES = 64 * 1024
@@ -219,29 +221,29 @@ class BadFrame(AppError):
         self.client_msg_id = client_msg_id
 
 
-def decode(text: str | bytes) -> AnyClientFrame:
+def decode(text: str) -> AnyClientFrame:
     """Decodes a client frame. Raises BadFrame."""
     try:
         return _decoder.decode(text)
-    except msgspec.DecodeError as error:  # ValidationError is one too
+    except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is one too
         raise _explain(text, error) from None
 
 
-class _Probe(msgspec.Struct):
-    type: Any = None
-    client_msg_id: Any = None
-
-
-def _explain(text: str | bytes, error: msgspec.DecodeError) -> BadFrame:
+def _explain(text: str, error: Exception) -> BadFrame:
     """msgspec says `Expected `int`, got `str` - at `$.to``: turned into a field and a sentence."""
-    try:
-        probe = msgspec.json.decode(text, type=_Probe)
-    except (msgspec.DecodeError, UnicodeError):
+    frame = _leniently(text)
+    if frame is None:
         return BadFrame("a frame must be one JSON object", None, None)
-    client_msg_id = probe.client_msg_id if isinstance(probe.client_msg_id, str) else None
+    client_msg_id = frame.get("client_msg_id")
+    if not isinstance(client_msg_id, str) or free_json.text_problem(client_msg_id):
+        client_msg_id = None
     known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]
-    if probe.type not in known:
+    if frame.get("type") not in known:
         return BadFrame(f"type must be one of {', '.join(known)}", "type", client_msg_id)
+    for field, value in frame.items():
+        if said := free_json.text_problem(field) or free_json.problem(value):
+            named = None if free_json.text_problem(field) else field
+            return BadFrame(f"{named or 'a field'} {said}", named, client_msg_id)
     problem, _, place = str(error).partition(" - at `$.")
     field = place.rstrip("`")
     if not field and "required field" in problem:
@@ -249,3 +251,17 @@ def _explain(text: str | bytes, error: msgspec.DecodeError) -> BadFrame:
         return BadFrame(f"{field} is missing", field, client_msg_id)
     problem = problem.replace("`", "")
     return BadFrame(f"{field}: {problem}" if field else problem, field or None, client_msg_id)
+
+
+def _leniently(text: str) -> dict[str, Any] | None:
+    """A JSON object, also one that says what cannot be taken; None for anything else."""
+    try:
+        frame = json.loads(free_json.shallow(text), parse_int=_whole)
+    except ValueError:
+        return None
+    return frame if isinstance(frame, dict) else None
+
+
+def _whole(digits: str) -> int:
+    """Python refuses numbers of some thousand digits."""
+    return int(digits[:30])

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from im.chat.v1 import record_pb2
-from im_common import frames, ids
+from im_common import frames, free_json, ids
 from im_common.errors import AppError, Code, invalid
 
 _MAX_ID = 2**63 - 1
@@ -38,9 +38,9 @@ def build_record(
         mentions=_mentions(chat),
         timestamp=ids.now_ms(),
     )
-    check_ext(chat)
     if chat.ext is not None:
         message.ext_json = _ext_json(chat.ext)
+    check_ext(chat)
     if (chat.to is None) == (chat.group_id is None):
         raise invalid("to", "or group_id must be given, and not both")
     if chat.to is not None:
@@ -100,6 +100,8 @@ def _check_location(chat: frames.Chat, ext: dict[str, Any]) -> None:
 
 
 def _ext_json(ext: dict[str, Any]) -> str:
+    if said := free_json.problem(ext):
+        raise invalid("ext", said)
     encoded = msgspec.json.encode(ext)
     if len(encoded) > MAX_EXT_BYTES:
         raise AppError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from im.chat.v1.record_pb2 import Origin
 from im_common import frames
@@ -15,6 +19,17 @@ def test_a_chat_frame_is_decoded() -> None:
     frame = frames.decode('{"type":"chat","to":1002,"content":"hé","ext":{"a":[1]}}')
     assert isinstance(frame, frames.Chat)
     assert (frame.to, frame.content, frame.ext) == (1002, "hé", {"a": [1]})
+
+
+def _nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+DEEP = _nested(5_000)
+
+
+def _chat(more: str) -> str:
+    return f'{{"type":"chat","to":2,"client_msg_id":"c",{more}}}'
 
 
 @pytest.mark.parametrize(
@@ -30,6 +45,19 @@ def test_a_chat_frame_is_decoded() -> None:
         ('{"type":"chat","to":1,"content":"x","ext":[1]}', "ext", None),
         ('{"type":"chat","to":1.5,"content":"x"}', "to", None),
         ('{"type":"ack","conversation_id":"s:1:2"}', "seq", None),
+        (_chat('"content":"\\ud83d"'), "content", "c"),
+        (_chat('"content":"x","ext":{"a":["\\ude00"]}'), "ext", "c"),
+        (_chat('"content":"x","ext":{"\\ud83d":1}'), "ext", "c"),
+        (_chat('"content":"x","\\ud83d":1'), None, "c"),
+        (_chat('"content":"x","ext":{"a":NaN}'), "ext", "c"),
+        (_chat(f'"content":"x","ext":{{"a":{DEEP}}}'), "ext", "c"),
+        (_chat(f'"content":"x","unknown":{DEEP}'), "unknown", "c"),
+        (_chat(f'"content":{DEEP}'), "content", "c"),
+        (f'{{"type":"sync","cursors":{{"a":{DEEP}}}}}', "cursors", None),
+        ('{"type":"chat","to":1,"content":"x","client_msg_id":7}', "client_msg_id", None),
+        ('{"type":"chat","to":1,"content":"x","client_msg_id":"\\ud83d"}', "client_msg_id", None),
+        (DEEP, None, None),
+        ("[" * 60_000, None, None),
     ],
 )
 def test_what_is_wrong_with_a_frame_is_named(
@@ -40,6 +68,48 @@ def test_what_is_wrong_with_a_frame_is_named(
     assert caught.value.field == field
     assert caught.value.client_msg_id == client_msg_id
     assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "value", [_nested(17), _nested(255), "9" * 19, "9" * 400, "-" + "9" * 5_000]
+)
+def test_free_json_that_few_readers_take_is_refused_by_name(value: str) -> None:
+    refused = _refusal(_chat(f'"content":"x","ext":{{"a":{value}}}'))
+    assert refused is not None
+    assert (refused.code, refused.field) == (Code.INVALID_ARGUMENT, "ext")
+
+
+@pytest.mark.parametrize("value", [_nested(16), "-9223372036854775807", '"\\u0000"'])
+def test_free_json_that_everybody_takes_is_kept(value: str) -> None:
+    frame = frames.decode(_chat(f'"content":"x","ext":{{"a":{value}}}'))
+    assert isinstance(frame, frames.Chat)
+    assert build_record(1, frame, Origin()).message.ext_json == f'{{"a":{value}}}'
+
+
+def _refusal(text: str) -> AppError | None:
+    """By the decoder, or before the log."""
+    try:
+        frame = frames.decode(text)
+        assert isinstance(frame, frames.Chat)
+        build_record(1, frame, Origin()).SerializeToString()
+    except AppError as error:
+        return error
+    return None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    ),
+    st.sampled_from(["content", "ext", "to", "mentions", "reply_to", "content_type", "other"]),
+)
+def test_an_object_of_a_client_is_taken_or_refused_by_its_name(value: object, field: str) -> None:
+    text = json.dumps({"type": "chat", "to": 2, "content": "x", "client_msg_id": "c", field: value})
+    refused = _refusal(text)
+    if refused is not None:
+        assert (refused.field or "").startswith(field)
+        assert not isinstance(refused, frames.BadFrame) or refused.client_msg_id == "c"
 
 
 def test_an_answer_survives_the_way_through_a_frame() -> None:

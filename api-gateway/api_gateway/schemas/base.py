@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from im_common import free_json
 from im_common.ids import MAX_ID
-
-# How deep an application's own object may be nested.
-MAX_DEPTH = 16
 
 T = TypeVar("T")
 
 
 def _text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode") from None
+    if said := free_json.text_problem(value):
+        raise ValueError(said)
     return value
 
 
 def _object(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value, MAX_DEPTH)
+    if said := free_json.problem(value):
+        raise ValueError(said)
     return value
 
 
-def _check_json(value: Any, depth: int) -> None:
-    # Python reads more than JSON has (NaN, numbers without end), and protobuf takes no deep nesting.
-    if depth < 0:
-        raise ValueError(f"may be nested {MAX_DEPTH} levels deep")
-    if isinstance(value, str):
-        _text(value)
-    elif isinstance(value, int) and abs(value) > MAX_ID:
-        raise ValueError("has a number beyond 64 bits")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("has a number that is none")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _text(key)
-            _check_json(inner, depth - 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_json(inner, depth - 1)
+def _struct(value: dict[str, Any]) -> dict[str, Any]:
+    if said := free_json.problem(value, largest=free_json.MAX_DOUBLE):
+        raise ValueError(said)
+    return value
 
 
 def _is_none(value: object) -> bool:
@@ -55,6 +38,8 @@ def _is_none(value: object) -> bool:
 # JSON lets half of a surrogate pair through; nothing behind the gateway can take it.
 Text = Annotated[str, AfterValidator(_text)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_object)]
+# One that is kept as a protobuf Struct.
+JsonStruct = Annotated[dict[str, Any], AfterValidator(_struct)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Seq = Annotated[int, Field(ge=0, le=MAX_ID)]
 Millis = Annotated[int, Field(description="Unix milliseconds.")]

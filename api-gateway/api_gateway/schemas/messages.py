@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Self
 
 import msgspec
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from api_gateway.schemas.base import Absent, Body, Id, JsonObject, Millis, Text, View
 from im.chat.v1 import chat_pb2 as pb
+from im_common import free_json
 
 
 class MessageBody(Body):
@@ -99,6 +101,17 @@ class Message(View):
             client_msg_id=message.client_msg_id or None,
             reply_to=message.reply_to or None,
             mentions=list(message.mentions) or None,
-            ext=json.loads(message.ext_json) if message.ext_json else None,
+            ext=_ext(message.ext_json),
             recalled=message.recalled or None,
         )
+
+
+def _ext(text: str) -> dict[str, Any] | None:
+    """Absent when it is none that an answer can hold: no single message makes a page fail."""
+    try:
+        ext = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(ext, dict) or free_json.problem(ext, largest=math.inf):
+        return None
+    return ext

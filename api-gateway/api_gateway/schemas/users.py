@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from pydantic import Field
 
-from api_gateway.schemas.base import Body, JsonObject, Millis, Text, View
+from api_gateway.schemas.base import Body, JsonStruct, Millis, Text, View
 from im.user.v1 import user_pb2 as pb
 
 Gender = Literal["", "male", "female", "other"]
@@ -36,7 +36,7 @@ class ProfileBody(Body):
     gender: Gender = ""
     signature: Text = ""
     birthday: Text = Field("", description="ISO 8601 date, or empty.")
-    ext: JsonObject = Field({}, description="The application's own fields.")
+    ext: JsonStruct = Field({}, description="The application's own fields.")
     presence_hidden: bool = False
 
     def profile(self) -> pb.Profile:

@@ -34,7 +34,7 @@ def _ext(text: str) -> dict[str, Any] | None:
         return None
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise invalid("ext_json", "must be a JSON object") from None
 
 

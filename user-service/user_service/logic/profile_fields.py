@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from im_common import free_json
 from im_common.errors import invalid
 from im_common.names import MAX_NICKNAME, clean_text
 from user_service.model.users import nickname_key
@@ -69,12 +70,11 @@ def _birthday(value: str) -> dict[str, Any]:
 
 
 def _ext(value: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        text = json.dumps(
-            _whole_numbers(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        )
-    except ValueError:
-        raise invalid("ext", "has a number that JSON does not know") from None
+    if said := free_json.problem(value, largest=free_json.MAX_DOUBLE):
+        raise invalid("ext", said)
+    text = json.dumps(
+        _whole_numbers(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     if len(text.encode()) > MAX_EXT_BYTES:
         raise invalid("ext", f"must be at most {MAX_EXT_BYTES} bytes of JSON")
     return {"ext": text}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Row, Select, and_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import RECALLED, deleted_messages, messages
@@ -126,10 +126,14 @@ async def senders(
     return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
 
-def _visible_to(reader: int) -> Select[Any]:
-    """All messages but those that the reader has deleted for itself."""
+def undeleted(query: Select[Any], reader: int) -> Select[Any]:
+    """Without what the reader has deleted for itself, of a query that has ``messages``. By an outer
+    join, which looks up the keys of these messages: for NOT EXISTS, MariaDB reads all that anybody
+    has deleted."""
     d = deleted_messages.c
-    deleted = exists().where(
-        d.conversation_id == _t.conversation_id, d.seq == _t.seq, d.user_id == reader
-    )
-    return select(messages).where(~deleted)
+    of_reader = and_(d.conversation_id == _t.conversation_id, d.seq == _t.seq, d.user_id == reader)
+    return query.outerjoin(deleted_messages, of_reader).where(d.user_id.is_(None))
+
+
+def _visible_to(reader: int) -> Select[Any]:
+    return undeleted(select(messages), reader)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, exists, func, select
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model.tables import (
-    NORMAL,
-    conversation_members,
-    deleted_messages,
-    messages,
-)
+from chat_service.model.messages import undeleted
+from chat_service.model.tables import NORMAL, conversation_members, messages
 
 _t = messages.c
 _m = conversation_members.c
-_d = deleted_messages.c
 
 # Not a column but an expression: an index on message_id must not tempt the database to walk
 # through everybody's messages in their order.
@@ -56,10 +51,8 @@ async def find(
         _t.seq > stretch.above,
         _t.status == NORMAL,
     )
-    deleted = exists().where(
-        _d.conversation_id == _t.conversation_id, _d.seq == _t.seq, _d.user_id == user_id
-    )
-    query = select(messages).join(conversation_members, seen).where(mine, ~deleted)
+    query = select(messages).join(conversation_members, seen).where(mine)
+    query = undeleted(query, user_id)
     for word in words:
         pattern = func.lower(f"%{_escaped(word)}%")
         query = query.where(func.lower(_t.content).like(pattern, escape="/"))

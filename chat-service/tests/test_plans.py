@@ -1,0 +1,115 @@
+"""How MariaDB or MySQL goes about queries that must not cost more, the more others have."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chat_service.model import members, messages, search
+from chat_service.model.members import Cursors, new_row
+from chat_service.model.tables import (
+    GROUP,
+    NORMAL,
+    conversation_members,
+    conversations,
+    deleted_messages,
+)
+from chat_service.model.tables import messages as messages_table
+from im_common.db import Database
+
+READER, OTHER = 1001, 1002
+CONVERSATIONS = [f"g:{number}" for number in range(40)]
+SEQS = range(1, 51)
+
+
+@pytest.fixture
+async def filled(db: Database) -> Database:
+    """Forty groups of fifty members, each with fifty messages, all of which another has deleted."""
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite keeps no statistics of its own accord")
+    async with db.write() as connection:
+        for conversation_id in CONVERSATIONS:
+            await _fill(connection, conversation_id)
+    async with db.engine.begin() as connection:
+        for table in (conversation_members, messages_table, deleted_messages):
+            await connection.execute(text(f"ANALYZE TABLE {table.name}"))
+    return db
+
+
+async def _fill(connection: AsyncConnection, conversation_id: str) -> None:
+    conversation = {
+        "conversation_id": conversation_id,
+        "type": GROUP,
+        "last_seq": SEQS[-1],
+        "last_message_id": "m",
+        "last_message_at": 1,
+    }
+    await connection.execute(insert(conversations), [conversation])
+    rows = [new_row((READER + number, conversation_id), Cursors(0, 0)) for number in range(50)]
+    await connection.execute(insert(conversation_members), rows)
+    sent = [
+        {
+            "conversation_id": conversation_id,
+            "seq": seq,
+            "message_id": f"{conversation_id}-{seq}",
+            "sender_id": OTHER,
+            "client_msg_id": f"{conversation_id}-{seq}",
+            "content_type": "text",
+            "content": "hello",
+            "status": NORMAL,
+            "created_at": 1,
+        }
+        for seq in SEQS
+    ]
+    await connection.execute(insert(messages_table), sent)
+    deleted = [{"conversation_id": conversation_id, "seq": seq, "user_id": OTHER} for seq in SEQS]
+    await connection.execute(insert(deleted_messages), deleted)
+
+
+async def plan(
+    db: Database, work: Callable[[AsyncConnection], Awaitable[Any]]
+) -> dict[str, dict[str, Any]]:
+    """Table -> its line of EXPLAIN, for the one query of ``work``."""
+    queries: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        queries.append((statement, parameters))
+
+    async with db.engine.connect() as connection:
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            await work(connection)
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        ((statement, parameters),) = queries
+        lines = await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        return {line["table"]: dict(line) for line in lines.mappings()}
+
+
+async def test_the_way_of_an_ack_is_by_the_primary_key_alone(filled: Database) -> None:
+    keys = [(READER + number, c) for number in range(25) for c in CONVERSATIONS]
+    for query in (members.positions, members.rows):
+        lines = await plan(filled, partial(query, keys=keys))
+        assert lines["conversation_members"]["possible_keys"] == "PRIMARY"
+    async with filled.read() as connection:
+        assert len(await members.positions(connection, keys)) == len(keys)
+
+
+async def test_what_others_have_deleted_costs_nothing(filled: Database) -> None:
+    def page(connection: AsyncConnection) -> Awaitable[Any]:
+        bounds = {"above": 0, "below": None, "limit": 20, "newest": True}
+        return messages.page(connection, "g:7", reader=READER, **bounds)
+
+    def found(connection: AsyncConnection) -> Awaitable[Any]:
+        stretch = search.Stretch("g:7", "g:7")
+        return search.find(connection, READER, stretch, ["hello"], before_id="", limit=20)
+
+    for query in (page, found):
+        line = (await plan(filled, query))["deleted_messages"]
+        assert (line["type"], line["key"], int(line["rows"])) == ("eq_ref", "PRIMARY", 1)

@@ -20,6 +20,34 @@ _OUTAGES: dict[str, tuple[str, ...]] = {
     "im_common.bus": ("BusUnavailable",),
 }
 
+# What a server says when it, or what it stands on, is not as it should be; the statement is not to
+# blame. By name in https://mariadb.com/kb/en/mariadb-error-code-reference/.
+_MYSQL_OUTAGES = frozenset(
+    (
+        *(1020, 1205, 1213, 1614),  # another transaction was in the way
+        *(
+            1021,
+            1026,
+            1030,
+            1037,
+            1038,
+            1041,
+            1114,
+            1135,
+            1181,
+            1180,
+        ),  # no room, no memory, no disk
+        *(1040, 1129, 1203, 1226),  # too many connections
+        *(1042, 1043, 1053, 1077, 1079, 1080, 1105, 1152, 1153, 1154, 1155, 1156, 1157),  # it ends
+        *(1158, 1159, 1160, 1161, 1184, 1189, 1190, 1218, 1927, 4031),  # the network
+        *(1044, 1045, 1049, 1130, 1142, 1146, 1227, 1698),  # not set up, or not for us, yet
+        *(1047, 1223, 1290, 1792, 1836, 3032, 3100, 3101),  # read-only, or no part of its cluster
+        *(1317, 1969, 3024),  # stopped, or too late
+    )
+)
+# Of its client: the connection.
+_MYSQL_CLIENT = range(2000, 3000)
+
 _known: dict[type[BaseException], bool] = {}
 
 
@@ -34,6 +62,9 @@ def is_outage(error: BaseException) -> bool:
         return True
     if getattr(error, "connection_invalidated", False):
         return True
+    number = _mysql_number(error)
+    if number is not None:
+        return number in _MYSQL_OUTAGES or number in _MYSQL_CLIENT
     kind = type(error)
     if kind not in _known:
         _known[kind] = _is_outage_class(kind)
@@ -48,6 +79,14 @@ def report(error: BaseException, event: str, **fields: Any) -> None:
     else:
         metrics.FAULTS.labels(event).inc()
         log.error(event, exc_info=error, **fields)
+
+
+def _mysql_number(error: BaseException) -> int | None:
+    """Of what MariaDB, MySQL or its client says; None for anything else. asyncmy makes nearly all of
+    them an OperationalError, also what comes again each time, such as a text that a column cannot
+    be compared with."""
+    args = getattr(getattr(error, "orig", None), "args", ())
+    return args[0] if args and type(args[0]) is int else None
 
 
 def _is_outage_class(kind: type[BaseException]) -> bool:

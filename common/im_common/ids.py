@@ -8,6 +8,7 @@ from uuid_utils import uuid7
 
 FIRST_ID = 1001
 MAX_ID = 2**63 - 1
+MAX_MESSAGE_ID = 36
 # s:, two ids of 19 digits and a colon.
 _LONGEST_CONVERSATION_ID = 41
 
@@ -20,6 +21,11 @@ def now_ms() -> int:
 def new_message_id() -> str:
     """UUIDv7, lower case: sorts by time."""
     return str(uuid7())
+
+
+def may_be_message_id(text: str) -> bool:
+    """Whether a message can have this id, as far as can be told without looking."""
+    return 1 <= len(text) <= MAX_MESSAGE_ID and text.isascii() and text.isprintable()
 
 
 def single_conversation(a: int, b: int) -> str:

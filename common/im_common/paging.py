@@ -15,6 +15,8 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 # A cursor comes from outside; a greater number would be the database's error.
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+# For a column that holds nothing else: MariaDB does not compare it with more.
+Ascii = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]*$")]
 T = TypeVar("T")
 
 

@@ -142,7 +142,7 @@ def _content(chat: frames.Chat) -> str:
 
 
 def _reply_to(chat: frames.Chat) -> str:
-    if chat.reply_to is not None and not 1 <= len(chat.reply_to) <= 36:
+    if chat.reply_to is not None and not ids.may_be_message_id(chat.reply_to):
         raise invalid("reply_to", "must be a message_id")
     return chat.reply_to or ""
 

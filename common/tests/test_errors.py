@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+import asyncmy.errors
 import grpc
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from im_common.errors import TABLE, AppError, Code, from_rpc_error, to_trailers
+from im_common.faults import as_unavailable, is_outage
 
 
 def test_every_code_is_in_the_table() -> None:
@@ -37,3 +42,18 @@ def test_an_error_without_a_reason_tells_nothing_internal() -> None:
     error = from_rpc_error(failed)
     assert error.code is Code.UNAVAILABLE
     assert "10.1.2.3" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(2013, True), (1213, True), (1290, True), (1114, True), (1267, False), (1366, False)],
+)
+def test_an_outage_is_told_by_its_number(number: int, expected: bool) -> None:
+    """asyncmy makes all of these the same class."""
+    error = OperationalError("SELECT 1", {}, asyncmy.errors.OperationalError(number, "said so"))
+    assert is_outage(error) is expected
+    assert (as_unavailable(error) is not None) is expected
+
+
+def test_what_sqlite_says_of_its_file_is_an_outage() -> None:
+    assert is_outage(OperationalError("x", {}, sqlite3.OperationalError("database is locked")))

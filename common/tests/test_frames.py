@@ -145,6 +145,8 @@ def test_an_answer_survives_the_way_through_a_frame() -> None:
         (frames.Chat(content="x", to=2, content_type="odd"), Code.INVALID_ARGUMENT, "content_type"),
         (frames.Chat(content="x", to=2, mentions=[0]), Code.INVALID_ARGUMENT, "mentions"),
         (frames.Chat(content="x", to=2, reply_to=""), Code.INVALID_ARGUMENT, "reply_to"),
+        (frames.Chat(content="x", to=2, reply_to="é"), Code.INVALID_ARGUMENT, "reply_to"),
+        (frames.Chat(content="x", to=2, reply_to="\x00"), Code.INVALID_ARGUMENT, "reply_to"),
     ],
 )
 def test_what_is_wrong_with_a_message_is_named(chat: frames.Chat, code: Code, field: str) -> None:

@@ -28,6 +28,12 @@ async def found(service: UserService, query: str) -> list[int]:
     return (await service.search(query, limit=100))[0]
 
 
+async def test_a_cursor_that_no_username_can_be_is_refused(service: UserService) -> None:
+    request = pb.SearchUsersRequest(query="ann", cursor=write_cursor(0, "é", 1))
+    error = await refusal(call(service.users.SearchUsers, request, token=service.caller.token))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "cursor")
+
+
 async def test_by_id_and_by_exact_username(service: UserService, mark: str) -> None:
     person = await service.person(f"{mark}.Person")
 

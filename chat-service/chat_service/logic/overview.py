@@ -12,7 +12,7 @@ from chat_service.logic import membership
 from chat_service.model import members, messages, overview
 from chat_service.model.overview import After, Standing
 from chat_service.svc import ServiceContext
-from im_common.paging import Int64, page_limit, read_cursor_as, write_cursor
+from im_common.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ async def list_conversations(
 ) -> tuple[list[Listed], str]:
     """A page, pinned first, then newest activity first, and the cursor of the next one."""
     size = page_limit(limit)
-    values = read_cursor_as(tuple[bool, Int64, str], cursor)
+    values = read_cursor_as(tuple[bool, Int64, Ascii], cursor)
     after = None if values is None else After(*values)
     async with svc.db.read() as connection:
         found = await overview.page_of_user(connection, user_id, after=after, limit=size + 1)

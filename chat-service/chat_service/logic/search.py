@@ -19,7 +19,7 @@ from chat_service.model.overview import Standing
 from chat_service.model.search import Stretch
 from chat_service.svc import ServiceContext
 from im_common.errors import invalid
-from im_common.paging import Int64, page_limit, read_cursor_as, write_cursor
+from im_common.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
 
 # Messages that one page looks through at most.
 MOST_SCANNED = 50_000
@@ -49,7 +49,7 @@ async def search_messages(
     """
     words = _words(text)
     size = page_limit(limit, default=DEFAULT_LIMIT)
-    values = read_cursor_as(tuple[str, Int64, str], cursor)
+    values = read_cursor_as(tuple[Ascii, Int64, Ascii], cursor)
     start = _Start() if values is None else _Start(*values)
     standings = await _standings(svc, user_id, conversation_id)
     stretch, following = _stretch(standings, start)

@@ -84,7 +84,8 @@ async def last_seqs(
 ) -> dict[str, int]:
     """The newest seq of those of the conversations that exist."""
     t = conversations.c
-    query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(conversation_ids))
+    possible = [one for one in conversation_ids if one.isascii()]
+    query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(possible))
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
@@ -162,5 +163,7 @@ async def set_own(
 def _of_keys(query: Select[Any], keys: Collection[Key]) -> Select[Any]:
     """By the primary key. Where another index begins with a part of it, MariaDB and MySQL weigh both
     for each key, at a cost that grows with the square of their number: seconds for a thousand."""
-    query = query.where(tuple_(_m.user_id, _m.conversation_id).in_(keys))
+    # What no column can hold, they do not compare with one.
+    possible = [key for key in keys if key[1].isascii()]
+    query = query.where(tuple_(_m.user_id, _m.conversation_id).in_(possible))
     return query.with_hint(conversation_members, "FORCE INDEX (PRIMARY)", "mysql")

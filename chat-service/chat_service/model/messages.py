@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import RECALLED, deleted_messages, messages
 from im_common.db import Database
+from im_common.ids import may_be_message_id
 
 _t = messages.c
 
@@ -37,6 +38,10 @@ class Facts(NamedTuple):
 
 async def facts(connection: AsyncConnection, message_ids: Collection[str]) -> dict[str, Facts]:
     """Of those of the messages that exist, by one query on a unique key."""
+    # What no column can hold, MariaDB does not compare with one.
+    message_ids = [one for one in message_ids if may_be_message_id(one)]
+    if not message_ids:
+        return {}
     query = select(
         _t.message_id, _t.conversation_id, _t.seq, _t.sender_id, _t.created_at, _t.status
     ).where(_t.message_id.in_(message_ids))

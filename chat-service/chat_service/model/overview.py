@@ -80,6 +80,8 @@ async def page_of_user(
 
 async def one(connection: AsyncConnection, user_id: int, conversation_id: str) -> Standing | None:
     """None when the user has no row in it, or nothing was ever written."""
+    if not conversation_id.isascii():
+        return None
     query = _standings(user_id).where(_m.conversation_id == conversation_id)
     row = (await connection.execute(query)).first()
     return Standing(*row) if row is not None else None

@@ -32,9 +32,6 @@ from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 
 log = structlog.get_logger(__name__)
 
-# How often a record must fail by itself before it is a dead letter.
-TRIES = 3
-
 
 class Consumer:
     """Places a batch, then hands out the delivery of it as the second stage."""
@@ -62,13 +59,7 @@ class Consumer:
                 entries.append(decode(record))
             except Poison as poison:
                 await self._bury(record, str(poison))
-        try:
-            await self._work(entries)
-        except Exception as error:
-            if is_outage(error) or isinstance(error, AppError):
-                raise
-            log.exception("a batch fails for a reason of its own: taking it record by record")
-            await self._work_each(entries)
+        await self._work_or_bury(entries)
         outgoing = [entry for entry in entries if not isinstance(entry, ChangeItem)]
         return partial(self._deliverer.deliver, outgoing)
 
@@ -105,29 +96,30 @@ class Consumer:
             await store.find_places(self._db, [i for i in items if i.error is None])
             await store.store(self._db, items)
 
-    async def _work_each(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            error = await self._fault_of(entry)
-            if error is not None:
-                await self._bury(entry.record, repr(error))
-                if not isinstance(entry, ChangeItem):
-                    entry.error = AppError(Code.INTERNAL, "it cannot be stored")
+    async def _work_or_bury(self, entries: Sequence[Entry]) -> None:
+        """Works on all but those that fail for a reason of their own: they are found by halving, and
+        become dead letters. Raises what another try may cure."""
+        if not entries:
+            return
+        try:
+            await self._work(entries)
+        except Exception as error:
+            if is_outage(error) or isinstance(error, AppError):
+                raise
+            # A driver whose server dies under it may raise anything.
+            await self._db.ping()
+            if len(entries) == 1:
+                await self._bury_entry(entries[0], error)
+                return
+            log.exception("a batch fails for a reason of its own: halving it", size=len(entries))
+            middle = len(entries) // 2
+            await self._work_or_bury(entries[:middle])
+            await self._work_or_bury(entries[middle:])
 
-    async def _fault_of(self, entry: Entry) -> Exception | None:
-        """Works on one record; what is wrong with it when it fails again and again although the
-        database answers in between. A driver whose server dies under it may raise anything."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                await self._work([entry])
-            except Exception as error:
-                if is_outage(error) or isinstance(error, AppError):
-                    raise
-                if attempt == TRIES:
-                    return error
-                await self._db.ping()
-            else:
-                break
-        return None
+    async def _bury_entry(self, entry: Entry, error: Exception) -> None:
+        await self._bury(entry.record, repr(error))
+        if not isinstance(entry, ChangeItem):
+            entry.error = AppError(Code.INTERNAL, "it cannot be stored")
 
     async def _bury(self, record: Record, reason: str) -> None:
         log.error("dead letter", reason=reason, partition=record.partition, at=record.position)

@@ -10,7 +10,7 @@ from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin, R
 from im.group.v1.group_pb2 import GroupSendInfo
 from im_common.bus import Record
 from im_common.errors import AppError
-from im_common.ids import parse_conversation
+from im_common.ids import may_be_message_id, parse_conversation
 
 
 class Poison(Exception):
@@ -150,8 +150,12 @@ def check_message(message: NewMessage) -> None:
         raise Poison("message_id, conversation_id or client_msg_id is missing")
     if message.sender_id <= 0 or message.WhichOneof("target") is None:
         raise Poison("sender or receiver is missing")
-    if len(message.message_id) > 36 or len(message.client_msg_id) > 64:
-        raise Poison("message_id or client_msg_id is too long")
+    if not may_be_message_id(message.message_id) or len(message.client_msg_id) > 64:
+        raise Poison("message_id is none, or client_msg_id is too long")
+    if not message.conversation_id.isascii() or not message.content_type.isascii():
+        raise Poison("conversation_id or content_type is none")
+    if message.reply_to and not may_be_message_id(message.reply_to):
+        raise Poison("reply_to is no message_id")
 
 
 def _recall(record: Record, parsed: ChatRecord) -> RecallItem:

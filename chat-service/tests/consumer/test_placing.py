@@ -187,3 +187,22 @@ async def test_one_message_that_cannot_be_stored_does_not_hold_up_the_others(wor
     assert [content for *_, content in await world.stored()] == ["first", "fine"]
     assert [f.get("code", "sent") for f in world.gateway.answers()] == ["sent", "INTERNAL", "sent"]
     assert len(world.letters.sent) == 1
+
+
+async def test_a_bad_message_is_found_in_a_batch_in_a_few_round_trips(world: World) -> None:
+    def record(content: str, message_id: str = "") -> Record:
+        parsed = ChatRecord.FromString(world.record(A, B, content).value)
+        parsed.message.message_id = message_id or parsed.message.message_id
+        return world.wrap(parsed.message)
+
+    await world.handle([record("first", "taken")])
+    batch = [record(str(number)) for number in range(128)]
+    # The database refuses the whole batch for it.
+    batch[77] = record("bad", "taken")
+    with counted_queries() as statements:
+        await world.handle(batch)
+    expected = ["first", *(str(number) for number in range(128) if number != 77)]
+    assert [content for *_, content in await world.stored()] == expected
+    assert len(world.letters.sent) == 1
+    # One by one it was more than a thousand.
+    assert len(statements) < 150

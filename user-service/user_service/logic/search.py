@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from im_common.errors import invalid
 from im_common.names import MAX_NICKNAME, clean_text
 from im_common.paging import Int64, page_limit, read_cursor_as, write_cursor
 from user_service.model import users
@@ -40,6 +41,8 @@ async def search_users(
     text = clean_text("query", query, least=1, most=MAX_NICKNAME)
     size = page_limit(limit, default=DEFAULT_LIMIT)
     after = read_cursor_as(Cursor, cursor)
+    if after and after.place != _BY_NICKNAME and not after.key.isascii():
+        raise invalid("cursor", "is not one that this list gave")
     async with svc.db.read() as connection:
         search = await _begin(connection, text)
         found = [] if after else [(user, _HEAD) for user in search.heads]

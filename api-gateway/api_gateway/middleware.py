@@ -7,7 +7,6 @@ context variables, and costs more than all of this.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 
 import structlog
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway.errors import http_problem, problem
 from im_common import context, metrics
+from im_common.addresses import read_address
 from im_common.errors import AppError, Code
 
 log = structlog.get_logger(__name__)
@@ -58,6 +58,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # Answered and counted as GET; the server, which has a scope of its own, sends no body.
+            scope = scope | {"method": "GET"}
         headers = Headers(scope=scope)
         request = context.begin(
             request_id=headers.get(context.REQUEST_ID),
@@ -114,14 +117,21 @@ def client_address(scope: Scope, headers: Headers, trusted_proxies: int) -> str:
     entry from the right is the client; what stands before it the client may have made up.
     """
     client = scope.get("client")
-    socket_address = str(client[0]) if client else ""
+    socket_address = _plain(str(client[0])) if client else ""
     if not trusted_proxies:
         return socket_address
     forwarded = ",".join(headers.getlist("x-forwarded-for")).split(",")
     if len(forwarded) < trusted_proxies:
         return socket_address
     try:
-        return str(ipaddress.ip_address(forwarded[-trusted_proxies].strip()))
+        return str(read_address(forwarded[-trusted_proxies]))
+    except ValueError:
+        return socket_address
+
+
+def _plain(socket_address: str) -> str:
+    try:
+        return str(read_address(socket_address))
     except ValueError:
         return socket_address
 

@@ -109,6 +109,16 @@ async def test_an_unknown_route_is_not_found(gateway: Gateway) -> None:
         assert_problem(response, 404, Code.NOT_FOUND)
 
 
+async def test_head_answers_as_get_without_the_body(gateway: Gateway) -> None:
+    for path in ("/v1/users/me", "/docs", "/openapi.json", "/v1/nothing"):
+        asked = [await gateway.request(method, path) for method in ("GET", "HEAD")]
+        with_body, without = asked
+        assert without.status_code == with_body.status_code
+        assert without.headers["content-length"] == with_body.headers["content-length"]
+        assert (bool(with_body.content), without.content) == (True, b"")
+    assert (await gateway.request("HEAD", "/v1/auth/login")).status_code == 405
+
+
 async def test_a_wrong_method_names_the_right_ones(gateway: Gateway) -> None:
     response = await gateway.request("DELETE", "/v1/users/me")
     assert_problem(response, 405, Code.INVALID_ARGUMENT)

@@ -12,6 +12,7 @@ from typing import Protocol
 from redis.asyncio import Redis
 
 from auth_service.config import GuessingConf
+from im_common.addresses import read_address
 from im_common.errors import AppError, Code
 
 # The wait that is in force, or 0.
@@ -115,7 +116,7 @@ class CountedGuesses:
 def _network(address: str) -> str:
     """Whom an address stands for: with IPv6, everyone has a /64 of them to guess from."""
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = read_address(address)
     except ValueError:
         return address
     if parsed.version == 4:

@@ -60,7 +60,7 @@ class RequestMiddleware:
             return
         if scope["method"] == "HEAD":
             # Answered and counted as GET; the server, which has a scope of its own, sends no body.
-            scope = scope | {"method": "GET"}
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         request = context.begin(
             request_id=headers.get(context.REQUEST_ID),

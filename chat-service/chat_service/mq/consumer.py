@@ -96,9 +96,9 @@ class Consumer:
             await store.find_places(self._db, [i for i in items if i.error is None])
             await store.store(self._db, items)
 
-    async def _work_or_bury(self, entries: Sequence[Entry]) -> None:
+    async def _work_or_bury(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Works on all but those that fail for a reason of their own: they are found by halving, and
-        become dead letters. Raises what another try may cure."""
+        become dead letters when they fail alone and ``again``. Raises what another try may cure."""
         if not entries:
             return
         try:
@@ -108,13 +108,13 @@ class Consumer:
                 raise
             # A driver whose server dies under it may raise anything.
             await self._db.ping()
-            if len(entries) == 1:
+            if len(entries) == 1 and again:
                 await self._bury_entry(entries[0], error)
                 return
             log.exception("a batch fails for a reason of its own: halving it", size=len(entries))
             middle = len(entries) // 2
             await self._work_or_bury(entries[:middle])
-            await self._work_or_bury(entries[middle:])
+            await self._work_or_bury(entries[middle:], again=len(entries) == 1)
 
     async def _bury_entry(self, entry: Entry, error: Exception) -> None:
         await self._bury(entry.record, repr(error))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chat_service.mq import store
 from im.chat.v1.record_pb2 import ChatRecord, NewMessage
 from im.group.v1 import group_pb2
 from im_common.bus import Record
@@ -206,3 +207,23 @@ async def test_a_bad_message_is_found_in_a_batch_in_a_few_round_trips(world: Wor
     assert len(world.letters.sent) == 1
     # One by one it was more than a thousand.
     assert len(statements) < 150
+
+
+async def test_a_lone_message_whose_first_try_fails_oddly_is_no_dead_letter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver whose connection is cut may raise anything, and the next one works."""
+    tries = 0
+    real = store.store
+
+    async def cut_once(*args: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("the connection was cut")
+        await real(*args)
+
+    monkeypatch.setattr(store, "store", cut_once)
+    await world.handle([world.record(A, B, "hello")])
+    assert [content for *_, content in await world.stored()] == ["hello"]
+    assert world.letters.sent == []

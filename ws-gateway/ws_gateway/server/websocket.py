@@ -167,10 +167,11 @@ class WebSocketServer:
                         break
                     if (producing := inbound.handle(socket.take())) is not None:
                         await producing
-                if svc.in_flight.has_room:
+                if not svc.in_flight.has_room:
+                    if not socket.has_waiting:
+                        await socket.rest(REFUSED_REST_S)
+                elif socket.has_waiting:
                     await asyncio.sleep(0)
-                elif not socket.has_waiting:
-                    await socket.rest(REFUSED_REST_S)
         finally:
             await requests.close()
 

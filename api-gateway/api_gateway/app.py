@@ -14,8 +14,8 @@ from api_gateway.errors import http_problem, problem, validation_error
 from api_gateway.middleware import RequestMiddleware
 from api_gateway.routes import ROUTERS
 from api_gateway.svc import ServiceContext
-from im_common import context
 from im_common.errors import AppError
+from im_common.runtime import context
 
 
 class Api(FastAPI):

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from im_common.config import Address, ClientConf, Names, Section
-from im_common.config import Settings as CommonSettings
+from im_common.runtime.config import Address, ClientConf, Names, Section
+from im_common.runtime.config import Settings as CommonSettings
 
 
 class HttpConf(Section):

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from im_common import context
 from im_common.errors import AppError, Code
+from im_common.runtime import context
 
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_S = 1

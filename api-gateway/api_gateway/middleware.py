@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway.errors import http_problem, problem
-from im_common import context, metrics
-from im_common.addresses import read_address
 from im_common.errors import AppError, Code
+from im_common.runtime import context, metrics
+from im_common.runtime.addresses import read_address
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from api_gateway import svc
 from api_gateway.app import build_app
 from api_gateway.config import Settings
-from im_common.dev_server import EmbeddedServer, listening_socket
-from im_common.process import started
-from im_common.resources import Resources
+from im_common.runtime.dev_server import EmbeddedServer, listening_socket
+from im_common.runtime.process import started
+from im_common.runtime.resources import Resources
 
 log = structlog.get_logger(__name__)
 

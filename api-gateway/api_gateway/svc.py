@@ -11,7 +11,7 @@ from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
-from im_common.resources import Resources
+from im_common.runtime.resources import Resources
 
 if TYPE_CHECKING:
     from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub

@@ -26,15 +26,15 @@ from im.chat.v1 import chat_pb2
 from im.friend.v1 import friend_pb2
 from im.group.v1 import group_pb2
 from im.user.v1 import user_pb2
-from im_common import context
-from im_common.config import ClientConf, DevServerConf
-from im_common.context import RequestContext
-from im_common.dev_server import DevServer
 from im_common.errors import AppError, Code
-from im_common.resources import Resources
 from im_common.rpc.access import bearer_token
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime import context
+from im_common.runtime.config import ClientConf, DevServerConf
+from im_common.runtime.context import RequestContext
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.resources import Resources
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
 from im_common.testing.waiting import eventually

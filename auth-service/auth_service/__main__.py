@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from auth_service.config import Settings
-from im_common.cli import Command, Program, main
+from im_common.runtime.cli import Command, Program, main
 
 
 def serve(settings: Settings) -> int:
@@ -17,7 +17,7 @@ def serve(settings: Settings) -> int:
         print(f"auth-service: {error}", file=sys.stderr)  # noqa: T201
         return 2
     from auth_service.server import serve
-    from im_common import process
+    from im_common.runtime import process
 
     return process.run(settings, serve)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from im_common.config import ClientConf, DbConf, RpcSettings, Section
+from im_common.runtime.config import ClientConf, DbConf, RpcSettings, Section
 
 
 class KeysConf(Section):

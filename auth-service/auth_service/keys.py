@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from auth_service.config import Settings
 from im.auth.v1 import auth_pb2
-from im_common.access_tokens import ALGORITHM
-from im_common.ids import now_ms
+from im_common.domain.access_tokens import ALGORITHM
+from im_common.domain.ids import now_ms
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from auth_service.model.sessions import Sessions
 from auth_service.passwords import PasswordHasher
 from auth_service.tokens import RefreshTokens
 from im.user.v1 import user_pb2_grpc
-from im_common.access_tokens import AccessTokens
-from im_common.db import Database
-from im_common.resources import Resources
+from im_common.domain.access_tokens import AccessTokens
+from im_common.runtime.resources import Resources
+from im_common.sql.db import Database
 
 
 @dataclass(frozen=True, slots=True)

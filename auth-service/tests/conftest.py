@@ -23,8 +23,8 @@ from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceStub
-from im_common.config import ClientConf, DbConf
-from im_common.redis_client import open_redis
+from im_common.runtime.config import ClientConf, DbConf
+from im_common.runtime.redis_client import open_redis
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.ports import free_port

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from auth_service.keys import read_keys
 from im.auth.v1 import auth_pb2 as pb
 from im.user.v1 import user_pb2
-from im_common.access_tokens import AUDIENCE, ISSUER
+from im_common.domain.access_tokens import AUDIENCE, ISSUER
 from im_common.errors import Code
 from im_common.testing.services import call, refusal
 

@@ -16,7 +16,7 @@ import pytest
 from auth_service import keys
 from auth_service.keys import KeyFileError, KeyRing, ensure_key_file, read_keys, rotate
 from im.auth.v1 import auth_pb2 as pb
-from im_common.ids import now_ms
+from im_common.domain.ids import now_ms
 from im_common.testing.services import SECRET, call
 from im_common.testing.waiting import eventually
 

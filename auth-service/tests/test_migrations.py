@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from auth_service.model.credentials import metadata
-from im_common.db import Database
+from im_common.sql.db import Database
 
 if TYPE_CHECKING:
     from conftest import Databases

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from auth_service import keys
 from auth_service.keys import rotate
-from im_common.access_tokens import session_key
+from im_common.domain.access_tokens import session_key
 from im_common.errors import AppError, Code
 from im_common.testing.services import refusal
 

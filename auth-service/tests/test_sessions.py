@@ -10,9 +10,9 @@ import structlog.testing
 
 from auth_service.logic import sessions
 from im.auth.v1 import auth_pb2 as pb
-from im_common.access_tokens import session_key
+from im_common.domain.access_tokens import session_key
+from im_common.domain.ids import now_ms
 from im_common.errors import Code
-from im_common.ids import now_ms
 from im_common.testing.services import call, refusal
 from im_common.testing.waiting import eventually
 

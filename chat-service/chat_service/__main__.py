@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from chat_service.config import Settings
-from im_common.cli import Command, Program, main
+from im_common.runtime.cli import Command, Program, main
 
 
 def serve(settings: Settings) -> int:
     from chat_service.server import serve
-    from im_common import process
+    from im_common.runtime import process
 
     return process.run(settings, serve)
 

@@ -9,10 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_service.config import Settings
 from chat_service.logic.retention import expire_messages
-from im_common import log as logs
-from im_common.config import LogConf
-from im_common.db import Database
-from im_common.ids import now_ms
+from im_common.domain.ids import now_ms
+from im_common.runtime import log as logs
+from im_common.runtime.config import LogConf
+from im_common.sql.db import Database
 
 _DAY_MS = 24 * 3600 * 1000
 

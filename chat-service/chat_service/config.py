@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from im_common.config import BusConf, ClientConf, DbConf, RpcSettings
+from im_common.runtime.config import BusConf, ClientConf, DbConf, RpcSettings
 
 
 class Settings(RpcSettings):

@@ -17,8 +17,8 @@ import structlog
 
 from im.gateway.v1.push_pb2 import PushRequest, PushResponse
 from im.gateway.v1.push_pb2_grpc import PushServiceStub
+from im_common.domain.ids import now_ms
 from im_common.errors import AppError, Code
-from im_common.ids import now_ms
 from im_common.rpc.client import AddressChannels
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from chat_service.logic.waiting import Waiting
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
-from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
-from im_common.db import Database
-from im_common.resources import Resources
-from im_common.routes import RouteTable
+from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.routes import RouteTable
+from im_common.runtime.resources import Resources
+from im_common.sql.db import Database
 
 if TYPE_CHECKING:
     from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub

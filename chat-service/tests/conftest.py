@@ -26,9 +26,9 @@ from im.group.v1.group_pb2 import (
     GroupSendInfo,
 )
 from im_common.bus import Record
-from im_common.config import DbConf
-from im_common.db import Database
-from im_common.ids import new_message_id, now_ms, single_conversation
+from im_common.domain.ids import new_message_id, now_ms, single_conversation
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.fixtures import redis, valkey
 

@@ -14,17 +14,17 @@ from im_common.bus import Record
 from im_common.bus.browsing import browse
 from im_common.bus.dead_letter import dead_letter
 from im_common.bus.redis_streams import StreamsProducer
-from im_common.config import BusConf, DbConf
-from im_common.redis_client import open_redis
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.runtime.config import BusConf, DbConf
+from im_common.runtime.redis_client import open_redis
 from im_common.testing.services import SECRET
 from im_common.testing.valkey import ValkeyServer
-from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 
 
 @pytest.fixture
 def settings(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     # It would reach the loggers of all later tests, with this test's standard error.
-    monkeypatch.setattr("im_common.log.configure", lambda *_: None)
+    monkeypatch.setattr("im_common.runtime.log.configure", lambda *_: None)
     return Settings(
         name="chat-mq",
         internal_secret=SECRET,  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ import pytest
 from chat_service.logic import history, offline, overview, own_view, save, sync
 from chat_service.logic.history import Bounds
 from im.chat.v1.record_pb2 import NewMessage
+from im_common.domain.offline import OfflineList
 from im_common.errors import Code
-from im_common.offline import OfflineList
 from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003

@@ -14,8 +14,8 @@ from chat_service.config import Settings
 from chat_service.logic.notify import Notifier
 from chat_service.mq.blocks import Blocks
 from im_common.bus.streams_consumer import StreamsConsumer
-from im_common.config import BusConf, ClientConf, DbConf
-from im_common.in_flight import InFlight
+from im_common.domain.in_flight import InFlight
+from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, run_to_the_end
 from im_common.testing.valkey import ValkeyServer

@@ -21,7 +21,7 @@ from chat_service.model.tables import (
     deleted_messages,
 )
 from chat_service.model.tables import messages as messages_table
-from im_common.db import Database
+from im_common.sql.db import Database
 
 READER, OTHER = 1001, 1002
 CONVERSATIONS = [f"g:{number}" for number in range(40)]

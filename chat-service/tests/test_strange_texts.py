@@ -9,8 +9,8 @@ import pytest
 
 from chat_service.logic import cursors, overview, own_view, recall, search
 from chat_service.logic.cursors import Move
+from im_common.domain.paging import write_cursor
 from im_common.errors import AppError
-from im_common.paging import write_cursor
 
 A, B = 1001, 1002
 STRANGE = ["é", "語" * 12, "s:1001:1002é", "\x00", "x" * 300]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from im_common.addresses import read_address
+from im_common.runtime.addresses import read_address
 
 
 @pytest.mark.parametrize(

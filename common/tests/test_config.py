@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from im_common.config import (
+from im_common.runtime.config import (
     ClientConf,
     ConfigError,
     DbConf,

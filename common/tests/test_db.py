@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-import im_common.db
-from im_common import direct
-from im_common.config import DbConf
-from im_common.db import MYSQL_TABLE, AutoId, Database, ascii_key, is_duplicate_key
-from im_common.direct import Script, Statement
-from im_common.faults import is_outage
+import im_common.sql.db
+from im_common.runtime.config import DbConf
+from im_common.runtime.faults import is_outage
+from im_common.sql import direct
+from im_common.sql.db import MYSQL_TABLE, AutoId, Database, ascii_key, is_duplicate_key
+from im_common.sql.direct import Script, Statement
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.waiting import eventually
 
@@ -273,7 +273,7 @@ async def test_a_connection_that_died_while_idle_is_replaced(
 ) -> None:
     if db.is_sqlite:
         pytest.skip("a file does not hang up")
-    monkeypatch.setattr(im_common.db, "_TRUSTED_S", 0.0)
+    monkeypatch.setattr(im_common.sql.db, "_TRUSTED_S", 0.0)
     query = "SELECT CONNECTION_ID()"
 
     def script() -> Script[int]:
@@ -320,7 +320,7 @@ async def test_a_server_that_never_answers_is_an_outage_in_the_end(
     """Its host has gone without a word, or something between it and us."""
     if db.is_sqlite:
         pytest.skip("a file answers")
-    monkeypatch.setattr(im_common.db, "SILENT_S", 0.3)
+    monkeypatch.setattr(im_common.sql.db, "SILENT_S", 0.3)
 
     def script(query: str) -> Script[int]:
         rows = yield Statement(query, ())

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from im_common.errors import TABLE, AppError, Code, from_rpc_error, to_trailers
-from im_common.faults import as_unavailable, is_outage
+from im_common.runtime.faults import as_unavailable, is_outage
 
 
 def test_every_code_is_in_the_table() -> None:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from im.chat.v1.record_pb2 import Origin
-from im_common import frames
+from im_common.domain import frames
+from im_common.domain.ids import parse_conversation
+from im_common.domain.submission import build_record
 from im_common.errors import AppError, Code
-from im_common.ids import parse_conversation
-from im_common.submission import build_record
 
 
 def test_a_chat_frame_is_decoded() -> None:

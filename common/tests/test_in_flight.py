@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from im_common import in_flight
+from im_common.domain import in_flight
+from im_common.domain.in_flight import LEAST, InFlight
 from im_common.errors import AppError, Code
-from im_common.in_flight import LEAST, InFlight
-from im_common.rate import Bucket
+from im_common.runtime.rate import Bucket
 
 
 def started(of: InFlight, count: int, conversation_id: str = "s:1:2") -> list[int]:

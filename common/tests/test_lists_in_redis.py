@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from im_common import recalls as recalls_module
-from im_common import routes as routes_module
-from im_common.offline import MOST_FRAMES, OfflineList
-from im_common.recalls import MOST_RECALLS, RecallLog
-from im_common.routes import Route, RouteTable
+from im_common.domain import recalls as recalls_module
+from im_common.domain import routes as routes_module
+from im_common.domain.offline import MOST_FRAMES, OfflineList
+from im_common.domain.recalls import MOST_RECALLS, RecallLog
+from im_common.domain.routes import Route, RouteTable
 
 A = Route("h:1", 1, "ios", "a|b")
 B = Route("h:2", 2, "web", "")

@@ -9,8 +9,8 @@ from typing import Any
 
 _PROGRAM = """
 import logging, sys
-from im_common import log
-from im_common.config import LogConf
+from im_common.runtime import log
+from im_common.runtime.config import LogConf
 log.configure("chat-mq", LogConf())
 {body}
 """

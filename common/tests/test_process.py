@@ -13,8 +13,8 @@ import pytest
 PROGRAM = """
 import asyncio, os, sys
 from pydantic import SecretStr
-from im_common import process
-from im_common.config import DevServerConf, Settings
+from im_common.runtime import process
+from im_common.runtime.config import DevServerConf, Settings
 
 async def part(resources):
 {part}

@@ -17,11 +17,11 @@ from im.gateway.v1.push_pb2 import PushResponse
 from im.gateway.v1.push_pb2_grpc import (
     PushServiceStub,
 )
-from im_common import context
-from im_common.config import ClientConf
 from im_common.discovery import EtcdClient, Registration
 from im_common.errors import AppError, Code
 from im_common.rpc.client import AddressChannels, connect
+from im_common.runtime import context
+from im_common.runtime.config import ClientConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.pings import hasten_pings
 from im_common.testing.push_service import (

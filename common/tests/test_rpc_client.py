@@ -16,9 +16,9 @@ from im.gateway.v1.push_pb2 import Answer, PushRequest
 from im.gateway.v1.push_pb2_grpc import (
     PushServiceStub,
 )
-from im_common import context
 from im_common.errors import AppError, Code, to_trailers
 from im_common.rpc.client import BalancedChannel
+from im_common.runtime import context
 from im_common.testing.push_service import (
     KICK,
     PUSH,

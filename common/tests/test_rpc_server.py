@@ -19,12 +19,12 @@ from im.friend.v1.friend_pb2_grpc import (
     FriendServiceStub,
     add_FriendServiceServicer_to_server,
 )
-from im_common import context
-from im_common.context import Identity
 from im_common.errors import AppError, Code
 from im_common.rpc.access import Gatekeeper, UndeclaredAccess, access_table
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime import context
+from im_common.runtime.context import Identity
 from im_common.testing.services import SECRET, call, refusal
 
 SERVICE = "im.friend.v1.FriendService"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from im.chat.v1.record_pb2 import Origin
+from im_common.domain.frames import CONTENT_TYPES, Chat
+from im_common.domain.submission import MAX_EXT_BYTES, build_record
 from im_common.errors import AppError, Code
-from im_common.frames import CONTENT_TYPES, Chat
-from im_common.submission import MAX_EXT_BYTES, build_record
 
 
 def _chat(content_type: str, content: str = "x", **ext: Any) -> Chat:

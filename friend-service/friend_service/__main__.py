@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from friend_service.config import Settings
-from im_common.cli import Program, main
+from im_common.runtime.cli import Program, main
 
 
 def serve(settings: Settings) -> int:
     from friend_service.server import serve
-    from im_common import process
+    from im_common.runtime import process
 
     return process.run(settings, serve)
 

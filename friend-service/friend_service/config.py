@@ -1,6 +1,6 @@
 """Settings of friend-service."""
 
-from im_common.config import ClientConf, DbConf, RpcSettings
+from im_common.runtime.config import ClientConf, DbConf, RpcSettings
 
 
 class Settings(RpcSettings):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from im_common.config import ClientConf, DbConf, RpcSettings
+from im_common.runtime.config import ClientConf, DbConf, RpcSettings
 
 
 class Settings(RpcSettings):

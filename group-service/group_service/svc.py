@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from group_service.config import Settings
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
-from im_common.access_tokens import AccessTokens, RemoteKeys
-from im_common.db import Database
-from im_common.resources import Resources
+from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.runtime.resources import Resources
+from im_common.sql.db import Database
 
 if TYPE_CHECKING:
     from im.user.v1.user_pb2_grpc import UserServiceAsyncStub

@@ -16,7 +16,7 @@ import group_service.server
 from group_service.config import Settings
 from im.group.v1 import group_pb2 as pb
 from im.group.v1.group_pb2_grpc import GroupServiceStub
-from im_common.config import DbConf
+from im_common.runtime.config import DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from group_service.model.tables import metadata
-from im_common.config import DbConf
+from im_common.runtime.config import DbConf
 from im_common.testing.schema import schema_differences
 
 

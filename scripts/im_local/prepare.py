@@ -93,13 +93,13 @@ def _settings_class(subject: Subject) -> Any:
 
 
 def _known_variables(cls: Any) -> set[str]:
-    from im_common.config import known_variables
+    from im_common.runtime.config import known_variables
 
     return known_variables(cls)
 
 
 def _load(cls: Any, subject: Subject, env: Mapping[str, str]) -> Any:
-    from im_common.config import ConfigError, load
+    from im_common.runtime.config import ConfigError, load
 
     with _environment(env):
         try:
@@ -146,7 +146,7 @@ async def _create_databases(account: Account) -> None:
 
 
 def _migrate(settings: Any, migrations: Path) -> None:
-    from im_common.migrate import upgrade
+    from im_common.sql.migrate import upgrade
 
     upgrade(settings.db, migrations)
 

@@ -14,8 +14,8 @@ REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
 GRACE_MS = 2500
 # What services import before anything of their own.
-WITHOUT_SQL = ("uvloop", "im_common.process", "im_common.rpc.server")
-WITH_SQL = (*WITHOUT_SQL, "im_common.db", "sqlalchemy.dialects.sqlite.aiosqlite")
+WITHOUT_SQL = ("uvloop", "im_common.runtime.process", "im_common.rpc.server")
+WITH_SQL = (*WITHOUT_SQL, "im_common.sql.db", "sqlalchemy.dialects.sqlite.aiosqlite")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from im.user.v1 import user_pb2 as pb
-from im_common.config import ClientConf
 from im_common.errors import Code
+from im_common.runtime.config import ClientConf
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, refusal
 from user_service import admin

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from im_common.db import Database
+from im_common.sql.db import Database
 from user_service.model.users import metadata
 
 if TYPE_CHECKING:
-    from im_common.config import DbConf
+    from im_common.runtime.config import DbConf
 
 
 def differences(connection: Any) -> list[Any]:

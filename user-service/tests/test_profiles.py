@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from im.user.v1 import user_pb2 as pb
+from im_common.domain.ids import now_ms
 from im_common.errors import Code
-from im_common.ids import now_ms
 from im_common.testing.services import call, refusal
 
 if TYPE_CHECKING:

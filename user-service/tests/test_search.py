@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from im.user.v1 import user_pb2 as pb
+from im_common.domain.paging import write_cursor
 from im_common.errors import Code
-from im_common.paging import write_cursor
 from im_common.testing.services import call, refusal
 from user_service import admin
 

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from im_common.cli import Command, Program, main
+from im_common.runtime.cli import Command, Program, main
 from user_service.config import Settings
 
 
 def serve(settings: Settings) -> int:
-    from im_common import process
+    from im_common.runtime import process
     from user_service.server import serve
 
     return process.run(settings, serve)

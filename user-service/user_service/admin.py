@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im.auth.v1.auth_pb2 import DisableAccountRequest
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
-from im_common import log as logs
-from im_common.config import LogConf
-from im_common.dev_server import DevServer
+from im_common.domain.ids import now_ms
 from im_common.errors import AppError, not_found
-from im_common.ids import now_ms
-from im_common.resources import Resources
+from im_common.runtime import log as logs
+from im_common.runtime.config import LogConf
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.resources import Resources
 from user_service.config import Settings
 from user_service.model import users
 

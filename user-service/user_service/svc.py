@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
-from im_common.access_tokens import AccessTokens, RemoteKeys
-from im_common.db import Database
-from im_common.resources import Resources
+from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.runtime.resources import Resources
+from im_common.sql.db import Database
 from user_service.config import Settings
 from user_service.model.presence import PresenceTable
 

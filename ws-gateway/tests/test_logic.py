@@ -13,11 +13,11 @@ import pytest
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable
-from im_common.context import Identity
+from im_common.domain.in_flight import InFlight
+from im_common.domain.routes import Route
 from im_common.errors import AppError, Code
-from im_common.in_flight import InFlight
-from im_common.rate import Bucket
-from im_common.routes import Route
+from im_common.runtime.context import Identity
+from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
-from im_common.context import Identity
-from im_common.routes import Route
+from im_common.domain.routes import Route
+from im_common.runtime.context import Identity
 from ws_gateway.logic.connection import Connection, Connections
 from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer

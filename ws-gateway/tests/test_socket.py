@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol as LibraryProtocol
 
-from im_common.frames import MAX_FRAME_BYTES
+from im_common.domain.frames import MAX_FRAME_BYTES
 from ws_gateway.server import socket as socket_module
 from ws_gateway.server.protocol import ServerProtocol, text_head
 from ws_gateway.server.socket import READ_BYTES, Closed, Socket

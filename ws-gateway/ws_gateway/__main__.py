@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from im_common.cli import Program, main
+from im_common.runtime.cli import Program, main
 from ws_gateway.config import Settings
 
 
 def serve(settings: Settings) -> int:
-    from im_common import process
+    from im_common.runtime import process
     from ws_gateway.server import serve
 
     return process.run(settings, serve)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from im_common.config import Address, BusConf, ClientConf, RpcSettings, Section
+from im_common.runtime.config import Address, BusConf, ClientConf, RpcSettings, Section
 
 
 class WebSocketConf(Section):

@@ -11,14 +11,14 @@ from redis.asyncio import Redis
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub
-from im_common.access_tokens import AccessTokens, RemoteKeys
 from im_common.bus import Producer
-from im_common.in_flight import InFlight
-from im_common.missed import MissedLog
-from im_common.offline import OfflineList
-from im_common.recalls import RecallLog
-from im_common.resources import Resources
-from im_common.routes import RouteTable
+from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.in_flight import InFlight
+from im_common.domain.missed import MissedLog
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
+from im_common.domain.routes import RouteTable
+from im_common.runtime.resources import Resources
 from ws_gateway.config import Settings
 from ws_gateway.logic.connection import Connections
 from ws_gateway.logic.presence import PresenceReporter

@@ -28,9 +28,9 @@ from api_gateway.schemas.conversations import (
 from api_gateway.schemas.messages import Message
 from im.auth.v1.auth_pb2 import ValidateTokenRequest
 from im.chat.v1 import chat_pb2 as pb
+from im_common.domain.ids import MAX_ID, parse_conversation
+from im_common.domain.paging import read_cursor, write_cursor
 from im_common.errors import AppError, Code, invalid
-from im_common.ids import MAX_ID, parse_conversation
-from im_common.paging import read_cursor, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["conversations"], dependencies=[signed_in])
 

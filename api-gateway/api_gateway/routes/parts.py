@@ -10,11 +10,11 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api_gateway.svc import ServiceContext
-from im_common import context
+from im_common.domain.ids import MAX_ID
+from im_common.domain.paging import DEFAULT_LIMIT, MAX_LIMIT
 from im_common.errors import unauthenticated
-from im_common.ids import MAX_ID
-from im_common.paging import DEFAULT_LIMIT, MAX_LIMIT
 from im_common.rpc.access import bearer_token
+from im_common.runtime import context
 
 # gRPC refuses metadata of more than 8 KiB in all.
 MAX_TOKEN = 4096

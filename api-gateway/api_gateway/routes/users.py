@@ -11,8 +11,8 @@ from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import Me, Presence, Presences, ProfileBody, User
 from im.user.v1 import user_pb2 as pb
+from im_common.domain.ids import MAX_ID
 from im_common.errors import AppError, Code, invalid
-from im_common.ids import MAX_ID
 
 router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[signed_in])
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from im_common import free_json
-from im_common.ids import MAX_ID
+from im_common.domain import free_json
+from im_common.domain.ids import MAX_ID
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from api_gateway.schemas.base import Absent, Body, Id, JsonObject, Millis, Text, View
 from im.chat.v1 import chat_pb2 as pb
-from im_common import free_json
+from im_common.domain import free_json
 
 
 class MessageBody(Body):

@@ -17,10 +17,10 @@ from auth_service.model.credentials import Account, NewAccount
 from auth_service.passwords import check_length
 from auth_service.svc import ServiceContext
 from im.user.v1.user_pb2 import CreateProfileRequest
-from im_common.context import Identity
-from im_common.db import is_duplicate_key
+from im_common.domain.ids import now_ms
 from im_common.errors import AppError, Code, not_found, unavailable
-from im_common.ids import now_ms
+from im_common.runtime.context import Identity
+from im_common.sql.db import is_duplicate_key
 
 log = structlog.get_logger(__name__)
 

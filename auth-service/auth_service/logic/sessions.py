@@ -12,11 +12,11 @@ import structlog
 from auth_service.model.sessions import SEEN_EVERY_MS, Rotation, Session
 from auth_service.svc import ServiceContext
 from auth_service.tokens import make_access_token, new_session_id
-from im_common import context
-from im_common.context import Identity
+from im_common.domain.ids import now_ms
+from im_common.domain.names import clean_text
 from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
-from im_common.ids import now_ms
-from im_common.names import clean_text
+from im_common.runtime import context
+from im_common.runtime.context import Identity
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from im_common.db import MYSQL_TABLE, AutoId, ascii_key
-from im_common.ids import FIRST_ID
+from im_common.domain.ids import FIRST_ID
+from im_common.sql.db import MYSQL_TABLE, AutoId, ascii_key
 
 metadata = MetaData()
 

@@ -12,8 +12,8 @@ from typing import Protocol
 from redis.asyncio import Redis
 
 from auth_service.config import GuessingConf
-from im_common.addresses import read_address
 from im_common.errors import AppError, Code
+from im_common.runtime.addresses import read_address
 
 # The wait that is in force, or 0.
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)"

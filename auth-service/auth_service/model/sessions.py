@@ -15,8 +15,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.access_tokens import session_key
-from im_common.ids import now_ms
+from im_common.domain.access_tokens import session_key
+from im_common.domain.ids import now_ms
 
 SEEN_EVERY_MS = 60_000
 # The list of sessions outlives each of them.

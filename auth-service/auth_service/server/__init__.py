@@ -6,10 +6,10 @@ from auth_service import svc
 from auth_service.config import Settings
 from auth_service.server.auth import AuthServicer
 from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
-from im_common.process import serve_rpc
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import serve_rpc
+from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:

@@ -10,8 +10,8 @@ from auth_service.model.sessions import Session
 from auth_service.svc import ServiceContext
 from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.auth_pb2_grpc import AuthServiceServicer
-from im_common.context import identity
 from im_common.errors import invalid
+from im_common.runtime.context import identity
 
 
 class AuthServicer(AuthServiceServicer):

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from chat_service.model import members
-from im_common.db import Database
-from im_common.ids import parse_conversation
+from im_common.domain.ids import parse_conversation
+from im_common.sql.db import Database
 
 # A group with more members gets no receipts: a message would cost the square of their number.
 MOST_TOLD = 100

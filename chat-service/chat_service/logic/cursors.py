@@ -10,7 +10,7 @@ from chat_service.logic.notify import Note
 from chat_service.model import members, messages
 from chat_service.model.members import Cursors, Key, Position
 from chat_service.svc import ServiceContext
-from im_common import frames
+from im_common.domain import frames
 from im_common.errors import AppError, invalid
 
 MOST_MOVES = 1000

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from chat_service.model.members import Key, Position
 from chat_service.svc import ServiceContext
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, Code, invalid, not_found
-from im_common.ids import parse_conversation
 
 
 def parse(conversation_id: str) -> tuple[int, int] | int:

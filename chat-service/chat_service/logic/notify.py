@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from chat_service.gateways import Gateways
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
-from im_common.faults import report
-from im_common.routes import Route, RouteTable
+from im_common.domain.routes import Route, RouteTable
+from im_common.runtime.faults import report
 
 # What waits beyond this is dropped: the newest facts count.
 MOST_WAITING = 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chat_service.svc import ServiceContext
-from im_common.offline import BATCH_FRAMES, OfflineList
-from im_common.paging import page_limit
+from im_common.domain.offline import BATCH_FRAMES, OfflineList
+from im_common.domain.paging import page_limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from chat_service.logic import membership
 from chat_service.model import members, messages, overview
 from chat_service.model.overview import After, Standing
 from chat_service.svc import ServiceContext
-from im_common.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
+from im_common.domain.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from chat_service.logic.send import submit
 from chat_service.model import messages
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import ChatRecord, Origin, Recall
-from im_common import frames
+from im_common.domain import frames
+from im_common.domain.ids import now_ms, parse_conversation
 from im_common.errors import AppError, Code, not_found
-from im_common.ids import now_ms, parse_conversation
 
 
 async def recall_message(svc: ServiceContext, user_id: int, message_id: str) -> frames.Recalled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from chat_service.model import retention
-from im_common.db import Database
+from im_common.sql.db import Database
 
 STEP = 500
 # Between steps, for others to get at the rows.

@@ -9,10 +9,10 @@ from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import NewMessage, Origin
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
 from im_common.bus import Record
-from im_common.db import is_duplicate_key
+from im_common.domain.ids import group_conversation, new_message_id, now_ms, single_conversation
+from im_common.domain.submission import check_id
 from im_common.errors import AppError, Code, invalid, not_found
-from im_common.ids import group_conversation, new_message_id, now_ms, single_conversation
-from im_common.submission import check_id
+from im_common.sql.db import is_duplicate_key
 
 _NO_RECORD = Record("", 0, "", b"", b"", {})
 

@@ -18,8 +18,8 @@ from chat_service.model import members, overview, search
 from chat_service.model.overview import Standing
 from chat_service.model.search import Stretch
 from chat_service.svc import ServiceContext
+from im_common.domain.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
 from im_common.errors import invalid
-from im_common.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
 
 # Messages that one page looks through at most.
 MOST_SCANNED = 50_000

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from chat_service.logic.waiting import Call
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import ChatRecord, Origin
-from im_common import context, frames
 from im_common.bus import BusUnavailable
-from im_common.submission import build_record
-from im_common.topics import CHAT_TOPIC
+from im_common.bus.topics import CHAT_TOPIC
+from im_common.domain import frames
+from im_common.domain.submission import build_record
+from im_common.runtime import context
 
 # Longest wait for the outcome, and what of a caller's deadline is left for the way back.
 MOST_WAIT_S = 10.0

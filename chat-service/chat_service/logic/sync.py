@@ -20,7 +20,7 @@ from chat_service.model import messages, overview
 from chat_service.model.messages import Range
 from chat_service.model.overview import Standing
 from chat_service.svc import ServiceContext
-from im_common.paging import page_limit
+from im_common.domain.paging import page_limit
 
 DEFAULT_MESSAGES = 200
 MOST_MESSAGES = 500

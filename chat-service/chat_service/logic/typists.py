@@ -10,9 +10,9 @@ from chat_service.logic.notify import Note
 from chat_service.svc import ServiceContext
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
-from im_common import frames
+from im_common.domain import frames
+from im_common.domain.ids import group_conversation, single_conversation
 from im_common.errors import invalid
-from im_common.ids import group_conversation, single_conversation
 
 MOST_AT_ONCE = 1000
 

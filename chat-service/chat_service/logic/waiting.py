@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from im_common.domain.frames import Recalled, Sent, decode_answer
+from im_common.domain.in_flight import InFlight
 from im_common.errors import AppError, unavailable
-from im_common.frames import Recalled, Sent, decode_answer
-from im_common.in_flight import InFlight
 
 Answer = Sent | Recalled
 

@@ -1,3 +1,3 @@
-from im_common.migrate import run_env
+from im_common.sql.migrate import run_env
 
 run_env()

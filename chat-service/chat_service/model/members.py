@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
 from chat_service.model.tables import conversation_members, conversations
-from im_common.db import Database
+from im_common.sql.db import Database
 
 _m = conversation_members.c
 

@@ -10,8 +10,8 @@ from sqlalchemy import Row, Select, and_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.tables import RECALLED, deleted_messages, messages
-from im_common.db import Database
-from im_common.ids import may_be_message_id
+from im_common.domain.ids import may_be_message_id
+from im_common.sql.db import Database
 
 _t = messages.c
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from im_common.db import MYSQL_TABLE, ascii_key
+from im_common.sql.db import MYSQL_TABLE, ascii_key
 
 metadata = MetaData()
 

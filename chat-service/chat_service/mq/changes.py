@@ -17,8 +17,8 @@ from chat_service.model import members
 from chat_service.model.members import Key
 from chat_service.mq.item import ChangeItem, Entry, Item
 from im.chat.v1.record_pb2 import GroupChange
-from im_common.db import Database
-from im_common.ids import group_conversation
+from im_common.domain.ids import group_conversation
+from im_common.sql.db import Database
 
 Rows = dict[Key, dict[str, Any]]
 

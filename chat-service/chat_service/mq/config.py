@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from im_common.config import BusConf, ClientConf, DbConf
-from im_common.config import Settings as BaseSettings
+from im_common.runtime.config import BusConf, ClientConf, DbConf
+from im_common.runtime.config import Settings as BaseSettings
 
 
 class Settings(BaseSettings):

@@ -19,16 +19,16 @@ from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_common.bus import Producer, Record, dead_letter
-from im_common.db import Database, is_duplicate_key
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.domain.missed import MissedLog
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
+from im_common.domain.routes import RouteTable
 from im_common.errors import AppError, Code
-from im_common.faults import is_outage
-from im_common.missed import MissedLog
-from im_common.offline import OfflineList
-from im_common.process import started
-from im_common.recalls import RecallLog
-from im_common.resources import Resources
-from im_common.routes import RouteTable
-from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.runtime.faults import is_outage
+from im_common.runtime.process import started
+from im_common.runtime.resources import Resources
+from im_common.sql.db import Database, is_duplicate_key
 
 log = structlog.get_logger(__name__)
 

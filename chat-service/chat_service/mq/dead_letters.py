@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 
 from chat_service.mq.config import Settings
 from im.chat.v1.record_pb2 import ChatRecord
-from im_common import log as logs
 from im_common.bus import BusUnavailable, Record
 from im_common.bus.browsing import browse
-from im_common.config import LogConf
-from im_common.dev_server import DevServer
-from im_common.resources import Resources
-from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.runtime import log as logs
+from im_common.runtime.config import LogConf
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.resources import Resources
 
 ALL = "all"
 _OWN_HEADERS = "dlq-"

@@ -16,11 +16,11 @@ from chat_service.mq.item import Item, Outgoing, RecallItem
 from chat_service.mq.listed import Listed
 from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
-from im_common import frames
-from im_common.missed import MissedLog
-from im_common.offline import OfflineList
-from im_common.recalls import RecallLog
-from im_common.routes import Route, RouteTable
+from im_common.domain import frames
+from im_common.domain.missed import MissedLog
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
+from im_common.domain.routes import Route, RouteTable
 
 # So many gateways that were given up are remembered.
 MOST_GATEWAYS = 100

@@ -9,8 +9,8 @@ from chat_service.model.messages import Place
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin, Recall
 from im.group.v1.group_pb2 import GroupSendInfo
 from im_common.bus import Record
+from im_common.domain.ids import may_be_message_id, parse_conversation
 from im_common.errors import AppError
-from im_common.ids import may_be_message_id, parse_conversation
 
 
 class Poison(Exception):

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_
 from chat_service.model.members import Cursors, Key, advancing, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import conversations, messages
-from im_common.db import Database
-from im_common.direct import Script, Statement
+from im_common.sql.db import Database
+from im_common.sql.direct import Script, Statement
 
 Row = Mapping[str, Any]
 

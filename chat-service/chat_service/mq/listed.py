@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from im.gateway.v1.push_pb2 import PushRequest
-from im_common.routes import Route
+from im_common.domain.routes import Route
 
 # Of so many users it is remembered.
 MOST = 50_000

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from chat_service.model import messages
 from chat_service.model.messages import Facts
 from chat_service.mq.item import RecallItem
-from im_common.db import Database
 from im_common.errors import AppError, Code, not_found
+from im_common.sql.db import Database
 
 
 async def apply(db: Database, items: Sequence[RecallItem], window_ms: int) -> None:

@@ -13,9 +13,9 @@ from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq.item import Item
 from chat_service.mq.ledger import Ledger, ledger_of
-from im_common.db import Database
-from im_common.direct import Script
 from im_common.errors import AppError, Code
+from im_common.sql.db import Database
+from im_common.sql.direct import Script
 
 
 async def find_places(db: Database, items: Sequence[Item]) -> None:

@@ -10,10 +10,10 @@ from chat_service.server.chat import ChatServicer
 from chat_service.server.push import AnswerServicer
 from im.chat.v1.chat_pb2_grpc import add_ChatServiceServicer_to_server
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
-from im_common.process import registered
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import registered
+from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:

@@ -22,7 +22,7 @@ from chat_service.server import views
 from chat_service.svc import ServiceContext
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.chat_pb2_grpc import ChatServiceServicer
-from im_common.context import identity
+from im_common.runtime.context import identity
 
 
 class ChatServicer(ChatServiceServicer):

@@ -13,9 +13,9 @@ from chat_service.logic.overview import Listed
 from chat_service.logic.sync import Delta
 from chat_service.model.tables import GROUP, RECALLED
 from im.chat.v1 import chat_pb2 as pb
-from im_common import frames
+from im_common.domain import frames
+from im_common.domain.ids import parse_conversation
 from im_common.errors import invalid
-from im_common.ids import parse_conversation
 
 
 def chat(content: pb.Content) -> frames.Chat:

@@ -41,15 +41,15 @@ from im.user.v1.user_pb2_grpc import (
     add_UserServiceServicer_to_server,
 )
 from im_common.bus import Record
-from im_common.config import ClientConf
-from im_common.db import Database
-from im_common.ids import new_message_id, single_conversation
-from im_common.missed import MissedLog
-from im_common.offline import OfflineList
-from im_common.recalls import RecallLog
-from im_common.routes import Route, RouteTable
+from im_common.domain.ids import new_message_id, single_conversation
+from im_common.domain.missed import MissedLog
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
+from im_common.domain.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime.config import ClientConf
+from im_common.sql.db import Database
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from im_common.ids import now_ms
-from im_common.missed import MissedLog
-from im_common.routes import Route, RouteTable
+from im_common.domain.ids import now_ms
+from im_common.domain.missed import MissedLog
+from im_common.domain.routes import Route, RouteTable
 
 # Fixtures' classes, of conftest.py, which tests do not import.
 World = Any

@@ -10,8 +10,8 @@ from chat_service.mq import store
 from im.chat.v1.record_pb2 import ChatRecord, NewMessage
 from im.group.v1 import group_pb2
 from im_common.bus import Record
-from im_common.db import Database
 from im_common.errors import AppError, Code
+from im_common.sql.db import Database
 from im_common.testing.queries import counted_queries
 
 # Fixtures' classes, of conftest.py, which tests do not import.

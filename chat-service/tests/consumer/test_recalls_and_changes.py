@@ -11,8 +11,8 @@ from chat_service.model.tables import conversation_members, conversations
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im.group.v1 import group_pb2
 from im_common.bus import Record
-from im_common.recalls import RecallLog
-from im_common.routes import Route, RouteTable
+from im_common.domain.recalls import RecallLog
+from im_common.domain.routes import Route, RouteTable
 
 # Fixtures' classes, of conftest.py, which tests do not import.
 World = Any

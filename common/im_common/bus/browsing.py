@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from im_common.bus.interface import Record
-from im_common.config import BusConf
+from im_common.runtime.config import BusConf
 
 _PAGE = 200
 

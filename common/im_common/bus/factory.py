@@ -9,7 +9,7 @@ import structlog
 from redis.asyncio import Redis
 
 from im_common.bus.interface import BusUnavailable, Consumer, Producer
-from im_common.config import BusConf
+from im_common.runtime.config import BusConf
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ import structlog
 
 from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import Handler, Record
-from im_common.tasks import is_told_to_end
+from im_common.runtime.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import grpc
 from im_common.discovery import etcd_api_pb2 as api
 from im_common.discovery.etcd_api_pb2_grpc import KVStub, LeaseStub, WatchStub
 from im_common.rpc.target import direct_target
-from im_common.tasks import is_told_to_end
+from im_common.runtime.tasks import is_told_to_end
 
 T = TypeVar("T")
 

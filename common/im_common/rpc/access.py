@@ -8,10 +8,10 @@ from typing import Protocol
 from google.protobuf import descriptor_pool
 
 from im.common.v1 import access_pb2
-from im_common import context
-from im_common.context import Identity, RequestContext
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime import context
+from im_common.runtime.context import Identity, RequestContext
 
 Access = access_pb2.Access
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 from prometheus_client import Histogram
 
-from im_common import context, metrics
 from im_common.errors import AppError, Code, from_rpc_error, unavailable
 from im_common.rpc.service_token import ServiceTokens
-from im_common.tasks import is_told_to_end
+from im_common.runtime import context, metrics
+from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
     from im_common.rpc.client import BalancedChannel

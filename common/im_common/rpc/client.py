@@ -20,13 +20,13 @@ from typing import Any, NoReturn
 import grpc
 import structlog
 
-from im_common.config import ClientConf
 from im_common.discovery import EndpointWatcher, EtcdClient
 from im_common.errors import unavailable
 from im_common.rpc.calling import Caller
 from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
+from im_common.runtime.config import ClientConf
 
 log = structlog.get_logger(__name__)
 

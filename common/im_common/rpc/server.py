@@ -19,12 +19,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from im.common.v1 import access_pb2
-from im_common import context, metrics
-from im_common.context import RequestContext
 from im_common.errors import AppError, Code, to_trailers
-from im_common.faults import as_unavailable
 from im_common.rpc.access import Gatekeeper, access_table
-from im_common.tasks import is_told_to_end
+from im_common.runtime import context, metrics
+from im_common.runtime.context import RequestContext
+from im_common.runtime.faults import as_unavailable
+from im_common.runtime.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
 

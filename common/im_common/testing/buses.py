@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record, kafka, redis_streams
 from im_common.bus.browsing import browse
-from im_common.config import BusConf
+from im_common.runtime.config import BusConf
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
 

@@ -19,8 +19,8 @@ import asyncmy
 import yaml
 from pydantic import SecretStr
 
-from im_common.config import DbConf
-from im_common.migrate import upgrade
+from im_common.runtime.config import DbConf
+from im_common.sql.migrate import upgrade
 
 KINDS = ("sqlite", "mysql")
 VARIABLE = "IM_TEST_INFRA"

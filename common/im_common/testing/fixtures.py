@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from im_common.redis_client import open_redis
+from im_common.runtime.redis_client import open_redis
 from im_common.testing.people import People, people_there
 from im_common.testing.valkey import ValkeyServer
 

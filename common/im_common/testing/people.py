@@ -24,13 +24,13 @@ from im.auth.v1 import auth_pb2
 from im.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
-from im_common.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
-from im_common.config import ClientConf
+from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
+from im_common.domain.ids import FIRST_ID
 from im_common.errors import not_found
-from im_common.ids import FIRST_ID
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime.config import ClientConf
 from im_common.testing.services import SECRET
 
 _KEY_ID = "test"

@@ -22,10 +22,10 @@ from im.gateway.v1.push_pb2_grpc import (
     PushServiceStub,
     add_PushServiceServicer_to_server,
 )
-from im_common.config import ClientConf
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime.config import ClientConf
 from im_common.testing.ports import free_port
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from im_common import direct
+from im_common.sql import direct
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
-from im_common.config import DbConf
-from im_common.db import Database
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
 
 
 async def schema_differences(conf: DbConf, metadata: MetaData) -> list[Any]:

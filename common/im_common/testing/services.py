@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from im_common import context
-from im_common.config import DevServerConf, RpcSettings, Settings
-from im_common.dev_server import DevServer
 from im_common.errors import AppError, from_rpc_error
-from im_common.resources import Resources
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime import context
+from im_common.runtime.config import DevServerConf, RpcSettings, Settings
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.resources import Resources
 
 SECRET = "a secret of the tests, of 32 bytes or more"
 _READY_S = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from im_common.config import RedisConf
+from im_common.runtime.config import RedisConf
 from im_common.testing.ports import free_port
 from im_common.testing.server import Server, flags, program_of
 

@@ -9,9 +9,9 @@ from friend_service.model import blocks
 from friend_service.model.blocks import BlockedUser
 from friend_service.svc import ServiceContext
 from im.user.v1.user_pb2 import GetUserRequest
+from im_common.domain.ids import now_ms
+from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import invalid
-from im_common.ids import now_ms
-from im_common.paging import page_limit, read_cursor, write_cursor
 
 MOST_PAIRS = 1000
 # How long an answer "not blocked" may be relied on, from when it was asked for; a block takes that

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from im_common.db import MYSQL_TABLE, Database
+from im_common.sql.db import MYSQL_TABLE, Database
 
 metadata = MetaData()
 

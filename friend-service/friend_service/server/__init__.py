@@ -6,10 +6,10 @@ from friend_service import svc
 from friend_service.config import Settings
 from friend_service.server.friend import FriendServicer
 from im.friend.v1.friend_pb2_grpc import add_FriendServiceServicer_to_server
-from im_common.process import serve_rpc
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import serve_rpc
+from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:

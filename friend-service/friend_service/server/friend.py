@@ -8,7 +8,7 @@ from friend_service.logic import blocks
 from friend_service.svc import ServiceContext
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceServicer
-from im_common.context import identity
+from im_common.runtime.context import identity
 
 
 class FriendServicer(FriendServiceServicer):

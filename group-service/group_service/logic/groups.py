@@ -9,10 +9,10 @@ from group_service.model import groups, members
 from group_service.model.groups import Group
 from group_service.model.tables import JoinPolicy, Role
 from group_service.svc import ServiceContext
+from im_common.domain.ids import now_ms
+from im_common.domain.names import clean_text
+from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import AppError, Code, not_found
-from im_common.ids import now_ms
-from im_common.names import clean_text
-from im_common.paging import page_limit, read_cursor, write_cursor
 
 MAX_NAME = 64
 

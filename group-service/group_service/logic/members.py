@@ -12,9 +12,9 @@ from group_service.model.groups import Group
 from group_service.model.members import Member
 from group_service.model.tables import JoinPolicy, Role
 from group_service.svc import ServiceContext
+from im_common.domain.ids import now_ms
+from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import AppError, Code, invalid
-from im_common.ids import now_ms
-from im_common.paging import page_limit, read_cursor, write_cursor
 
 MOST_GROUPS = 500
 MOST_INVITED = 1000

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-from im_common.db import MYSQL_TABLE, AutoId
+from im_common.sql.db import MYSQL_TABLE, AutoId
 
 
 class JoinPolicy(IntEnum):

@@ -6,10 +6,10 @@ from group_service import svc
 from group_service.config import Settings
 from group_service.server.group import GroupServicer
 from im.group.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
-from im_common.process import serve_rpc
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import serve_rpc
+from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:

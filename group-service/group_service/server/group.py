@@ -11,8 +11,8 @@ from group_service.model.tables import JoinPolicy
 from group_service.svc import ServiceContext
 from im.group.v1 import group_pb2 as pb
 from im.group.v1.group_pb2_grpc import GroupServiceServicer
-from im_common.context import identity
 from im_common.errors import invalid
+from im_common.runtime.context import identity
 
 
 class GroupServicer(GroupServiceServicer):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from im_common import free_json
+from im_common.domain import free_json
+from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.errors import invalid
-from im_common.names import MAX_NICKNAME, clean_text
 from user_service.model.users import nickname_key
 
 GENDERS = range(4)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from im_common.db import is_duplicate_key
+from im_common.domain.ids import now_ms
+from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.errors import AppError, Code, invalid, not_found
-from im_common.ids import now_ms
-from im_common.names import MAX_NICKNAME, clean_text
+from im_common.sql.db import is_duplicate_key
 from user_service.logic.profile_fields import columns
 from user_service.model import users
 from user_service.model.users import Profile, User

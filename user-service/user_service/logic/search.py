@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from im_common.domain.names import MAX_NICKNAME, clean_text
+from im_common.domain.paging import Int64, page_limit, read_cursor_as, write_cursor
 from im_common.errors import invalid
-from im_common.names import MAX_NICKNAME, clean_text
-from im_common.paging import Int64, page_limit, read_cursor_as, write_cursor
 from user_service.model import users
 from user_service.model.users import User, nickname_key
 from user_service.svc import ServiceContext

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from im_common.ids import now_ms
-from im_common.routes import Route, route_key
+from im_common.domain.ids import now_ms
+from im_common.domain.routes import Route, route_key
 
 # A user who stays away longer was never seen.
 KEPT_MS = 90 * 86_400_000

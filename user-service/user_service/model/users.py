@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from im_common.db import MYSQL_TABLE, ascii_key
+from im_common.sql.db import MYSQL_TABLE, ascii_key
 
 MAX_NICKNAME_KEY = 128
 # No character comes after it.

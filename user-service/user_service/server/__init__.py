@@ -8,10 +8,10 @@ from im.user.v1.user_pb2_grpc import (
     add_PresenceServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
-from im_common.process import serve_rpc
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import serve_rpc
+from im_common.runtime.resources import Resources
 from user_service import svc
 from user_service.config import Settings
 from user_service.server.presence import PresenceServicer

@@ -7,7 +7,7 @@ from typing import Any
 
 from im.user.v1 import user_pb2 as pb
 from im.user.v1.user_pb2_grpc import PresenceServiceServicer
-from im_common.context import identity
+from im_common.runtime.context import identity
 from user_service.logic import presence
 from user_service.model.presence import Presence
 from user_service.svc import ServiceContext

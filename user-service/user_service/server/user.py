@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from im.user.v1 import user_pb2 as pb
 from im.user.v1.user_pb2_grpc import UserServiceServicer
-from im_common.context import identity
+from im_common.runtime.context import identity
 from user_service.logic import profiles, search
 from user_service.model.users import Profile, User
 from user_service.svc import ServiceContext

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from im_common.context import Identity
-from im_common.frames import Kick, encode
-from im_common.routes import Route
+from im_common.domain.frames import Kick, encode
+from im_common.domain.routes import Route
+from im_common.runtime.context import Identity
 from ws_gateway.logic.outbox import Ending, Outbox, Queued
 from ws_gateway.logic.seen import Seen
 

@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 from im.chat.v1.record_pb2 import ChatRecord, Origin
-from im_common import frames, metrics
 from im_common.bus import BusUnavailable, Producer
-from im_common.context import TRACEPARENT, new_traceparent
+from im_common.bus.topics import CHAT_TOPIC
+from im_common.domain import frames
+from im_common.domain.in_flight import InFlight
+from im_common.domain.submission import build_record
 from im_common.errors import AppError, Code
-from im_common.in_flight import InFlight
-from im_common.rate import Bucket
-from im_common.submission import build_record
-from im_common.topics import CHAT_TOPIC
+from im_common.runtime import metrics
+from im_common.runtime.context import TRACEPARENT, new_traceparent
+from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import BROKEN_PROTOCOL, RATE_IGNORED, Connection
 from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay

@@ -11,11 +11,11 @@ import structlog
 from msgspec import Raw
 from uuid_utils import uuid4
 
-from im_common.faults import report
-from im_common.frames import Offline, encode
-from im_common.ids import now_ms
-from im_common.offline import OfflineList
-from im_common.recalls import RecallLog
+from im_common.domain.frames import Offline, encode
+from im_common.domain.ids import now_ms
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
+from im_common.runtime.faults import report
 from ws_gateway.logic.connection import Connection
 
 log = structlog.get_logger(__name__)

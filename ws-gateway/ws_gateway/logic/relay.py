@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from im.chat.v1 import chat_pb2 as pb
+from im_common.domain.frames import error_frame
+from im_common.domain.ids import parse_conversation
+from im_common.domain.submission import check_id
 from im_common.errors import AppError, Code, invalid
-from im_common.frames import error_frame
-from im_common.ids import parse_conversation
-from im_common.submission import check_id
 from ws_gateway.logic.connection import Connection
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Raw
 
 from im.chat.v1 import chat_pb2 as pb
-from im_common import frames
+from im_common.domain import frames
 from im_common.errors import AppError, Code, invalid
-from im_common.faults import report
+from im_common.runtime.faults import report
 from ws_gateway.logic.connection import Connection
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-from im_common.access_tokens import session_key
-from im_common.faults import report
-from im_common.routes import RENEW_EVERY_S, TTL_MS
+from im_common.domain.access_tokens import session_key
+from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
+from im_common.runtime.faults import report
 from ws_gateway.svc import ServiceContext
 
 SESSIONS_EVERY_S = 2.0

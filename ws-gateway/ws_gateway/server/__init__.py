@@ -8,10 +8,10 @@ from redis.exceptions import RedisError
 
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
 from im_common.errors import AppError
-from im_common.process import registered
-from im_common.resources import Resources
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime.process import registered
+from im_common.runtime.resources import Resources
 from ws_gateway import svc
 from ws_gateway.config import Settings
 from ws_gateway.logic import upkeep

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.http11 import Request
 
 from im.auth.v1.auth_pb2 import ValidateTokenRequest
-from im_common import context
-from im_common.context import Identity
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token
+from im_common.runtime import context
+from im_common.runtime.context import Identity
 from ws_gateway.svc import ServiceContext
 
 PATH = "/ws/connect"

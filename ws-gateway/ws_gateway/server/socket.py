@@ -12,7 +12,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 
-from im_common import frames
+from im_common.domain import frames
 from ws_gateway.server.protocol import ServerProtocol, text_head
 
 OPEN_TIMEOUT_S = 5.0

@@ -13,12 +13,12 @@ from typing import Any
 
 from websockets.http11 import Request
 
-from im_common import frames
-from im_common.context import current
-from im_common.faults import report
-from im_common.ids import now_ms
-from im_common.rate import Bucket
-from im_common.routes import Route
+from im_common.domain import frames
+from im_common.domain.ids import now_ms
+from im_common.domain.routes import Route
+from im_common.runtime.context import current
+from im_common.runtime.faults import report
+from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import GOING_AWAY, Connection
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.offline import Drain

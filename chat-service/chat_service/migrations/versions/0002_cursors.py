@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from im_common.db import MYSQL_TABLE, ascii_key
+from im_common.sql.db import MYSQL_TABLE, ascii_key
 
 revision = "0002"
 down_revision = "0001"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from im_common.db import MYSQL_TABLE, AutoId
+from im_common.sql.db import MYSQL_TABLE, AutoId
 
 revision = "0001"
 down_revision = None

@@ -9,8 +9,8 @@ from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection, make_url, text
 
-from im_common.config import DbConf
-from im_common.db import Database
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
 
 LOCK_WAIT_S = 60
 

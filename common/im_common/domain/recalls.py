@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from redis.asyncio import Redis
 
-from im_common.ids import now_ms
+from im_common.domain.ids import now_ms
 
 MOST_RECALLS = 200
 KEEP_S = 30 * 24 * 3600

@@ -7,8 +7,8 @@ from typing import Any
 
 import structlog
 
-from im_common import metrics
 from im_common.errors import AppError, unavailable
+from im_common.runtime import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -37,8 +37,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.util import greenlet_spawn
 
-from im_common.config import DbConf
-from im_common.direct import PreparedInsert, Script, run_on_mysql, run_on_sqlite
+from im_common.runtime.config import DbConf
+from im_common.sql.direct import PreparedInsert, Script, run_on_mysql, run_on_sqlite
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

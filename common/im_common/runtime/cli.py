@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from im_common import __version__
-from im_common.config import ConfigError, Settings, load, show
+from im_common.runtime.config import ConfigError, Settings, load, show
 
 
 def _no_arguments(_parser: argparse.ArgumentParser) -> None: ...
@@ -66,7 +66,7 @@ def _run(program: Program, options: argparse.Namespace, settings: Settings) -> i
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         return program.serve(settings)
     if options.command == "migrate" and program.migrations is not None:
-        from im_common.migrate import upgrade
+        from im_common.sql.migrate import upgrade
 
         upgrade(settings.db, program.migrations)  # type: ignore[attr-defined]
         return 0

@@ -17,13 +17,14 @@ from typing import TypeVar
 import structlog
 import uvloop
 
-from im_common import __version__, context
-from im_common import log as logs
-from im_common.config import RpcSettings, Settings
-from im_common.dev_server import DevServer
+from im_common import __version__
 from im_common.discovery import Registration
-from im_common.resources import Resources
 from im_common.rpc.server import RpcServer
+from im_common.runtime import context
+from im_common.runtime import log as logs
+from im_common.runtime.config import RpcSettings, Settings
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.resources import Resources
 
 log = structlog.get_logger(__name__)
 

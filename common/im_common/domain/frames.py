@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from im_common import free_json
+from im_common.domain import free_json
 from im_common.errors import AppError, Code
 
 MAX_FRAME_BYTES = 64 * 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from im_common.ids import now_ms
+from im_common.domain.ids import now_ms
 
 TTL_MS = 30_000
 RENEW_EVERY_S = 10.0

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.asyncio import Redis
 
-from im_common import metrics
 from im_common.bus import Consumer, Producer
 from im_common.bus.factory import ensure_topics, open_consumer, open_producer
-from im_common.config import BusConf, ClientConf, DbConf, Settings
-from im_common.dev_server import DevServer
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 from im_common.discovery import EtcdClient
-from im_common.redis_client import open_redis
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.tasks import is_told_to_end
-from im_common.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
+from im_common.runtime import metrics
+from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.redis_client import open_redis
+from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
-    from im_common.db import Database
+    from im_common.sql.db import Database
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +99,7 @@ class Resources:
 
     def database(self, conf: DbConf) -> Database:
         # Loaded only where there is a database: SQLAlchemy takes 20 MB.
-        from im_common.db import Database
+        from im_common.sql.db import Database
 
         database = Database(conf)
         self.on_close(database.close)

@@ -12,7 +12,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from im_common.config import RedisConf
+from im_common.runtime.config import RedisConf
 
 # Bytes in, bytes out.
 RedisClient = Redis

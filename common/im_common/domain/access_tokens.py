@@ -16,8 +16,8 @@ from jwt.algorithms import OKPAlgorithm
 from redis.asyncio import Redis
 
 from im.auth.v1 import auth_pb2, auth_pb2_grpc
-from im_common.context import Identity
 from im_common.errors import AppError, Code, unauthenticated
+from im_common.runtime.context import Identity
 
 ISSUER = "im-auth"
 AUDIENCE = "im"

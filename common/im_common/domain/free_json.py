@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from im_common.ids import MAX_ID
+from im_common.domain.ids import MAX_ID
 
 MAX_DEPTH = 16
 # Whole numbers up to it are exact where all numbers are doubles: in a protobuf Struct.

@@ -14,7 +14,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from im_common import __version__
-from im_common.config import DevServerConf
+from im_common.runtime.config import DevServerConf
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from im.chat.v1 import record_pb2
-from im_common import frames, free_json, ids
+from im_common.domain import frames, free_json, ids
 from im_common.errors import AppError, Code, invalid
 
 _MAX_ID = 2**63 - 1

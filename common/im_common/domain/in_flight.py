@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
-from im_common import metrics
+from im_common.domain.frames import error_frame, refusal
 from im_common.errors import AppError, Code
-from im_common.frames import error_frame, refusal
+from im_common.runtime import metrics
 
 ANSWER_WITHIN_S = 10.0
 # A record that nothing is heard of for so long is taken for lost, or its answer is.

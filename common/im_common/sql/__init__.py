@@ -1,0 +1,1 @@
+"""The database: one interface for MySQL and SQLite, migrations."""

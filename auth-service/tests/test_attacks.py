@@ -129,6 +129,17 @@ async def test_an_expired_token_is_refused(backend: Backend) -> None:
     assert await codes(backend, signed(backend, claims)) == {Code.TOKEN_EXPIRED}
 
 
+async def test_a_token_of_a_host_whose_clock_is_ahead_is_taken(backend: Backend) -> None:
+    pair = await backend.register()
+    ahead, far_ahead = (int(time.time()) + seconds for seconds in (3, 3600))
+    soon = signed(backend, good_claims(pair) | {"iat": ahead, "exp": ahead + 60})
+
+    assert (await backend.validate(soon)).user_id == pair.user_id
+    assert (await backend.profile(soon)).user.user_id == pair.user_id
+    later = signed(backend, good_claims(pair) | {"iat": far_ahead, "exp": far_ahead + 60})
+    assert await codes(backend, later) == {Code.UNAUTHENTICATED}
+
+
 async def test_a_token_of_a_revoked_session_is_refused(backend: Backend) -> None:
     pair = await backend.register()
     await backend.logout(pair.access_token)

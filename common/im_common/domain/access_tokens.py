@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from im.auth.v1 import auth_pb2, auth_pb2_grpc
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
+from im_common.runtime.signed_claims import read_claims
 
 ISSUER = "im-auth"
 AUDIENCE = "im"
@@ -96,13 +97,13 @@ class AccessTokens:
             key = await self._keys.find(str(header.get("kid", "")))
             if key is None:
                 raise unauthenticated("the access token is not valid")
-            claims = jwt.decode(
+            claims = read_claims(
                 token,
                 key,
-                algorithms=[ALGORITHM],
+                algorithm=ALGORITHM,
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                options={"require": ["exp", "sub", "sid", "did"]},
+                require=("exp", "sub", "sid", "did"),
             )
             return Identity(
                 user_id=int(claims["sub"]),

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import jwt
 
 from im_common.errors import AppError, unauthenticated
+from im_common.runtime.signed_claims import read_claims
 
 AUDIENCE = "im-internal"
 ALGORITHM = "HS256"
 LIFETIME_S = 60
 # A token is replaced while it still has this long to live.
 RENEW_BEFORE_S = 30
-LEEWAY_S = 5
 MIN_SECRET_BYTES = 32
 _CACHED = 1024
 
@@ -71,20 +71,19 @@ class ServiceTokens:
 
     def _check(self, token: str) -> tuple[str, float]:
         try:
-            claims = jwt.decode(
+            claims = read_claims(
                 token,
                 self._secret,
-                algorithms=[ALGORITHM],
+                algorithm=ALGORITHM,
                 audience=AUDIENCE,
-                leeway=LEEWAY_S,
-                options={"require": ["iss", "aud", "iat", "exp"]},
+                require=("iss", "aud", "iat", "exp"),
             )
         except (jwt.PyJWTError, ValueError):
             raise _refusal() from None
         service = claims["iss"]
         if not isinstance(service, str) or not service:
             raise _refusal()
-        return service, float(claims["exp"]) + LEEWAY_S
+        return service, float(claims["exp"])
 
     def _remember(self, token: str, known: tuple[str, float]) -> None:
         if len(self._verified) >= _CACHED:

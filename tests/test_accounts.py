@@ -78,7 +78,7 @@ async def test_all_others_end_by_the_button_and_by_a_new_password(
     assert (response.status_code, response.json()["code"]) == (401, "INVALID_CREDENTIALS")
 
 
-async def test_a_refresh_token_used_twice_ends_the_session(
+async def test_a_refresh_token_used_once_more_after_its_pair_ends_the_session(
     http: httpx.AsyncClient, new_user: MakeUser
 ) -> None:
     user = await new_user()
@@ -87,6 +87,9 @@ async def test_a_refresh_token_used_twice_ends_the_session(
     renewed = answer.json()
     assert renewed["session_id"] == user.session_id
     assert renewed["refresh_token"] != user.refresh_token
+    assert (await _refresh(http, user.refresh_token)).json() == renewed
+    headers = {"Authorization": f"Bearer {renewed['access_token']}"}
+    assert (await http.get("/v1/users/me", headers=headers)).status_code == 200
     assert (await _refresh(http, user.refresh_token)).status_code == 401
     assert (await _refresh(http, renewed["refresh_token"])).status_code == 401
     await _refused_within(user, 5)

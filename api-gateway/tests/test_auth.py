@@ -77,6 +77,18 @@ async def test_logging_in_gives_tokens(check: Check) -> None:
     )
 
 
+async def test_who_refreshes_may_say_on_which_device(check: Check) -> None:
+    await check(
+        "POST /v1/auth/refresh",
+        "RefreshToken",
+        auth.RefreshTokenRequest(refresh_token="r-0", device_id="phone"),
+        auth.RefreshTokenResponse(tokens=_PAIR),
+        200,
+        _TOKENS,
+        {"refresh_token": "r-0", "device_id": "phone"},
+    )
+
+
 async def test_refreshing_gives_new_tokens(check: Check) -> None:
     await check(
         "POST /v1/auth/refresh",

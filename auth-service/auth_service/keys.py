@@ -82,6 +82,10 @@ class KeyRing:
         published_before = now_ms() - SIGNS_AFTER_MS
         return next((key for key in keys if key.created_at <= published_before), keys[-1])
 
+    def named(self, kid: str) -> SigningKey:
+        """The key called ``kid``, or the one that signs now when that is gone."""
+        return next((key for key in self.all() if key.kid == kid), None) or self.signing()
+
     async def find(self, kid: str) -> Any | None:
         """The public key called ``kid``; implements ``access_tokens.PublicKeys``."""
         return next((key.public for key in self.all() if key.kid == kid), None)

@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
 import jwt
 
 from auth_service.keys import KeyRing
-from auth_service.model.sessions import Session
+from auth_service.model.sessions import Pair, Session
 from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER
+from im_common.domain.ids import now_ms
 from im_common.errors import unauthenticated
 
 _NONCE_CHARS = 43
@@ -27,9 +28,14 @@ def new_session_id() -> str:
     return secrets.token_hex(16)
 
 
-def make_access_token(keys: KeyRing, session: Session, life_s: int) -> str:
-    now = int(time.time())
-    key = keys.signing()
+def new_pair(keys: KeyRing) -> Pair:
+    return Pair(pair_id=secrets.token_hex(16), made_at=now_ms(), kid=keys.signing().kid)
+
+
+def make_access_token(keys: KeyRing, session: Session, pair: Pair, life_s: int) -> str:
+    """The same for the same pair."""
+    now = pair.made_at // 1000
+    key = keys.named(pair.kid)
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -37,6 +43,7 @@ def make_access_token(keys: KeyRing, session: Session, life_s: int) -> str:
         "sid": session.session_id,
         "did": session.device_id,
         "plt": session.platform,
+        "jti": pair.pair_id,
         "iat": now,
         "exp": now + life_s,
     }
@@ -55,15 +62,24 @@ class UsedToken:
 
 
 class RefreshTokens:
-    """`{session_id}.{random}{mac}`: opaque to everyone else. Redis knows its SHA-256 only."""
+    """`{session_id}.{nonce}{mac}`: opaque to everyone else. Redis knows its SHA-256 only.
+
+    The nonce of a session's first one is random. That of each next one follows from the one before,
+    the pair's id and our secret: so it can be made again without being kept anywhere.
+    """
 
     def __init__(self, secret: str) -> None:
         # A key of its own, so that this MAC can never pass for another use of the secret.
         self._key = hmac.digest(secret.encode(), b"refresh tokens", "sha256")
 
     def make(self, session_id: str) -> str:
-        nonce = secrets.token_urlsafe(32)
-        return f"{session_id}.{nonce}{self._mac(session_id, nonce)}"
+        return self._sealed(session_id, secrets.token_urlsafe(32))
+
+    def next(self, used: str, pair: Pair) -> str:
+        """What ``used`` is exchanged for, when that makes ``pair``."""
+        session_id = used.partition(".")[0]
+        digest = hmac.digest(self._key, f"next {pair.pair_id} {used}".encode(), "sha256")
+        return self._sealed(session_id, urlsafe_b64encode(digest).decode().rstrip("="))
 
     def read(self, token: str) -> UsedToken:
         """Raises UNAUTHENTICATED when it does not look like one."""
@@ -77,6 +93,9 @@ class RefreshTokens:
     @staticmethod
     def hash(token: str) -> str:
         return hashlib.sha256(token.encode()).hexdigest()
+
+    def _sealed(self, session_id: str, nonce: str) -> str:
+        return f"{session_id}.{nonce}{self._mac(session_id, nonce)}"
 
     def _mac(self, session_id: str, nonce: str) -> str:
         text = f"{session_id}.{nonce}".encode()

@@ -75,8 +75,10 @@ class Backend:
         )
         return (await call(self.auth.Login, request, address=address)).tokens
 
-    async def refresh(self, refresh_token: str, *, address: str = "") -> pb.TokenPair:
-        request = pb.RefreshTokenRequest(refresh_token=refresh_token)
+    async def refresh(
+        self, refresh_token: str, *, device_id: str = "", address: str = ""
+    ) -> pb.TokenPair:
+        request = pb.RefreshTokenRequest(refresh_token=refresh_token, device_id=device_id)
         return (await call(self.auth.RefreshToken, request, address=address)).tokens
 
     async def validate(self, access_token: str, *, address: str = "") -> pb.ValidateTokenResponse:

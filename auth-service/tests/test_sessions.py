@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog.testing
 
+from auth_service import keys
 from auth_service.logic import sessions
 from im.auth.v1 import auth_pb2 as pb
 from im_common.domain.access_tokens import session_key
@@ -89,35 +90,108 @@ async def test_a_refresh_gives_new_tokens_of_the_same_session(backend: Backend) 
     assert session.address == "192.0.2.8"
 
 
-@pytest.mark.parametrize("age", [1, 3])
-async def test_the_second_use_of_a_refresh_token_ends_the_session(
-    backend: Backend, age: int
-) -> None:
+async def is_revoked_by(backend: Backend, token: str, newest: pb.TokenPair) -> bool:
+    """Whether showing ``token`` again ends the session, and is told to the log."""
+    with structlog.testing.capture_logs() as logs:
+        error = await refusal(backend.refresh(token))
+    assert error.code is Code.SESSION_REVOKED
+    (warning,) = [entry for entry in logs if entry["event"] == "refresh token used twice"]
+    assert warning["session_id"] == newest.session_id
+    return await is_over(backend, newest)
+
+
+async def test_who_lost_the_answer_gets_the_same_pair_again(backend: Backend) -> None:
+    pair = await backend.register()
+    # The pair before is still in use, as by calls under way.
+    await backend.validate(pair.access_token)
+
+    fresh = await backend.refresh(pair.refresh_token)
+    await backend.profile(pair.access_token)
+    again = await backend.refresh(pair.refresh_token)
+
+    assert again == fresh
+    assert (await backend.validate(again.access_token)).session_id == pair.session_id
+    newest = await backend.refresh(again.refresh_token)
+    assert newest.refresh_token != fresh.refresh_token
+
+
+async def test_a_refresh_token_from_two_refreshes_ago_ends_the_session(backend: Backend) -> None:
     pair = await backend.register()
     newest = pair
-    for _ in range(age):
+    for _ in range(2):
         newest = await backend.refresh(newest.refresh_token)
 
-    with structlog.testing.capture_logs() as logs:
-        error = await refusal(backend.refresh(pair.refresh_token))
-
-    assert error.code is Code.SESSION_REVOKED
-    assert await is_over(backend, newest)
-    (warning,) = [entry for entry in logs if entry["event"] == "refresh token used twice"]
-    assert warning["session_id"] == pair.session_id
+    assert await is_revoked_by(backend, pair.refresh_token, newest)
 
 
-async def test_of_two_refreshes_at_once_one_wins_and_then_the_session_is_over(
-    backend: Backend,
+@pytest.mark.parametrize("use", ["validate", "sessions", "profile"])
+async def test_once_the_new_access_token_was_used_anywhere_the_old_pair_is_no_more(
+    backend: Backend, use: str
 ) -> None:
     pair = await backend.register()
+    # The service may remember that the session is alive: it looks at a new token all the same.
+    await getattr(backend, use)(pair.access_token)
+    fresh = await backend.refresh(pair.refresh_token)
+    await getattr(backend, use)(fresh.access_token)
 
-    answers = await asyncio.gather(
-        *(backend.refresh(pair.refresh_token) for _ in range(2)), return_exceptions=True
-    )
+    assert await is_revoked_by(backend, pair.refresh_token, fresh)
 
-    assert sum(isinstance(answer, Exception) for answer in answers) == 1
-    assert await is_over(backend, pair)
+
+async def test_after_half_a_minute_a_refresh_token_comes_too_late(backend: Backend) -> None:
+    pair = await backend.register()
+    fresh = await backend.refresh(pair.refresh_token)
+    key = session_key(pair.session_id)
+    ((field, until),) = [
+        (name, int(value))
+        for name, value in (await backend.redis.hgetall(key)).items()
+        if name.startswith(b"unused:")
+    ]
+    assert 20_000 < until - now_ms() <= 30_000
+
+    await backend.redis.hset(key, field, now_ms() - 1)
+
+    assert await is_revoked_by(backend, pair.refresh_token, fresh)
+
+
+async def test_another_device_gets_no_pair_a_second_time(
+    backend: Backend, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    await backend.register(name)
+    pair = await backend.login(name, device_id="phone")
+    fresh = await backend.refresh(pair.refresh_token, device_id="phone")
+    assert await backend.refresh(pair.refresh_token, device_id="phone") == fresh
+
+    error = await refusal(backend.refresh(pair.refresh_token, device_id="tablet"))
+
+    assert error.code is Code.SESSION_REVOKED
+    assert await is_over(backend, fresh)
+
+
+async def test_refreshes_at_once_all_get_the_same_pair(backend: Backend) -> None:
+    pair = await backend.register()
+    for _ in range(5):
+        first, *others = await asyncio.gather(
+            *(backend.refresh(pair.refresh_token) for _ in range(8))
+        )
+        assert all(other == first for other in others)
+        assert first.refresh_token != pair.refresh_token
+        pair = first
+
+    assert not await is_over(backend, pair)
+
+
+async def test_the_same_pair_is_given_after_the_keys_were_rotated(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(keys, "SIGNS_AFTER_MS", 0)
+    pair = await backend.register()
+    fresh = await backend.refresh(pair.refresh_token)
+
+    keys.rotate(backend.key_file, token_life_ms=900_000)
+
+    assert await backend.refresh(pair.refresh_token) == fresh
 
 
 async def test_a_made_up_refresh_token_ends_nobodys_session(backend: Backend) -> None:

@@ -44,7 +44,9 @@ async def login(body: LoginBody, svc: Svc) -> Tokens:
 
 @router.post("/refresh", summary="Exchange a refresh token for new tokens")
 async def refresh(body: RefreshBody, svc: Svc) -> Tokens:
-    request = pb.RefreshTokenRequest(refresh_token=body.refresh_token)
+    request = pb.RefreshTokenRequest(
+        refresh_token=body.refresh_token, device_id=body.device_id or ""
+    )
     return Tokens.of((await svc.auth.RefreshToken(request)).tokens)
 
 

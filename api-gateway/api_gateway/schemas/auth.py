@@ -30,6 +30,7 @@ class LoginBody(DeviceBody):
 
 class RefreshBody(Body):
     refresh_token: Text
+    device_id: Text | None = Field(None, description="As at the login, if it was given there.")
 
 
 class PasswordBody(Body):
@@ -41,7 +42,7 @@ class Tokens(View):
     user_id: int
     session_id: str
     access_token: str = Field(description="JWT.")
-    refresh_token: str = Field(description="Can be used once.")
+    refresh_token: str = Field(description="Can be used once; again only if the answer was lost.")
     expires_in: int = Field(description="Seconds until the access token expires.")
 
     @classmethod

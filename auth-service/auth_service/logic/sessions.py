@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from auth_service.model.sessions import SEEN_EVERY_MS, Rotation, Session
+from auth_service.model.sessions import SEEN_EVERY_MS, Pair, Rotation, Session
 from auth_service.svc import ServiceContext
-from auth_service.tokens import make_access_token, new_session_id
+from auth_service.tokens import make_access_token, new_pair, new_session_id
 from im_common.domain.ids import now_ms
 from im_common.domain.names import clean_text
 from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
@@ -72,26 +72,31 @@ async def open_session(svc: ServiceContext, user_id: int, device: Device) -> Tok
     await svc.sessions.add(session, svc.refresh_tokens.hash(refresh_token))
     replaced = _replaced(svc, await svc.sessions.of_user(user_id))
     await svc.sessions.end(user_id, [old.session_id for old in replaced])
-    return _pair(svc, session, refresh_token)
+    return _token_pair(svc, session, new_pair(svc.keys), refresh_token)
 
 
-async def refresh_token(svc: ServiceContext, token: str) -> TokenPair:
-    """Exchanges a refresh token.
+async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") -> TokenPair:
+    """Exchanges a refresh token. The same pair again when an answer was lost, or of two at once.
+
+    ``device_id`` is what the client says of itself; a client that says nothing is believed to be the
+    device that its token was made for.
 
     Raises:
-        AppError: UNAUTHENTICATED; SESSION_REVOKED, also when it was used before, which ends the
-            session; UNAVAILABLE.
+        AppError: UNAUTHENTICATED; SESSION_REVOKED, also when it was used before and may not be used
+            again, which ends the session; UNAVAILABLE.
     """
     used = svc.refresh_tokens.read(token)
     session = await svc.sessions.get(used.session_id)
     if session is None:
         raise _over()
-    new_token = svc.refresh_tokens.make(session.session_id)
-    outcome = await svc.sessions.rotate(
+    fresh = new_pair(svc.keys)
+    outcome, pair = await svc.sessions.rotate(
         session,
+        fresh,
         used_hash=used.hash,
-        new_hash=svc.refresh_tokens.hash(new_token),
+        new_hash=svc.refresh_tokens.hash(svc.refresh_tokens.next(token, fresh)),
         genuine=used.genuine,
+        same_device=device_id in ("", session.device_id),
         address=client_address(),
     )
     if outcome is Rotation.UNKNOWN:
@@ -100,9 +105,9 @@ async def refresh_token(svc: ServiceContext, token: str) -> TokenPair:
         log.warning(
             "refresh token used twice", account=session.user_id, session_id=session.session_id
         )
-    if outcome is not Rotation.ROTATED:
+    if outcome not in (Rotation.ROTATED, Rotation.REPEATED):
         raise _over()
-    return _pair(svc, session, new_token)
+    return _token_pair(svc, session, pair, svc.refresh_tokens.next(token, pair))
 
 
 async def validate_token(svc: ServiceContext, token: str) -> Identity:
@@ -157,14 +162,15 @@ def _may_stay(svc: ServiceContext, session: Session, newer: Sequence[Session]) -
             return True
 
 
-def _pair(svc: ServiceContext, session: Session, refresh_token: str) -> TokenPair:
+def _token_pair(svc: ServiceContext, session: Session, pair: Pair, refresh_token: str) -> TokenPair:
     life_s = svc.settings.access_token_life
+    passed_s = (now_ms() - pair.made_at) // 1000
     return TokenPair(
         user_id=session.user_id,
         session_id=session.session_id,
-        access_token=make_access_token(svc.keys, session, life_s),
+        access_token=make_access_token(svc.keys, session, pair, life_s),
         refresh_token=refresh_token,
-        expires_in=life_s,
+        expires_in=max(0, min(life_s, life_s - passed_s)),
     )
 
 

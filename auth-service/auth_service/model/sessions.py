@@ -15,10 +15,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.domain.access_tokens import session_key
+from im_common.domain.access_tokens import session_key, unused_field
 from im_common.domain.ids import now_ms
 
 SEEN_EVERY_MS = 60_000
+# For so long a refresh token may come again, as long as nothing of the new pair was used.
+REPEAT_MS = 30_000
 # The list of sessions outlives each of them.
 _LIST_SLACK_MS = 86_400_000
 
@@ -31,19 +33,34 @@ redis.call('ZADD', KEYS[1], order, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
-# A token of this session that is not the current one was used before.
+# A token of this session that is not the current one was used before. Until the field `unused:…` of the
+# pair that came of it is gone, and for REPEAT_MS, it may come again. One clock decides: this server's.
 _ROTATE = """
-local current = redis.call('HGET', KEYS[1], 'refresh_hash')
-if not current then return 'over' end
-if current ~= ARGV[1] then
-  if ARGV[3] ~= '1' then return 'unknown' end
-  redis.call('DEL', KEYS[1])
-  return 'reused'
+local used_hash, new_hash, is_genuine, is_same_device = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local pair_id, made_at, kid = ARGV[5], ARGV[6], ARGV[7]
+local life_ms, repeat_ms, address, unused = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local old = redis.call('HMGET', KEYS[1], 'refresh_hash', 'used_hash', 'pair_id', 'made_at', 'kid')
+if not old[1] then return {'over'} end
+if old[1] == used_hash then
+  if old[3] then redis.call('HDEL', KEYS[1], unused .. old[3]) end
+  redis.call('HSET', KEYS[1], 'refresh_hash', new_hash, 'used_hash', used_hash, 'pair_id', pair_id,
+    'made_at', made_at, 'kid', kid, 'last_seen_at', made_at,
+    unused .. pair_id, string.format('%.0f', now + repeat_ms))
+  if address ~= '' then redis.call('HSET', KEYS[1], 'address', address) end
+  redis.call('PEXPIRE', KEYS[1], life_ms)
+  return {'rotated'}
 end
-redis.call('HSET', KEYS[1], 'refresh_hash', ARGV[2], 'last_seen_at', ARGV[5])
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'address', ARGV[6]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 'rotated'
+if old[2] == used_hash and is_same_device == '1' then
+  local repeat_until = redis.call('HGET', KEYS[1], unused .. old[3])
+  if repeat_until and now < tonumber(repeat_until) then
+    return {'repeated', old[3], old[4], old[5]}
+  end
+end
+if is_genuine ~= '1' then return {'unknown'} end
+redis.call('DEL', KEYS[1])
+return {'reused'}
 """
 
 # HSET alone would bring a session back to life that has just ended.
@@ -71,10 +88,24 @@ class Session:
     last_seen_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What the two tokens that a refresh gives follow from, besides the token that was used. No secret:
+    who knows it can make neither of them."""
+
+    pair_id: str
+    # Unix milliseconds.
+    made_at: int
+    # The key that signs the access token.
+    kid: str
+
+
 class Rotation(StrEnum):
     """What became of a refresh token."""
 
     ROTATED = "rotated"
+    # It was used a moment ago, and nothing of what came of it: the same pair again.
+    REPEATED = "repeated"
     # The session had ended.
     OVER = "over"
     # It had been used before; the session has ended now.
@@ -122,19 +153,34 @@ class Sessions:
         return [_from_hash(session_id, fields) for session_id, fields in found.items() if fields]
 
     async def rotate(
-        self, session: Session, *, used_hash: str, new_hash: str, genuine: bool, address: str
-    ) -> Rotation:
-        """Exchanges the refresh token and begins the session's life anew.
+        self,
+        session: Session,
+        pair: Pair,
+        *,
+        used_hash: str,
+        new_hash: str,
+        genuine: bool,
+        same_device: bool,
+        address: str,
+    ) -> tuple[Rotation, Pair]:
+        """Exchanges the refresh token for ``pair`` and begins the session's life anew; or tells for
+        which pair it was exchanged a moment ago.
 
-        ``genuine`` says that the used token was made by us for this session.
+        ``genuine`` says that the used token was made by us for this session; ``same_device``, that
+        nothing speaks against its coming from the session's device.
         """
         # First the list: it must never end before a session in it.
         await self._redis.pexpire(_list_key(session.user_id), self._list_ms)
-        outcome = await self._rotate(
+        token: list[str | int] = [used_hash, new_hash, int(genuine), int(same_device)]
+        made: list[str | int] = [pair.pair_id, pair.made_at, pair.kid]
+        answer: list[bytes] = await self._rotate(
             keys=[session_key(session.session_id)],
-            args=[used_hash, new_hash, int(genuine), self._life_ms, now_ms(), address],
+            args=[*token, *made, self._life_ms, REPEAT_MS, address, unused_field("")],
         )
-        return Rotation(outcome.decode())
+        outcome, *known = (part.decode() for part in answer)
+        if known:
+            pair = Pair(pair_id=known[0], made_at=int(known[1]), kid=known[2])
+        return Rotation(outcome), pair
 
     async def see(self, session_id: str, address: str) -> None:
         """Records that the session is in use, from ``address`` (when known)."""

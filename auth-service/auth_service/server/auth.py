@@ -53,7 +53,7 @@ class AuthServicer(AuthServiceServicer):
     async def RefreshToken(
         self, request: pb.RefreshTokenRequest, _: Any
     ) -> pb.RefreshTokenResponse:
-        pair = await sessions.refresh_token(self._svc, request.refresh_token)
+        pair = await sessions.refresh_token(self._svc, request.refresh_token, request.device_id)
         return pb.RefreshTokenResponse(tokens=_tokens(pair))
 
     async def Logout(self, request: pb.LogoutRequest, _: Any) -> pb.LogoutResponse:

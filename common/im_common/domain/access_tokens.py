@@ -4,6 +4,9 @@ A token is an Ed25519 JWT made by auth-service. A check has two parts: the signa
 keys of auth-service, and the session, which must still be in Redis. The outcome of each is remembered
 for a short time, so a revoked session ends within SESSION_CACHE_S. When Redis is down, a check fails
 with UNAVAILABLE: nobody gets in unchecked.
+
+A check of a token that was not seen before also notes that its pair is in use: from then on the refresh
+token before it cannot be used again.
 """
 
 from __future__ import annotations
@@ -30,6 +33,11 @@ _CACHED = 20_000
 def session_key(session_id: str) -> str:
     """The Redis hash of a session. Without it the session is over."""
     return f"session:{session_id}"
+
+
+def unused_field(pair_id: str) -> str:
+    """The field of a session's hash that is there until a token of the pair is used."""
+    return f"unused:{pair_id}"
 
 
 class PublicKeys(Protocol):
@@ -83,15 +91,18 @@ class AccessTokens:
         """
         identity = self._verified.get(token)
         if identity is None:
-            identity = await self._check_signature(token)
+            identity, pair_id = await self._check_signature(token)
+            await self._begin_use(identity.session_id, pair_id)
             _remember(self._verified, token, identity)
-        elif identity.expires_at_ms <= time.time() * 1000:
+            return identity
+        if identity.expires_at_ms <= time.time() * 1000:
             del self._verified[token]
             raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")
         await self._check_session(identity.session_id)
         return identity
 
-    async def _check_signature(self, token: str) -> Identity:
+    async def _check_signature(self, token: str) -> tuple[Identity, str]:
+        """Whom it speaks for, and the id of its pair."""
         try:
             header = jwt.get_unverified_header(token)
             key = await self._keys.find(str(header.get("kid", "")))
@@ -105,26 +116,38 @@ class AccessTokens:
                 audience=AUDIENCE,
                 require=("exp", "sub", "sid", "did"),
             )
-            return Identity(
+            identity = Identity(
                 user_id=int(claims["sub"]),
                 session_id=str(claims["sid"]),
                 device_id=str(claims["did"]),
                 platform=str(claims.get("plt", "other")),
                 expires_at_ms=int(claims["exp"]) * 1000,
             )
+            return identity, str(claims.get("jti", ""))
         except jwt.ExpiredSignatureError:
             raise AppError(Code.TOKEN_EXPIRED, "the access token has expired") from None
         except (jwt.PyJWTError, ValueError):
             raise unauthenticated("the access token is not valid") from None
 
+    async def _begin_use(self, session_id: str, pair_id: str) -> None:
+        asked_at = time.monotonic()
+        key, unused = session_key(session_id), unused_field(pair_id)
+        user_id, is_unused = await self._redis.hmget(key, ["user_id", unused])
+        self._note(session_id, user_id is not None, asked_at)
+        if is_unused is not None:
+            await self._redis.hdel(key, unused)
+
     async def _check_session(self, session_id: str) -> None:
         now = time.monotonic()
-        if self._alive_until.get(session_id, 0.0) > now:
-            return
-        if not await self._redis.exists(session_key(session_id)):
+        if self._alive_until.get(session_id, 0.0) <= now:
+            is_there = await self._redis.exists(session_key(session_id))
+            self._note(session_id, bool(is_there), now)
+
+    def _note(self, session_id: str, is_there: bool, asked_at: float) -> None:
+        if not is_there:
             self._alive_until.pop(session_id, None)
             raise AppError(Code.SESSION_REVOKED, "the session has ended")
-        _remember(self._alive_until, session_id, now + self._session_cache_s)
+        _remember(self._alive_until, session_id, asked_at + self._session_cache_s)
 
 
 def _remember(cache: dict[str, Any], key: str, value: Any) -> None:

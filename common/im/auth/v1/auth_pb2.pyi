@@ -60,7 +60,7 @@ class TokenPair(_message.Message):
     access_token: _builtins.str
     """Ed25519 JWT."""
     refresh_token: _builtins.str
-    """Opaque, used once."""
+    """Opaque, used once (but for a lost answer: see RefreshToken)."""
     expires_in: _builtins.int
     """Seconds until the access token expires."""
     def __init__(
@@ -238,15 +238,19 @@ class RefreshTokenRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
+    device_id: _builtins.str
+    """As at login; may be empty. Another device than that of the login gets no pair a second time."""
     def __init__(
         self,
         *,
         refresh_token: _builtins.str = ...,
+        device_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refresh_token", b"refresh_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "refresh_token", b"refresh_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

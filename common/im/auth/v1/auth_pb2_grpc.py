@@ -115,8 +115,9 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefreshToken(self, request, context):
-        """RefreshToken exchanges a refresh token for a new pair; the old one is used up. Its second use
-        revokes the session.
+        """RefreshToken exchanges a refresh token for a new pair; the old one is used up. The same one again
+        within 30 s, while neither token of the new pair has been used, gets the same new pair; any other
+        second use revokes the session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

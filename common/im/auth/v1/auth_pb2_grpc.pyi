@@ -44,8 +44,9 @@ class AuthServiceStub:
     or SESSION_REVOKED.
     """
     RefreshToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokenRequest, _auth_pb2.RefreshTokenResponse]
-    """RefreshToken exchanges a refresh token for a new pair; the old one is used up. Its second use
-    revokes the session.
+    """RefreshToken exchanges a refresh token for a new pair; the old one is used up. The same one again
+    within 30 s, while neither token of the new pair has been used, gets the same new pair; any other
+    second use revokes the session.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _auth_pb2.LogoutResponse]
     """Logout ends the caller's session."""
@@ -76,8 +77,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     or SESSION_REVOKED.
     """
     RefreshToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokenRequest, _auth_pb2.RefreshTokenResponse]  # type: ignore[assignment]
-    """RefreshToken exchanges a refresh token for a new pair; the old one is used up. Its second use
-    revokes the session.
+    """RefreshToken exchanges a refresh token for a new pair; the old one is used up. The same one again
+    within 30 s, while neither token of the new pair has been used, gets the same new pair; any other
+    second use revokes the session.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _auth_pb2.LogoutResponse]  # type: ignore[assignment]
     """Logout ends the caller's session."""
@@ -129,8 +131,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RefreshTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RefreshTokenResponse, _abc.Awaitable[_auth_pb2.RefreshTokenResponse]]:
-        """RefreshToken exchanges a refresh token for a new pair; the old one is used up. Its second use
-        revokes the session.
+        """RefreshToken exchanges a refresh token for a new pair; the old one is used up. The same one again
+        within 30 s, while neither token of the new pair has been used, gets the same new pair; any other
+        second use revokes the session.
         """
 
     @_abc_1.abstractmethod

@@ -41,7 +41,7 @@ async def test_the_other_user_is_found_in_the_id(gateway: Gateway, caller: int, 
 async def test_no_single_message_makes_a_page_fail(gateway: Gateway, ext: str, shown: Any) -> None:
     """However it was stored."""
     page = messages(1, 2)
-    page[0].ext_json = ext
+    page[0].content.ext_json = ext
     gateway.services.answers["GetChatHistory"] = chat.GetChatHistoryResponse(messages=page)
     response = await _as(gateway, 1001, "/v1/conversations/s:1001:1002/messages")
     assert response.status_code == 200, response.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from im.chat.v1 import chat_pb2 as chat
+from im.chat.v1.content_pb2 import Content
 
 # A fixture of conftest.py, which tests do not import.
 Check = Any
@@ -36,10 +37,8 @@ _TO_BOB_PB = chat.Message(
     seq=5,
     from_user_id=1001,
     to_user_id=1002,
-    content_type="text",
-    content="hello",
     timestamp=51,
-    client_msg_id="c-1",
+    content=Content(content_type="text", content="hello", client_msg_id="c-1"),
 )
 _IN_GROUP: dict[str, Any] = {
     "message_id": MESSAGE_ID,
@@ -60,12 +59,14 @@ _IN_GROUP_PB = chat.Message(
     seq=6,
     from_user_id=1002,
     group_id=1001,
-    content_type="image",
-    content="file-1",
     timestamp=52,
-    reply_to="m-0",
-    mentions=[1001],
-    ext_json='{"w":1,"h":[2.5]}',
+    content=Content(
+        content_type="image",
+        content="file-1",
+        reply_to="m-0",
+        mentions=[1001],
+        ext_json='{"w":1,"h":[2.5]}',
+    ),
 )
 _CONVERSATION: dict[str, Any] = {
     "conversation_id": "s:1001:1002",
@@ -84,7 +85,7 @@ async def test_a_message_to_a_user_is_answered_with_its_place(check: Check) -> N
         "POST /v1/messages",
         "SendMessage",
         chat.SendMessageRequest(
-            to_user_id=1002, content=chat.Content(content="hello", client_msg_id="c-1")
+            to_user_id=1002, content=Content(content="hello", client_msg_id="c-1")
         ),
         chat.SendMessageResponse(placed=chat.Placed(**_SENT)),
         201,
@@ -99,7 +100,7 @@ async def test_a_message_to_a_group_is_answered_with_its_place(check: Check) -> 
         "SendGroupMessage",
         chat.SendGroupMessageRequest(
             group_id=1001,
-            content=chat.Content(
+            content=Content(
                 content="file-1",
                 content_type="image",
                 reply_to="m-0",

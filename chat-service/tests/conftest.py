@@ -16,10 +16,11 @@ from chat_service.logic.audience import Audiences
 from chat_service.logic.notify import Note
 from chat_service.logic.waiting import Waiting
 from chat_service.model.messages import Place
-from chat_service.mq.item import Item
+from chat_service.mq.message import MessageEntry
 from chat_service.mq.store import store
 from chat_service.svc import ServiceContext
-from im.chat.v1.record_pb2 import NewMessage, Origin
+from im.chat.v1.content_pb2 import Content
+from im.chat.v1.record_pb2 import NewMessage
 from im.group.v1.group_pb2 import (
     BatchGetSendInfoRequest,
     BatchGetSendInfoResponse,
@@ -96,34 +97,33 @@ class Desk:
         await self.store(items)
         return [item.place for item in items if item.place]
 
-    def items(self, sender: int, to: int, *contents: str, **more: Any) -> list[Item]:
+    def items(self, sender: int, to: int, *contents: str, **more: Any) -> list[MessageEntry]:
         items = [_item(sender, to, content, **more) for content in contents]
         for item in items:
             if item.is_group:
                 item.group_members = self.groups.by_id[item.message.group_id].member_ids
         return items
 
-    async def store(self, items: Sequence[Item]) -> None:
+    async def store(self, items: Sequence[MessageEntry]) -> None:
         await store(self.svc.db, items)
 
 
-def _item(sender: int, to: int, content: str, **more: Any) -> Item:
+def _item(sender: int, to: int, content: str, **more: Any) -> MessageEntry:
     group = more.pop("group", 0)
     message = NewMessage(
         message_id=new_message_id(),
         conversation_id=f"g:{group}" if group else single_conversation(sender, to),
         sender_id=sender,
-        client_msg_id=new_message_id(),
-        content_type="text",
-        content=content,
         timestamp=more.pop("timestamp", now_ms()),
-        **more,
+        content=Content(
+            client_msg_id=new_message_id(), content_type="text", content=content, **more
+        ),
     )
     if group:
         message.group_id = group
     else:
         message.to_user_id = to
-    return Item(Record("t", 0, "0", b"", b"", {}), message, Origin())
+    return MessageEntry(record=Record("t", 0, "0", b"", b"", {}), message=message)
 
 
 @pytest.fixture

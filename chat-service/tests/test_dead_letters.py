@@ -39,7 +39,7 @@ async def _bury(settings: Settings) -> None:
     await redis.flushall()
     producer = StreamsProducer(redis=redis)
     await producer.start()
-    good = ChatRecord(message=NewMessage(message_id="m-1", content="x")).SerializeToString()
+    good = ChatRecord(message=NewMessage(message_id="m-1")).SerializeToString()
     for value, reason in ((good, "a reason"), (b"\xff", "cannot be decoded")):
         record = Record(CHAT_TOPIC, 1, "7-0", b"s:1:2", value, {"traceparent": b"t"})
         await dead_letter(producer, DEAD_LETTER_TOPIC, record, reason)

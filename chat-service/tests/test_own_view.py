@@ -8,6 +8,7 @@ import pytest
 
 from chat_service.logic import history, offline, overview, own_view, save, sync
 from chat_service.logic.history import Bounds
+from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import NewMessage
 from im_common.domain.offline import OfflineList
 from im_common.errors import Code
@@ -95,16 +96,18 @@ async def test_long_frames_make_small_batches(desk: Any) -> None:
 async def test_a_saved_message_has_its_place_and_keeps_it(desk: Any) -> None:
     await desk.say(A, B, "1")
 
+    given = Content(content="x", client_msg_id="c")
+
     def message(**more: Any) -> NewMessage:
-        return NewMessage(sender_id=A, to_user_id=B, content="x", client_msg_id="c", **more)
+        return NewMessage(sender_id=A, to_user_id=B, content=given, **more)
 
     place = await save.save_message(desk.svc, message())
     assert (place.conversation_id, place.seq) == (AB, 2)
     assert await save.save_message(desk.svc, message()) == place
-    other = NewMessage(sender_id=A, to_user_id=C, content="x", client_msg_id="c")
+    other = NewMessage(sender_id=A, to_user_id=C, content=given)
     assert (await refusal(save.save_message(desk.svc, other))).code is Code.ALREADY_EXISTS
     taken = message(message_id=place.message_id)
-    taken.client_msg_id = "d"
+    taken.content.client_msg_id = "d"
     assert (await refusal(save.save_message(desk.svc, taken))).code is Code.ALREADY_EXISTS
     assert await _history(desk, B, A) == ["1", "x"]
 
@@ -115,17 +118,19 @@ async def test_a_saved_message_has_its_place_and_keeps_it(desk: Any) -> None:
         {"sender_id": 0, "to_user_id": B},
         {"sender_id": A},
         {"sender_id": A, "to_user_id": B, "conversation_id": "s:1001:1003"},
-        {"sender_id": A, "to_user_id": B, "client_msg_id": "c" * 65},
+        {"sender_id": A, "to_user_id": B, "content": Content(client_msg_id="c" * 65)},
     ],
 )
 async def test_a_message_that_cannot_be_is_not_saved(desk: Any, wrong: dict[str, Any]) -> None:
-    error = await refusal(save.save_message(desk.svc, NewMessage(content="x", **wrong)))
+    error = await refusal(save.save_message(desk.svc, NewMessage(**wrong)))
     assert error.code is Code.INVALID_ARGUMENT
 
 
 async def test_a_group_message_is_saved_for_its_members(desk: Any) -> None:
     desk.groups.make(5, A, B)
-    await save.save_message(desk.svc, NewMessage(sender_id=A, group_id=5, content="x"))
+    await save.save_message(
+        desk.svc, NewMessage(sender_id=A, group_id=5, content=Content(content="x"))
+    )
     assert await overview.get_unread_count(desk.svc, B) == {"g:5": 1}
-    unknown = NewMessage(sender_id=A, group_id=6, content="x")
+    unknown = NewMessage(sender_id=A, group_id=6, content=Content(content="x"))
     assert (await refusal(save.save_message(desk.svc, unknown))).code is Code.NOT_FOUND

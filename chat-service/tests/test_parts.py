@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 import chat_service.mq.config
-import chat_service.mq.consumer
+import chat_service.mq.worker
 import chat_service.server
 from chat_service.config import Settings
 from chat_service.logic.notify import Notifier
@@ -70,6 +70,6 @@ async def test_a_bug_in_a_part_ends_the_consumer(
     settings = chat_service.mq.config.Settings(
         name="chat-mq", user_rpc=NOBODY, **common(db_conf, valkey)
     )
-    resources = await run_to_the_end(chat_service.mq.consumer.serve, settings)
+    resources = await run_to_the_end(chat_service.mq.worker.serve, settings)
     assert resources.failed == [name]
     assert await resources.dev_server.failing()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from im.chat.v1.record_pb2 import Origin
 from im_common.domain import frames
+from im_common.domain.content import build_record
 from im_common.domain.ids import parse_conversation
-from im_common.domain.submission import build_record
 from im_common.errors import AppError, Code
 
 
@@ -83,7 +83,7 @@ def test_free_json_that_few_readers_take_is_refused_by_name(value: str) -> None:
 def test_free_json_that_everybody_takes_is_kept(value: str) -> None:
     frame = frames.decode(_chat(f'"content":"x","ext":{{"a":{value}}}'))
     assert isinstance(frame, frames.Chat)
-    assert build_record(1, frame, Origin()).message.ext_json == f'{{"a":{value}}}'
+    assert build_record(1, frame, Origin()).message.content.ext_json == f'{{"a":{value}}}'
 
 
 def _refusal(text: str) -> AppError | None:
@@ -160,7 +160,7 @@ def test_a_record_has_its_place_in_the_world() -> None:
     message = record.message
     assert message.conversation_id == "s:2:9"
     assert len(message.message_id) == 36
-    assert message.client_msg_id
+    assert message.content.client_msg_id
     assert record.origin.address == "h:1"
     group = build_record(9, frames.Chat(content="x", group_id=5), Origin()).message
     assert group.conversation_id == "g:5"

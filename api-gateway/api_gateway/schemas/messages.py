@@ -11,6 +11,7 @@ from pydantic import Field
 
 from api_gateway.schemas.base import Absent, Body, Id, JsonObject, Millis, Text, View
 from im.chat.v1 import chat_pb2 as pb
+from im.chat.v1.content_pb2 import Content
 from im_common.domain import free_json
 
 
@@ -33,8 +34,8 @@ class MessageBody(Body):
     mentions: list[Id] | None = Field(None, description="User ids.")
     ext: JsonObject | None = Field(None, description="The application's own fields.")
 
-    def message_content(self) -> pb.Content:
-        return pb.Content(
+    def message_content(self) -> Content:
+        return Content(
             content_type=self.content_type or "",
             content=self.content,
             client_msg_id=self.client_msg_id or "",
@@ -88,6 +89,7 @@ class Message(View):
 
     @classmethod
     def of(cls, message: pb.Message) -> Self:
+        content = message.content
         return cls(
             message_id=message.message_id,
             conversation_id=message.conversation_id,
@@ -95,13 +97,13 @@ class Message(View):
             from_=message.from_user_id,
             to=message.to_user_id or None,
             group_id=message.group_id or None,
-            content_type=message.content_type,
-            content=message.content,
+            content_type=content.content_type,
+            content=content.content,
             timestamp=message.timestamp,
-            client_msg_id=message.client_msg_id or None,
-            reply_to=message.reply_to or None,
-            mentions=list(message.mentions) or None,
-            ext=_ext(message.ext_json),
+            client_msg_id=content.client_msg_id or None,
+            reply_to=content.reply_to or None,
+            mentions=list(content.mentions) or None,
+            ext=_ext(content.ext_json),
             recalled=message.recalled or None,
         )
 

@@ -10,9 +10,8 @@ from sqlalchemy import Row
 from chat_service.model import conversations, messages
 from chat_service.svc import ServiceContext
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
-from im_common.domain.ids import group_conversation, single_conversation
+from im_common.domain.ids import check_id, group_conversation, single_conversation
 from im_common.domain.paging import page_limit
-from im_common.domain.submission import check_id
 from im_common.errors import AppError, Code, invalid, not_found
 
 

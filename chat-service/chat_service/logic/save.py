@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from chat_service.model.messages import Place
 from chat_service.mq import store
-from chat_service.mq.item import Item, Poison, check_message
+from chat_service.mq.entry import Poison
+from chat_service.mq.message import MessageEntry, check_message
 from chat_service.svc import ServiceContext
-from im.chat.v1.record_pb2 import NewMessage, Origin
+from im.chat.v1.record_pb2 import NewMessage
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
 from im_common.bus import Record
-from im_common.domain.ids import group_conversation, new_message_id, now_ms, single_conversation
-from im_common.domain.submission import check_id
+from im_common.domain.ids import (
+    check_id,
+    group_conversation,
+    new_message_id,
+    now_ms,
+    single_conversation,
+)
 from im_common.errors import AppError, Code, invalid, not_found
 from im_common.sql.db import is_duplicate_key
 
@@ -26,7 +32,7 @@ async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
             used in another conversation, or the message_id for another message).
     """
     _complete(message)
-    item = Item(_NO_RECORD, message, Origin())
+    item = MessageEntry(record=_NO_RECORD, message=message)
     if item.is_group:
         item.group_members = await _members(svc, message.group_id)
     await store.find_places(svc.db, [item])
@@ -46,9 +52,10 @@ async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
 
 def _complete(message: NewMessage) -> None:
     message.message_id = message.message_id or new_message_id()
-    message.client_msg_id = message.client_msg_id or message.message_id
+    given = message.content
+    given.client_msg_id = given.client_msg_id or message.message_id
     message.timestamp = message.timestamp or now_ms()
-    message.content_type = message.content_type or "text"
+    given.content_type = given.content_type or "text"
     check_id("sender_id", message.sender_id)
     if message.WhichOneof("target") == "group_id":
         conversation_id = group_conversation(check_id("group_id", message.group_id))

@@ -10,7 +10,7 @@ from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common.bus import BusUnavailable
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
-from im_common.domain.submission import build_record
+from im_common.domain.content import build_record
 from im_common.runtime import context
 
 # Longest wait for the outcome, and what of a caller's deadline is left for the way back.
@@ -55,7 +55,7 @@ async def submit(
 def _key(record: ChatRecord) -> tuple[int, str]:
     if record.HasField("recall"):
         return record.recall.user_id, f"recall:{record.recall.message_id}"
-    return record.message.sender_id, record.message.client_msg_id
+    return record.message.sender_id, record.message.content.client_msg_id
 
 
 def _conversation_of(record: ChatRecord) -> str:

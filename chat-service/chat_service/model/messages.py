@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, Select, and_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chat_service.model.content import EMPTIED
 from chat_service.model.tables import RECALLED, deleted_messages, messages
 from im_common.domain.ids import may_be_message_id
 from im_common.sql.db import Database
@@ -26,7 +27,7 @@ class Place:
     timestamp: int
 
 
-class Facts(NamedTuple):
+class MessageFacts(NamedTuple):
     """What decides on taking a message back."""
 
     conversation_id: str
@@ -36,7 +37,9 @@ class Facts(NamedTuple):
     is_recalled: bool
 
 
-async def facts(connection: AsyncConnection, message_ids: Collection[str]) -> dict[str, Facts]:
+async def facts(
+    connection: AsyncConnection, message_ids: Collection[str]
+) -> dict[str, MessageFacts]:
     """Of those of the messages that exist, by one query on a unique key."""
     # What no column can hold, MariaDB does not compare with one.
     message_ids = [one for one in message_ids if may_be_message_id(one)]
@@ -46,14 +49,14 @@ async def facts(connection: AsyncConnection, message_ids: Collection[str]) -> di
         _t.message_id, _t.conversation_id, _t.seq, _t.sender_id, _t.created_at, _t.status
     ).where(_t.message_id.in_(message_ids))
     return {
-        row[0]: Facts(*row[1:5], is_recalled=row[5] == RECALLED)
+        row[0]: MessageFacts(*row[1:5], is_recalled=row[5] == RECALLED)
         for row in await connection.execute(query)
     }
 
 
 async def empty(connection: AsyncConnection, places: Collection[tuple[str, int]]) -> None:
     """Takes the content of messages away for good; what is left is their place."""
-    nothing = {"content": "", "mentions": None, "ext": None, "status": RECALLED}
+    nothing = EMPTIED | {"status": RECALLED}
     where = tuple_(_t.conversation_id, _t.seq).in_(places)
     await connection.execute(update(messages).where(where).values(nothing))
 

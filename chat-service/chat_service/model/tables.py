@@ -9,12 +9,11 @@ from sqlalchemy import (
     Index,
     MetaData,
     SmallInteger,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
 
+from chat_service.model import content
 from im_common.sql.db import MYSQL_TABLE, ascii_key
 
 metadata = MetaData()
@@ -44,13 +43,7 @@ messages = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("message_id", ascii_key(36), nullable=False),
     Column("sender_id", BigInteger, nullable=False),
-    Column("client_msg_id", String(64), nullable=False),
-    Column("content_type", ascii_key(16), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("reply_to", ascii_key(36)),
-    # JSON texts, decoded only for those who read them.
-    Column("mentions", Text),
-    Column("ext", Text),
+    *content.columns(),
     Column("status", SmallInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("message_id", name="uq_messages_message_id"),

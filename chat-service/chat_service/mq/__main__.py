@@ -9,7 +9,7 @@ from im_common.runtime.cli import Command, Program, main
 
 
 def serve(settings: Settings) -> int:
-    from chat_service.mq.consumer import serve
+    from chat_service.mq.worker import serve
     from im_common.runtime import process
 
     return process.run(settings, serve)

@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from msgspec import UNSET, Raw
-
 from chat_service.gateways import Gateways
-from chat_service.mq.item import Item, Outgoing, RecallItem
+from chat_service.mq.entry import Entry
 from chat_service.mq.listed import Listed
-from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
-from im_common.domain import frames
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
@@ -51,11 +47,11 @@ class Deliverer:
         self._untold: dict[str, dict[int, int]] = defaultdict(dict)
         self._times = 0
 
-    async def deliver(self, items: Sequence[Outgoing]) -> None:
+    async def deliver(self, items: Sequence[Entry]) -> None:
         """Raises only when Redis is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
         # Before the look at the routes: who comes online after it finds them.
-        await self._remember([item for item in placed if isinstance(item, RecallItem)])
+        await self._remember([item for item in placed if item.is_kept_for_devices])
         routes = await self._routes.find(list({user for item in placed for user in item.members}))
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, lambda user_id: user_id not in routes)
@@ -118,7 +114,7 @@ class Deliverer:
         if not untold:
             self._untold.pop(gateway, None)
 
-    async def _keep(self, placed: Sequence[Outgoing], absent: Callable[[int], bool]) -> None:
+    async def _keep(self, placed: Sequence[Entry], absent: Callable[[int], bool]) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)
         for item in placed:
             if self._is_too_big(item):
@@ -126,27 +122,27 @@ class Deliverer:
             frame = b""
             for user_id in item.members:
                 if user_id != item.author_id and absent(user_id):
-                    frame = frame or _frame(item, for_sender=False)
+                    frame = frame or item.frame(for_author=False)
                     kept[user_id].append(frame)
         if kept:
             self._listed.add(kept)
             await self._offline.append(kept.items())
             await self._wake_newcomers(kept)
 
-    async def _remember(self, recalls: Sequence[RecallItem]) -> None:
+    async def _remember(self, items: Sequence[Entry]) -> None:
         """For the devices that are away of those who are here, the author's too."""
         remembered: dict[int, list[bytes]] = defaultdict(list)
-        for item in recalls:
+        for item in items:
             if not self._is_too_big(item):
-                frame = _recalled_frame(item)
+                frame = item.frame(for_author=True)
                 for user_id in item.members:
                     remembered[user_id].append(frame)
         if remembered:
             await self._recalls.add(remembered.items())
 
-    def _is_too_big(self, item: Outgoing) -> bool:
+    def _is_too_big(self, item: Entry) -> bool:
         """Whether nothing is kept for its members: they sync."""
-        return item.is_group and len(item.members) > self._offline_group_members
+        return item.group_id is not None and len(item.members) > self._offline_group_members
 
     async def _wake_newcomers(self, user_ids: Iterable[int]) -> None:
         """Who came online between the look at the routes and the append has looked at the list
@@ -160,22 +156,22 @@ class Deliverer:
 
 
 def _requests(
-    items: Sequence[Outgoing], placed: Sequence[Outgoing], routes: Routes
+    items: Sequence[Entry], placed: Sequence[Entry], routes: Routes
 ) -> dict[str, PushRequest]:
     """One request for each gateway that has somebody to tell, with everything in order."""
     requests: dict[str, PushRequest] = defaultdict(PushRequest)
     for item in items:
         if item.origin.address:
             requests[item.origin.address].answers.append(
-                Answer(token=item.origin.token, frame=_answer_frame(item))
+                Answer(token=item.origin.token, frame=item.answer())
             )
     for item in placed:
         _add_deliveries(requests, item, routes)
     return requests
 
 
-def _add_deliveries(requests: dict[str, PushRequest], item: Outgoing, routes: Routes) -> None:
-    place, origin = _place(item), _excepted(item)
+def _add_deliveries(requests: dict[str, PushRequest], item: Entry, routes: Routes) -> None:
+    origin = item.left_out
     receivers: dict[str, list[int]] = defaultdict(list)
     senders: set[str] = set()
     for user_id in item.members:
@@ -186,8 +182,8 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Outgoing, routes: Ro
             elif (route.gateway, route.connection_id) != (origin.address, origin.connection_id):
                 senders.add(route.gateway)
     own = {gateway: [item.author_id] for gateway in senders}
-    for for_sender, gateways in ((False, receivers), (True, own)):
-        frame = _frame(item, for_sender=for_sender) if gateways else b""
+    for for_author, gateways in ((False, receivers), (True, own)):
+        frame = item.frame(for_author=for_author) if gateways else b""
         for gateway, user_ids in gateways.items():
             at_origin = gateway == origin.address
             requests[gateway].deliveries.append(
@@ -195,8 +191,8 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Outgoing, routes: Ro
                     frame=frame,
                     user_ids=user_ids,
                     except_connection_id=origin.connection_id if at_origin else 0,
-                    conversation_id=place[0],
-                    seq=place[1],
+                    conversation_id=item.conversation_id,
+                    seq=item.seq,
                 )
             )
 
@@ -209,75 +205,3 @@ def _is_reached(
         if absent is not None and user_id not in absent:
             return True
     return False
-
-
-def _place(item: Outgoing) -> tuple[str, int]:
-    """By which a connection knows that it has had the frame; (…, 0) when it may come twice."""
-    if isinstance(item, RecallItem):
-        return item.recall.conversation_id, 0
-    assert item.place is not None
-    return item.place.conversation_id, item.place.seq
-
-
-def _excepted(item: Outgoing) -> Origin:
-    """The connection that gets no copy: a sender's, which is told `sent`."""
-    return item.origin if isinstance(item, Item) else Origin()
-
-
-def _frame(item: Outgoing, *, for_sender: bool) -> bytes:
-    if isinstance(item, RecallItem):
-        return _recalled_frame(item)
-    return _message_frame(item, for_sender=for_sender)
-
-
-def _answer_frame(item: Outgoing) -> bytes:
-    if isinstance(item, RecallItem):
-        return frames.error_frame(item.error) if item.error else _recalled_frame(item)
-    client_msg_id = item.message.client_msg_id
-    if item.error is not None or item.place is None:
-        assert item.error is not None
-        return frames.error_frame(item.error, client_msg_id)
-    place = item.place
-    return frames.encode(
-        frames.Sent(
-            client_msg_id=client_msg_id,
-            message_id=place.message_id,
-            conversation_id=place.conversation_id,
-            seq=place.seq,
-            timestamp=place.timestamp,
-        )
-    )
-
-
-def _recalled_frame(item: RecallItem) -> bytes:
-    recall = item.recall
-    return frames.encode(
-        frames.Recalled(
-            conversation_id=recall.conversation_id,
-            seq=item.seq,
-            message_id=recall.message_id,
-            by=recall.user_id,
-        )
-    )
-
-
-def _message_frame(item: Item, *, for_sender: bool) -> bytes:
-    message, place = item.message, item.place
-    assert place is not None
-    return frames.encode(
-        frames.Message(
-            message_id=place.message_id,
-            conversation_id=place.conversation_id,
-            seq=place.seq,
-            from_=message.sender_id,
-            content_type=message.content_type,
-            content=message.content,
-            timestamp=place.timestamp,
-            to=UNSET if item.is_group else message.to_user_id,
-            group_id=message.group_id if item.is_group else UNSET,
-            client_msg_id=message.client_msg_id if for_sender else UNSET,
-            reply_to=message.reply_to or UNSET,
-            mentions=list(message.mentions) if message.mentions else UNSET,
-            ext=Raw(message.ext_json.encode()) if message.ext_json else UNSET,
-        )
-    )

@@ -6,11 +6,12 @@ A service that does not answer makes the batch wait: nothing is let through unas
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chat_service.mq.blocks import Blocks
-from chat_service.mq.item import Item, RecallItem
+from chat_service.mq.entry import Entry, Pair
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSendInfo
 from im.user.v1.user_pb2 import CheckUsersRequest
 from im_common.errors import AppError, Code, not_found
@@ -24,9 +25,33 @@ KNOWN_USER_S = 60.0
 MOST_KNOWN_USERS = 100_000
 
 
-class Policy:
-    """Says what is refused, and fills in the members of groups."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the owners say of the users and groups of one batch."""
 
+    unknown_users: Collection[int] = ()
+    # Whose receiver has blocked the sender.
+    blocked: Collection[Pair] = ()
+    # Those that exist.
+    groups: Mapping[int, GroupSendInfo] = field(default_factory=dict)
+
+    def members(self, group_id: int) -> Sequence[int]:
+        """Nobody when there is no such group."""
+        group = self.groups.get(group_id)
+        return group.member_ids if group is not None else ()
+
+    def refusal(self, pair: Pair | None, group_id: int | None, sender_id: int) -> AppError | None:
+        """Why the sender may not write to the other one of the pair, or else to the group."""
+        if pair is None:
+            return _refusal(self.groups.get(group_id or 0), sender_id, group_id or 0)
+        if pair[1] in self.unknown_users:
+            return not_found(f"user {pair[1]}")
+        if pair in self.blocked:
+            return AppError(Code.BLOCKED, "the receiver does not take your messages")
+        return None
+
+
+class Policy:
     def __init__(
         self,
         users: UserServiceAsyncStub,
@@ -38,39 +63,18 @@ class Policy:
         self._groups = groups
         self._known_users: dict[int, float] = {}
 
-    async def judge(
-        self, items: Sequence[Item], recalls: Sequence[RecallItem] = ()
-    ) -> list[AppError | None]:
-        """For each item why it is refused, or None; recalls get their group. Raises AppError
-        UNAVAILABLE when an owner of the answer is away."""
-        singles = [item for item in items if not item.is_group]
-        groups = [item for item in items if item.is_group]
-        refusals = (
-            await self._judge_singles(singles),
-            await self._judge_groups(groups, recalls),
-        )
-        for item in items:
-            if item.message.mentions:
-                _drop_strangers(item)
-        of_singles, of_groups = (iter(part) for part in refusals)
-        return [next(of_groups if item.is_group else of_singles) for item in items]
-
-    async def _judge_singles(self, items: Sequence[Item]) -> list[AppError | None]:
-        if not items:
-            return []
-        pairs = list({(item.message.sender_id, item.message.to_user_id) for item in items})
-        # Mostly both are known already.
+    async def learn(self, entries: Iterable[Entry]) -> Facts:
+        """What decides on these. Raises AppError UNAVAILABLE when an owner of the answer is away."""
+        pairs, group_ids = set[Pair](), set[int]()
+        for entry in entries:
+            if (pair := entry.pair) is not None:
+                pairs.add(pair)
+            if (group_id := entry.group_id) is not None:
+                group_ids.add(group_id)
+        # Mostly all users are known already.
         unknown = await self._unknown_users({receiver for _, receiver in pairs})
-        blocked = await self._blocks.among(pairs)
-
-        def refusal(sender_id: int, receiver_id: int) -> AppError | None:
-            if receiver_id in unknown:
-                return not_found(f"user {receiver_id}")
-            if (sender_id, receiver_id) in blocked:
-                return AppError(Code.BLOCKED, "the receiver does not take your messages")
-            return None
-
-        return [refusal(item.message.sender_id, item.message.to_user_id) for item in items]
+        blocked = await self._blocks.among(pairs) if pairs else ()
+        return Facts(unknown, blocked, await self._found_groups(group_ids))
 
     async def _unknown_users(self, user_ids: Iterable[int]) -> set[int]:
         now = time.monotonic()
@@ -83,33 +87,12 @@ class Policy:
         self._known_users.update(dict.fromkeys(answer.user_ids, now + KNOWN_USER_S))
         return set(doubtful).difference(answer.user_ids)
 
-    async def _judge_groups(
-        self, items: Sequence[Item], recalls: Sequence[RecallItem]
-    ) -> list[AppError | None]:
-        group_ids = {item.message.group_id for item in items}
-        group_ids.update(item.group_id for item in recalls if item.group_id is not None)
+    async def _found_groups(self, group_ids: Collection[int]) -> dict[int, GroupSendInfo]:
         if not group_ids:
-            return []
+            return {}
         asked = BatchGetSendInfoRequest(group_ids=sorted(group_ids))
         answer = await self._groups.BatchGetSendInfo(asked)
-        groups = {group.group_id: group for group in answer.groups}
-        for recall in recalls:
-            recall.group = groups.get(recall.group_id or 0)
-        for item in items:
-            group = groups.get(item.message.group_id)
-            item.group_members = group.member_ids if group is not None else ()
-        return [
-            _refusal(
-                groups.get(item.message.group_id), item.message.sender_id, item.message.group_id
-            )
-            for item in items
-        ]
-
-
-def _drop_strangers(item: Item) -> None:
-    known = [user_id for user_id in item.message.mentions if user_id in item.members]
-    item.message.ClearField("mentions")
-    item.message.mentions.extend(known)
+        return {group.group_id: group for group in answer.groups}
 
 
 def _refusal(group: GroupSendInfo | None, sender_id: int, group_id: int) -> AppError | None:

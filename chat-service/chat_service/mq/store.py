@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from chat_service.model import content
 from chat_service.model.members import Cursors, Key
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
-from chat_service.mq.item import Item
 from chat_service.mq.ledger import Ledger, ledger_of
 from im_common.errors import AppError, Code
 from im_common.sql.db import Database
 from im_common.sql.direct import Script
 
+if TYPE_CHECKING:
+    from chat_service.mq.message import MessageEntry
 
-async def find_places(db: Database, items: Sequence[Item]) -> None:
+
+async def find_places(db: Database, items: Sequence[MessageEntry]) -> None:
     """Gives the items that are stored already their first place: a retry is safe."""
     if not items:
         return
@@ -30,14 +31,14 @@ async def find_places(db: Database, items: Sequence[Item]) -> None:
             _settle_duplicate(item, place)
 
 
-async def store(db: Database, items: Sequence[Item]) -> None:
+async def store(db: Database, items: Sequence[MessageEntry]) -> None:
     """Stores the items that have neither a place nor an error, and sets their places.
 
     An exception means that nothing is known: the transaction may have been committed or not. The
     next try finds out by ``find_places``.
     """
-    fresh: dict[tuple[int, str], Item] = {}
-    repeated: list[Item] = []
+    fresh: dict[tuple[int, str], MessageEntry] = {}
+    repeated: list[MessageEntry] = []
     for item in items:
         if item.place is None and item.error is None:
             if item.key in fresh:
@@ -56,7 +57,7 @@ async def store(db: Database, items: Sequence[Item]) -> None:
             _settle_duplicate(item, first)
 
 
-def _settle_duplicate(item: Item, place: Place) -> None:
+def _settle_duplicate(item: MessageEntry, place: Place) -> None:
     if place.conversation_id == item.message.conversation_id:
         item.place = place
     else:
@@ -67,8 +68,8 @@ def _settle_duplicate(item: Item, place: Place) -> None:
         )
 
 
-def _write(ledger: Ledger, items: Sequence[Item]) -> Script[list[Place]]:
-    by_conversation: dict[str, list[Item]] = defaultdict(list)
+def _write(ledger: Ledger, items: Sequence[MessageEntry]) -> Script[list[Place]]:
+    by_conversation: dict[str, list[MessageEntry]] = defaultdict(list)
     for item in items:
         by_conversation[item.message.conversation_id].append(item)
     rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
@@ -84,7 +85,7 @@ def _write(ledger: Ledger, items: Sequence[Item]) -> Script[list[Place]]:
 
 
 def _moves(
-    items: Sequence[Item], places: Sequence[Place], firsts: Sequence[Item]
+    items: Sequence[MessageEntry], places: Sequence[Place], firsts: Sequence[MessageEntry]
 ) -> dict[Key, Cursors]:
     # A conversation's first message makes its members; sending reads up to the message sent.
     cursors: dict[Key, Cursors] = {}
@@ -97,14 +98,14 @@ def _moves(
     return cursors
 
 
-def _take_place(item: Item, next_seqs: dict[str, int]) -> Place:
+def _take_place(item: MessageEntry, next_seqs: dict[str, int]) -> Place:
     message = item.message
     seq = next_seqs[message.conversation_id]
     next_seqs[message.conversation_id] = seq + 1
     return Place(message.message_id, message.conversation_id, seq, message.timestamp)
 
 
-def _conversation_row(items: Sequence[Item]) -> dict[str, Any]:
+def _conversation_row(items: Sequence[MessageEntry]) -> dict[str, Any]:
     newest = items[-1].message
     return {
         "conversation_id": newest.conversation_id,
@@ -116,21 +117,14 @@ def _conversation_row(items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def _message_row(item: Item, place: Place) -> dict[str, Any]:
+def _message_row(item: MessageEntry, place: Place) -> dict[str, Any]:
     message = item.message
     return {
         "conversation_id": place.conversation_id,
         "seq": place.seq,
         "message_id": message.message_id,
         "sender_id": message.sender_id,
-        "client_msg_id": message.client_msg_id,
-        "content_type": message.content_type,
-        "content": message.content,
-        "reply_to": message.reply_to or None,
-        "mentions": msgspec.json.encode(list(message.mentions)).decode()
-        if message.mentions
-        else None,
-        "ext": message.ext_json or None,
+        **content.to_row(message.content),
         "status": NORMAL,
         "created_at": message.timestamp,
     }

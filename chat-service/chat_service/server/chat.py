@@ -145,7 +145,7 @@ class ChatServicer(ChatServiceServicer):
         place = await save.save_message(self._svc, request.message)
         return pb.SaveMessageResponse(
             placed=pb.Placed(
-                client_msg_id=request.message.client_msg_id,
+                client_msg_id=request.message.content.client_msg_id,
                 message_id=place.message_id,
                 conversation_id=place.conversation_id,
                 seq=place.seq,

@@ -11,14 +11,16 @@ from sqlalchemy import Row
 from chat_service.logic.history import Bounds
 from chat_service.logic.overview import Listed
 from chat_service.logic.sync import Delta
+from chat_service.model.content import of_row
 from chat_service.model.tables import GROUP, RECALLED
 from im.chat.v1 import chat_pb2 as pb
+from im.chat.v1.content_pb2 import Content
 from im_common.domain import frames
 from im_common.domain.ids import parse_conversation
 from im_common.errors import invalid
 
 
-def chat(content: pb.Content) -> frames.Chat:
+def chat(content: Content) -> frames.Chat:
     return frames.Chat(
         content=content.content,
         client_msg_id=content.client_msg_id or None,
@@ -62,13 +64,8 @@ def message(row: Row[Any], reader: int) -> pb.Message:
         conversation_id=row.conversation_id,
         seq=row.seq,
         from_user_id=row.sender_id,
-        content_type=row.content_type,
-        content=row.content,
         timestamp=row.created_at,
-        client_msg_id=row.client_msg_id if row.sender_id == reader else "",
-        reply_to=row.reply_to or "",
-        mentions=msgspec.json.decode(row.mentions) if row.mentions else (),
-        ext_json=row.ext or "",
+        content=of_row(row, for_sender=row.sender_id == reader),
         recalled=row.status == RECALLED,
     )
     members = parse_conversation(row.conversation_id)

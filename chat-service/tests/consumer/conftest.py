@@ -16,9 +16,10 @@ from sqlalchemy import select
 from chat_service.gateways import Gateways
 from chat_service.model.tables import messages
 from chat_service.mq.blocks import Blocks
-from chat_service.mq.consumer import Consumer
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.policy import Policy
+from chat_service.mq.worker import Worker
+from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin, Recall
 from im.friend.v1 import friend_pb2
 from im.friend.v1.friend_pb2_grpc import (
@@ -139,7 +140,7 @@ class Letters:
 
 @dataclass
 class World:
-    consumer: Consumer
+    consumer: Worker
     db: Database
     redis: Redis
     owners: Owners
@@ -174,10 +175,8 @@ class World:
             conversation_id=single_conversation(sender, to),
             sender_id=sender,
             to_user_id=to,
-            client_msg_id=client_msg_id,
-            content_type="text",
-            content=content,
             timestamp=more.pop("timestamp", 5),
+            content=Content(client_msg_id=client_msg_id, content_type="text", content=content),
         )
         if "group_id" in more:
             message.group_id = more["group_id"]
@@ -244,5 +243,5 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             gateways,
             offline_group_members=3,
         )
-        consumer = Consumer(db, policy, deliverer, letters)  # type: ignore[arg-type]
+        consumer = Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
         yield World(consumer, db, redis, owners, gateway, letters)

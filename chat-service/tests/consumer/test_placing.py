@@ -183,7 +183,7 @@ async def test_one_message_that_cannot_be_stored_does_not_hold_up_the_others(wor
         ChatRecord.FromString(world.record(A, B, "first").value).message.SerializeToString()
     )
     await world.handle([world.wrap(message)])
-    message.client_msg_id = "other"
+    message.content.client_msg_id = "other"
     await world.handle([world.wrap(message), world.record(A, B, "fine")])
     assert [content for *_, content in await world.stored()] == ["first", "fine"]
     assert [f.get("code", "sent") for f in world.gateway.answers()] == ["sent", "INTERNAL", "sent"]

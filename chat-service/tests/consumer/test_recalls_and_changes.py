@@ -137,7 +137,7 @@ async def test_mentions_of_strangers_are_dropped(world: World) -> None:
     world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B])}
     await world.online(B)
     record = ChatRecord.FromString(world.record(A, 0, "x", group_id=5).value)
-    record.message.mentions.extend([C, B])
+    record.message.content.mentions.extend([C, B])
     await world.handle([world.wrap(record.message)])
     (frame,) = world.gateway.delivered(B)
     assert frame["mentions"] == [B]

@@ -6,6 +6,8 @@ import time
 
 from uuid_utils import uuid7
 
+from im_common.errors import invalid
+
 FIRST_ID = 1001
 MAX_ID = 2**63 - 1
 MAX_MESSAGE_ID = 36
@@ -26,6 +28,13 @@ def new_message_id() -> str:
 def may_be_message_id(text: str) -> bool:
     """Whether a message can have this id, as far as can be told without looking."""
     return 1 <= len(text) <= MAX_MESSAGE_ID and text.isascii() and text.isprintable()
+
+
+def check_id(field: str, value: int) -> int:
+    """A user or group id as it is, or INVALID_ARGUMENT."""
+    if not 1 <= value <= MAX_ID:
+        raise invalid(field, "must be a positive 64-bit number")
+    return value
 
 
 def single_conversation(a: int, b: int) -> str:

@@ -11,8 +11,8 @@ from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common.bus import BusUnavailable, Producer
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
+from im_common.domain.content import build_record
 from im_common.domain.in_flight import InFlight
-from im_common.domain.submission import build_record
 from im_common.errors import AppError, Code
 from im_common.runtime import metrics
 from im_common.runtime.context import TRACEPARENT, new_traceparent
@@ -111,7 +111,7 @@ class Inbound:
         try:
             record = build_record(connection.user_id, chat, Origin(address=self._gateway))
             conversation_id = record.message.conversation_id
-            key = (connection.user_id, record.message.client_msg_id)
+            key = (connection.user_id, record.message.content.client_msg_id)
             if in_flight.join(key, conversation_id, connection.send):
                 return None
             token = in_flight.begin(key, conversation_id, connection.send)

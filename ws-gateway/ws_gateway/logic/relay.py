@@ -17,8 +17,7 @@ import structlog
 
 from im.chat.v1 import chat_pb2 as pb
 from im_common.domain.frames import error_frame
-from im_common.domain.ids import parse_conversation
-from im_common.domain.submission import check_id
+from im_common.domain.ids import check_id, parse_conversation
 from im_common.errors import AppError, Code, invalid
 from ws_gateway.logic.connection import Connection
 

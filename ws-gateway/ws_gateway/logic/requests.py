@@ -7,10 +7,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, Raw
-
 from im.chat.v1 import chat_pb2 as pb
-from im_common.domain import frames
+from im_common.domain import content, frames
 from im_common.errors import AppError, Code, invalid
 from im_common.runtime.faults import report
 from ws_gateway.logic.connection import Connection
@@ -91,19 +89,15 @@ def _delta(delta: pb.ConversationDelta) -> frames.Delta:
 
 
 def _message(message: pb.Message) -> frames.Message:
-    return frames.Message(
+    return content.message_frame(
+        message.content,
         message_id=message.message_id,
         conversation_id=message.conversation_id,
         seq=message.seq,
         from_=message.from_user_id,
-        content_type=message.content_type,
-        content=message.content,
+        to=message.to_user_id,
+        group_id=message.group_id,
         timestamp=message.timestamp,
-        to=message.to_user_id or UNSET,
-        group_id=message.group_id or UNSET,
-        client_msg_id=message.client_msg_id or UNSET,
-        reply_to=message.reply_to or UNSET,
-        mentions=list(message.mentions) if message.mentions else UNSET,
-        ext=Raw(message.ext_json.encode()) if message.ext_json else UNSET,
-        recalled=True if message.recalled else UNSET,
+        for_sender=True,
+        recalled=message.recalled,
     )

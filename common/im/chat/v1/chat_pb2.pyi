@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from im.chat.v1 import content_pb2 as _content_pb2
 from im.chat.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
@@ -31,14 +32,9 @@ class Message(_message.Message):
     FROM_USER_ID_FIELD_NUMBER: _builtins.int
     TO_USER_ID_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
-    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
-    CLIENT_MSG_ID_FIELD_NUMBER: _builtins.int
-    REPLY_TO_FIELD_NUMBER: _builtins.int
-    MENTIONS_FIELD_NUMBER: _builtins.int
-    EXT_JSON_FIELD_NUMBER: _builtins.int
     RECALLED_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     conversation_id: _builtins.str
     seq: _builtins.int
@@ -46,18 +42,12 @@ class Message(_message.Message):
     from_user_id: _builtins.int
     to_user_id: _builtins.int
     group_id: _builtins.int
-    content_type: _builtins.str
-    content: _builtins.str
     timestamp: _builtins.int
     """Unix milliseconds."""
-    client_msg_id: _builtins.str
-    """Only for the sender."""
-    reply_to: _builtins.str
-    ext_json: _builtins.str
-    """A JSON object, or empty."""
     recalled: _builtins.bool
+    """The content is empty then."""
     @_builtins.property
-    def mentions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def content(self) -> _content_pb2.Content: ...
     def __init__(
         self,
         *,
@@ -67,67 +57,19 @@ class Message(_message.Message):
         from_user_id: _builtins.int = ...,
         to_user_id: _builtins.int = ...,
         group_id: _builtins.int = ...,
-        content_type: _builtins.str = ...,
-        content: _builtins.str = ...,
         timestamp: _builtins.int = ...,
-        client_msg_id: _builtins.str = ...,
-        reply_to: _builtins.str = ...,
-        mentions: _abc.Iterable[_builtins.int] | None = ...,
-        ext_json: _builtins.str = ...,
         recalled: _builtins.bool = ...,
+        content: _content_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "target", b"target", "to_user_id", b"to_user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "group_id", b"group_id", "target", b"target", "to_user_id", b"to_user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_msg_id", b"client_msg_id", "content", b"content", "content_type", b"content_type", "conversation_id", b"conversation_id", "ext_json", b"ext_json", "from_user_id", b"from_user_id", "group_id", b"group_id", "mentions", b"mentions", "message_id", b"message_id", "recalled", b"recalled", "reply_to", b"reply_to", "seq", b"seq", "target", b"target", "timestamp", b"timestamp", "to_user_id", b"to_user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "conversation_id", b"conversation_id", "from_user_id", b"from_user_id", "group_id", b"group_id", "message_id", b"message_id", "recalled", b"recalled", "seq", b"seq", "target", b"target", "timestamp", b"timestamp", "to_user_id", b"to_user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["to_user_id", "group_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
-
-@_typing.final
-class Content(_message.Message):
-    """Content is what a sender gives of a message."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
-    CLIENT_MSG_ID_FIELD_NUMBER: _builtins.int
-    REPLY_TO_FIELD_NUMBER: _builtins.int
-    MENTIONS_FIELD_NUMBER: _builtins.int
-    EXT_JSON_FIELD_NUMBER: _builtins.int
-    content_type: _builtins.str
-    """text, image, file, audio, video, location or custom; text when empty."""
-    content: _builtins.str
-    """At most 16 KiB of UTF-8."""
-    client_msg_id: _builtins.str
-    """The sender's own key of the message: the same one never makes a second message. Made by the
-    server when empty. At most 64 characters.
-    """
-    reply_to: _builtins.str
-    ext_json: _builtins.str
-    """A JSON object, or empty."""
-    @_builtins.property
-    def mentions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
-    def __init__(
-        self,
-        *,
-        content_type: _builtins.str = ...,
-        content: _builtins.str = ...,
-        client_msg_id: _builtins.str = ...,
-        reply_to: _builtins.str = ...,
-        mentions: _abc.Iterable[_builtins.int] | None = ...,
-        ext_json: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_msg_id", b"client_msg_id", "content", b"content", "content_type", b"content_type", "ext_json", b"ext_json", "mentions", b"mentions", "reply_to", b"reply_to"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Content: _TypeAlias = Content  # noqa: Y015
 
 @_typing.final
 class Placed(_message.Message):
@@ -205,12 +147,12 @@ class SendMessageRequest(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     to_user_id: _builtins.int
     @_builtins.property
-    def content(self) -> Global___Content: ...
+    def content(self) -> _content_pb2.Content: ...
     def __init__(
         self,
         *,
         to_user_id: _builtins.int = ...,
-        content: Global___Content | None = ...,
+        content: _content_pb2.Content | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -248,12 +190,12 @@ class SendGroupMessageRequest(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     @_builtins.property
-    def content(self) -> Global___Content: ...
+    def content(self) -> _content_pb2.Content: ...
     def __init__(
         self,
         *,
         group_id: _builtins.int = ...,
-        content: Global___Content | None = ...,
+        content: _content_pb2.Content | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -22,23 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from im.chat.v1 import content_pb2 as im_dot_chat_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17im/chat/v1/record.proto\x12\nim.chat.v1\"\xba\x01\n\nChatRecord\x12\"\n\x06origin\x18\x01 \x01(\x0b\x32\x12.im.chat.v1.Origin\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x16.im.chat.v1.NewMessageH\x00\x12$\n\x06recall\x18\x03 \x01(\x0b\x32\x12.im.chat.v1.RecallH\x00\x12/\n\x0cgroup_change\x18\x04 \x01(\x0b\x32\x17.im.chat.v1.GroupChangeH\x00\x42\x06\n\x04\x62ody\"?\n\x06Origin\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x15\n\rconnection_id\x18\x03 \x01(\x04\"\x87\x02\n\nNewMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x11\n\tsender_id\x18\x03 \x01(\x03\x12\x14\n\nto_user_id\x18\x04 \x01(\x03H\x00\x12\x12\n\x08group_id\x18\x05 \x01(\x03H\x00\x12\x15\n\rclient_msg_id\x18\x06 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x07 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x08 \x01(\t\x12\x10\n\x08reply_to\x18\t \x01(\t\x12\x10\n\x08mentions\x18\n \x03(\x03\x12\x10\n\x08\x65xt_json\x18\x0b \x01(\t\x12\x11\n\ttimestamp\x18\x0c \x01(\x03\x42\x08\n\x06target\"Y\n\x06Recall\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\x12\x11\n\ttimestamp\x18\x04 \x01(\x03\"u\n\x0bGroupChange\x12\x10\n\x08group_id\x18\x01 \x01(\x03\x12\x17\n\x0fjoined_user_ids\x18\x02 \x03(\x03\x12\x15\n\rleft_user_ids\x18\x03 \x03(\x03\x12\x11\n\tdismissed\x18\x04 \x01(\x08\x12\x11\n\ttimestamp\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17im/chat/v1/record.proto\x12\nim.chat.v1\x1a\x18im/chat/v1/content.proto\"\xba\x01\n\nChatRecord\x12\"\n\x06origin\x18\x01 \x01(\x0b\x32\x12.im.chat.v1.Origin\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x16.im.chat.v1.NewMessageH\x00\x12$\n\x06recall\x18\x03 \x01(\x0b\x32\x12.im.chat.v1.RecallH\x00\x12/\n\x0cgroup_change\x18\x04 \x01(\x0b\x32\x17.im.chat.v1.GroupChangeH\x00\x42\x06\n\x04\x62ody\"?\n\x06Origin\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x15\n\rconnection_id\x18\x03 \x01(\x04\"\xbf\x01\n\nNewMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x11\n\tsender_id\x18\x03 \x01(\x03\x12\x14\n\nto_user_id\x18\x04 \x01(\x03H\x00\x12\x12\n\x08group_id\x18\x05 \x01(\x03H\x00\x12\x11\n\ttimestamp\x18\x0c \x01(\x03\x12$\n\x07\x63ontent\x18\r \x01(\x0b\x32\x13.im.chat.v1.ContentB\x08\n\x06targetJ\x04\x08\x06\x10\x0c\"Y\n\x06Recall\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\x12\x11\n\ttimestamp\x18\x04 \x01(\x03\"u\n\x0bGroupChange\x12\x10\n\x08group_id\x18\x01 \x01(\x03\x12\x17\n\x0fjoined_user_ids\x18\x02 \x03(\x03\x12\x15\n\rleft_user_ids\x18\x03 \x03(\x03\x12\x11\n\tdismissed\x18\x04 \x01(\x08\x12\x11\n\ttimestamp\x18\x05 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'im.chat.v1.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHATRECORD']._serialized_start=40
-  _globals['_CHATRECORD']._serialized_end=226
-  _globals['_ORIGIN']._serialized_start=228
-  _globals['_ORIGIN']._serialized_end=291
-  _globals['_NEWMESSAGE']._serialized_start=294
-  _globals['_NEWMESSAGE']._serialized_end=557
-  _globals['_RECALL']._serialized_start=559
-  _globals['_RECALL']._serialized_end=648
-  _globals['_GROUPCHANGE']._serialized_start=650
-  _globals['_GROUPCHANGE']._serialized_end=767
+  _globals['_CHATRECORD']._serialized_start=66
+  _globals['_CHATRECORD']._serialized_end=252
+  _globals['_ORIGIN']._serialized_start=254
+  _globals['_ORIGIN']._serialized_end=317
+  _globals['_NEWMESSAGE']._serialized_start=320
+  _globals['_NEWMESSAGE']._serialized_end=511
+  _globals['_RECALL']._serialized_start=513
+  _globals['_RECALL']._serialized_end=602
+  _globals['_GROUPCHANGE']._serialized_start=604
+  _globals['_GROUPCHANGE']._serialized_end=721
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from im.chat.v1 import content_pb2 as _content_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -95,30 +96,18 @@ class NewMessage(_message.Message):
     SENDER_ID_FIELD_NUMBER: _builtins.int
     TO_USER_ID_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
-    CLIENT_MSG_ID_FIELD_NUMBER: _builtins.int
-    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
-    REPLY_TO_FIELD_NUMBER: _builtins.int
-    MENTIONS_FIELD_NUMBER: _builtins.int
-    EXT_JSON_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """UUIDv7."""
     conversation_id: _builtins.str
     sender_id: _builtins.int
     to_user_id: _builtins.int
     group_id: _builtins.int
-    client_msg_id: _builtins.str
-    content_type: _builtins.str
-    content: _builtins.str
-    reply_to: _builtins.str
-    """A message_id that this one answers."""
-    ext_json: _builtins.str
-    """A JSON object, or empty."""
     timestamp: _builtins.int
     """Unix milliseconds."""
     @_builtins.property
-    def mentions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def content(self) -> _content_pb2.Content: ...
     def __init__(
         self,
         *,
@@ -127,17 +116,12 @@ class NewMessage(_message.Message):
         sender_id: _builtins.int = ...,
         to_user_id: _builtins.int = ...,
         group_id: _builtins.int = ...,
-        client_msg_id: _builtins.str = ...,
-        content_type: _builtins.str = ...,
-        content: _builtins.str = ...,
-        reply_to: _builtins.str = ...,
-        mentions: _abc.Iterable[_builtins.int] | None = ...,
-        ext_json: _builtins.str = ...,
         timestamp: _builtins.int = ...,
+        content: _content_pb2.Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "target", b"target", "to_user_id", b"to_user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "group_id", b"group_id", "target", b"target", "to_user_id", b"to_user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_msg_id", b"client_msg_id", "content", b"content", "content_type", b"content_type", "conversation_id", b"conversation_id", "ext_json", b"ext_json", "group_id", b"group_id", "mentions", b"mentions", "message_id", b"message_id", "reply_to", b"reply_to", "sender_id", b"sender_id", "target", b"target", "timestamp", b"timestamp", "to_user_id", b"to_user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "conversation_id", b"conversation_id", "group_id", b"group_id", "message_id", b"message_id", "sender_id", b"sender_id", "target", b"target", "timestamp", b"timestamp", "to_user_id", b"to_user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["to_user_id", "group_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -1,6 +1,7 @@
-"""What a message must be before it may go to the log, wherever it comes in.
+"""What a sender gives of a message: checked, carried, shown.
 
-ws-gateway and chat-service (for HTTP and gRPC) check with the same function and make the same record.
+Wherever it comes in (frame, call, route) it becomes one ``Content``, which goes through the log and the
+database, and out again as part of a `message` frame.
 """
 
 from __future__ import annotations
@@ -8,39 +9,32 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw
 
-from im.chat.v1 import record_pb2
+from im.chat.v1.content_pb2 import Content
+from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
 from im_common.domain import frames, free_json, ids
+from im_common.domain.ids import check_id
 from im_common.errors import AppError, Code, invalid
 
-_MAX_ID = 2**63 - 1
 MAX_EXT_BYTES = 16 * 1024
 _FILE_TYPES = ("image", "file", "audio", "video")
 # Field of `ext` -> least and greatest value.
 _LOCATION = {"latitude": (-90, 90), "longitude": (-180, 180)}
 
 
-def build_record(
-    sender_id: int, chat: frames.Chat, origin: record_pb2.Origin
-) -> record_pb2.ChatRecord:
+def build_record(sender_id: int, chat: frames.Chat, origin: Origin) -> ChatRecord:
     """Checks a message and stamps its id and time.
 
     Raises:
         AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
     """
-    message = record_pb2.NewMessage(
+    message = NewMessage(
         message_id=ids.new_message_id(),
         sender_id=sender_id,
-        client_msg_id=_client_msg_id(chat),
-        content_type=_content_type(chat),
-        content=_content(chat),
-        reply_to=_reply_to(chat),
-        mentions=_mentions(chat),
         timestamp=ids.now_ms(),
+        content=of_chat(chat),
     )
-    if chat.ext is not None:
-        message.ext_json = _ext_json(chat.ext)
-    check_ext(chat)
     if (chat.to is None) == (chat.group_id is None):
         raise invalid("to", "or group_id must be given, and not both")
     if chat.to is not None:
@@ -51,14 +45,58 @@ def build_record(
     elif chat.group_id is not None:
         message.group_id = check_id("group_id", chat.group_id)
         message.conversation_id = ids.group_conversation(chat.group_id)
-    return record_pb2.ChatRecord(origin=origin, message=message)
+    return ChatRecord(origin=origin, message=message)
 
 
-def check_id(field: str, value: int) -> int:
-    """A user or group id as it is, or INVALID_ARGUMENT."""
-    if not 1 <= value <= _MAX_ID:
-        raise invalid(field, "must be a positive 64-bit number")
-    return value
+def of_chat(chat: frames.Chat) -> Content:
+    """Makes a client_msg_id when there is none.
+
+    Raises:
+        AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
+    """
+    given = Content(
+        client_msg_id=_client_msg_id(chat),
+        content_type=_content_type(chat),
+        content=_content(chat),
+        reply_to=_reply_to(chat),
+        mentions=_mentions(chat),
+    )
+    if chat.ext is not None:
+        given.ext_json = _ext_json(chat.ext)
+    check_ext(chat)
+    return given
+
+
+def message_frame(
+    content: Content,
+    *,
+    message_id: str,
+    conversation_id: str,
+    seq: int,
+    from_: int,
+    to: int,
+    group_id: int,
+    timestamp: int,
+    for_sender: bool,
+    recalled: bool = False,
+) -> frames.Message:
+    """``to`` or ``group_id`` is 0."""
+    return frames.Message(
+        message_id=message_id,
+        conversation_id=conversation_id,
+        seq=seq,
+        from_=from_,
+        content_type=content.content_type,
+        content=content.content,
+        timestamp=timestamp,
+        to=to or UNSET,
+        group_id=group_id or UNSET,
+        client_msg_id=content.client_msg_id or UNSET if for_sender else UNSET,
+        reply_to=content.reply_to or UNSET,
+        mentions=list(content.mentions) if content.mentions else UNSET,
+        ext=Raw(content.ext_json.encode()) if content.ext_json else UNSET,
+        recalled=True if recalled else UNSET,
+    )
 
 
 def check_ext(chat: frames.Chat) -> None:

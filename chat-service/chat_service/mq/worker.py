@@ -1,4 +1,4 @@
-"""The consumer process."""
+"""The consumer process: what is done with a batch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from functools import partial
 import structlog
 
 from chat_service.gateways import Gateways
-from chat_service.mq import changes, store
-from chat_service.mq import recalls as recalling
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.config import Settings
 from chat_service.mq.deliver import Deliverer
-from chat_service.mq.item import ChangeItem, Entry, Item, Poison, RecallItem, decode
+from chat_service.mq.entry import Entry, Kind, Poison
+from chat_service.mq.group_change import Changes
+from chat_service.mq.message import Messages
 from chat_service.mq.policy import Policy
+from chat_service.mq.recall import Recalls
+from im.chat.v1.record_pb2 import ChatRecord
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
@@ -28,12 +30,12 @@ from im_common.errors import AppError, Code
 from im_common.runtime.faults import is_outage
 from im_common.runtime.process import started
 from im_common.runtime.resources import Resources
-from im_common.sql.db import Database, is_duplicate_key
+from im_common.sql.db import Database
 
 log = structlog.get_logger(__name__)
 
 
-class Consumer:
+class Worker:
     """Places a batch, then hands out the delivery of it as the second stage."""
 
     def __init__(
@@ -49,52 +51,40 @@ class Consumer:
         self._policy = policy
         self._deliverer = deliverer
         self._producer = producer
-        self._recall_window_ms = recall_window_ms
+        # By name of ``ChatRecord.body``. Messages first: of the rest only the delivery depends on the
+        # order.
+        self._kinds: dict[str, Kind] = {
+            "message": Messages(db),
+            "recall": Recalls(db, recall_window_ms),
+            "group_change": Changes(db),
+        }
 
     async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
         """Stage one: everything is stored or refused when it returns. An exception means: again."""
         entries: list[Entry] = []
         for record in records:
             try:
-                entries.append(decode(record))
+                entries.append(self._decode(record))
             except Poison as poison:
                 await self._bury(record, str(poison))
         await self._work_or_bury(entries)
-        outgoing = [entry for entry in entries if not isinstance(entry, ChangeItem)]
-        return partial(self._deliverer.deliver, outgoing)
+        return partial(self._deliverer.deliver, entries)
+
+    def _decode(self, record: Record) -> Entry:
+        """Raises Poison."""
+        try:
+            parsed = ChatRecord.FromString(record.value)
+        except Exception as error:  # protobuf raises its own DecodeError, and others
+            raise Poison(f"cannot be decoded: {error}") from None
+        body = parsed.WhichOneof("body")
+        if body not in self._kinds:
+            raise Poison(f"nobody works on a {body or 'record without a body'}")
+        return self._kinds[body].decode(record, parsed)
 
     async def _work(self, entries: Sequence[Entry]) -> None:
-        """Messages first: of the rest only the delivery depends on the order."""
-        items = [entry for entry in entries if isinstance(entry, Item)]
-        recalls = [entry for entry in entries if isinstance(entry, RecallItem)]
-        for item in items:
-            item.place = item.error = None
-        refusals = await self._policy.judge(items, recalls)
-        refused = [
-            (item, refusal) for item, refusal in zip(items, refusals, strict=True) if refusal
-        ]
-        if refused:
-            # What is stored keeps its place, whatever is allowed by now.
-            await store.find_places(self._db, [item for item, _ in refused])
-            for item, refusal in refused:
-                if item.place is None and item.error is None:
-                    item.error = refusal
-        await self._store(items)
-        if recalls:
-            await recalling.apply(self._db, recalls, self._recall_window_ms)
-        if any(isinstance(entry, ChangeItem) for entry in entries):
-            await changes.apply(self._db, entries)
-
-    async def _store(self, items: Sequence[Item]) -> None:
-        """Most batches have nothing that is stored already: the unique key tells those that have,
-        which are looked up and tried once more."""
-        try:
-            await store.store(self._db, items)
-        except Exception as error:
-            if not is_duplicate_key(error):
-                raise
-            await store.find_places(self._db, [i for i in items if i.error is None])
-            await store.store(self._db, items)
+        facts = await self._policy.learn(entries)
+        for kind in self._kinds.values():
+            await kind.apply(entries, facts)
 
     async def _work_or_bury(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Works on all but those that fail for a reason of their own: they are found by halving, and
@@ -118,8 +108,7 @@ class Consumer:
 
     async def _bury_entry(self, entry: Entry, error: Exception) -> None:
         await self._bury(entry.record, repr(error))
-        if not isinstance(entry, ChangeItem):
-            entry.error = AppError(Code.INTERNAL, "it cannot be stored")
+        entry.error = AppError(Code.INTERNAL, "it cannot be stored")
 
     async def _bury(self, record: Record, reason: str) -> None:
         log.error("dead letter", reason=reason, partition=record.partition, at=record.position)
@@ -143,7 +132,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         gateways,
         offline_group_members=settings.offline_group_members,
     )
-    consumer = Consumer(
+    worker = Worker(
         resources.database(settings.db),
         policy,
         deliverer,
@@ -154,7 +143,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch
     )
     resources.keep(blocks.keep_leases(), "leases")
-    consuming = resources.keep(source.run(consumer.handle), "consumer")
+    consuming = resources.keep(source.run(worker.handle), "consumer")
     started(resources)
     await resources.ending.wait()
     resources.dev_server.set_started(False)

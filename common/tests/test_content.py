@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from im.chat.v1.record_pb2 import Origin
+from im_common.domain.content import MAX_EXT_BYTES, build_record
 from im_common.domain.frames import CONTENT_TYPES, Chat
-from im_common.domain.submission import MAX_EXT_BYTES, build_record
 from im_common.errors import AppError, Code
 
 
@@ -33,8 +33,8 @@ def _chat(content_type: str, content: str = "x", **ext: Any) -> Chat:
 )
 def test_what_is_complete_is_taken(chat: Chat) -> None:
     record = build_record(1, chat, Origin())
-    assert record.message.content_type == chat.content_type
-    assert bool(record.message.ext_json) == bool(chat.ext)
+    assert record.message.content.content_type == chat.content_type
+    assert bool(record.message.content.ext_json) == bool(chat.ext)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,39 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model import members
 from chat_service.model.members import Key
-from chat_service.mq.item import ChangeItem, Entry, Item
-from im.chat.v1.record_pb2 import GroupChange
+from chat_service.mq.entry import Entry, Poison
+from chat_service.mq.policy import Facts
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange
+from im_common.bus import Record
 from im_common.domain.ids import group_conversation
 from im_common.sql.db import Database
 
 Rows = dict[Key, dict[str, Any]]
+
+
+@dataclass(slots=True, kw_only=True)
+class ChangeEntry(Entry):
+    """Members who came or went. Nobody waits for it, and it is not shown."""
+
+    change: GroupChange
+
+    @property
+    def conversation_id(self) -> str:
+        return group_conversation(self.change.group_id)
+
+    @property
+    def author_id(self) -> int:
+        return 0
+
+    @property
+    def timestamp(self) -> int:
+        return self.change.timestamp
+
+    def answer(self) -> bytes:
+        raise NotImplementedError
+
+    def frame(self, *, for_author: bool) -> bytes:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +58,30 @@ class _Change:
     seq: int | None
 
 
-async def apply(db: Database, entries: Sequence[Entry]) -> None:
-    """Takes the changes among the entries into account, in order. A record that comes again, or one
-    that is older than what a row has, does nothing."""
-    changes = list(_with_seqs(entries))
-    async with db.write() as connection:
-        last_seqs = await members.last_seqs(connection, {c.conversation_id for c in changes})
-        rows = await members.rows(connection, _concerned(changes))
-        for change in changes:
-            if change.conversation_id in last_seqs:
-                seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
-                await _take(connection, change, seq, rows)
-        if rows:
-            await members.put(db, connection, [rows[key] for key in sorted(rows)])
+class Changes:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def decode(self, record: Record, parsed: ChatRecord) -> ChangeEntry:
+        if parsed.group_change.group_id <= 0:
+            raise Poison("group_id is missing")
+        return ChangeEntry(record=record, change=parsed.group_change)
+
+    async def apply(self, entries: Sequence[Entry], _facts: Facts) -> None:
+        """In order. A record that comes again, or one that is older than what a row has, does
+        nothing."""
+        changes = list(_with_seqs(entries))
+        if not changes:
+            return
+        async with self._db.write() as connection:
+            last_seqs = await members.last_seqs(connection, {c.conversation_id for c in changes})
+            rows = await members.rows(connection, _concerned(changes))
+            for change in changes:
+                if change.conversation_id in last_seqs:
+                    seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
+                    await _take(connection, change, seq, rows)
+            if rows:
+                await members.put(self._db, connection, [rows[key] for key in sorted(rows)])
 
 
 def _concerned(changes: Iterable[_Change]) -> set[Key]:
@@ -90,10 +128,9 @@ def _join(rows: Rows, key: Key, seq: int, at: int) -> None:
 
 def _with_seqs(entries: Sequence[Entry]) -> Iterable[_Change]:
     for index, entry in enumerate(entries):
-        if isinstance(entry, ChangeItem):
-            conversation_id = group_conversation(entry.change.group_id)
-            seq = _seq_at(entries, index, conversation_id)
-            yield _Change(entry.change, conversation_id, seq)
+        if isinstance(entry, ChangeEntry):
+            conversation_id = entry.conversation_id
+            yield _Change(entry.change, conversation_id, _seq_at(entries, index, conversation_id))
 
 
 def _seq_at(entries: Sequence[Entry], index: int, conversation_id: str) -> int | None:
@@ -108,7 +145,5 @@ def _seq_at(entries: Sequence[Entry], index: int, conversation_id: str) -> int |
 
 
 def _placed_seq(entry: Entry, conversation_id: str) -> int | None:
-    # A client's retry has the place of an older message, which says nothing about this time.
-    if not isinstance(entry, Item) or entry.place is None or not entry.to_deliver:
-        return None
-    return entry.place.seq if entry.place.conversation_id == conversation_id else None
+    place = entry.new_place
+    return place.seq if place is not None and place.conversation_id == conversation_id else None

@@ -1,0 +1,51 @@
+"""What a sender gives of a message, as columns of ``messages``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Row, String, Text
+
+from im.chat.v1.content_pb2 import Content
+from im_common.sql.db import ascii_key
+
+# What a message that was taken back has in these columns.
+EMPTIED: dict[str, Any] = {"content": "", "mentions": None, "ext": None}
+
+
+def columns() -> tuple[Column[Any], ...]:
+    return (
+        Column("client_msg_id", String(64), nullable=False),
+        Column("content_type", ascii_key(16), nullable=False),
+        Column("content", Text, nullable=False),
+        Column("reply_to", ascii_key(36)),
+        # JSON texts, decoded only for those who read them.
+        Column("mentions", Text),
+        Column("ext", Text),
+    )
+
+
+def to_row(content: Content) -> dict[str, Any]:
+    return {
+        "client_msg_id": content.client_msg_id,
+        "content_type": content.content_type,
+        "content": content.content,
+        "reply_to": content.reply_to or None,
+        "mentions": msgspec.json.encode(list(content.mentions)).decode()
+        if content.mentions
+        else None,
+        "ext": content.ext_json or None,
+    }
+
+
+def of_row(row: Row[Any], *, for_sender: bool) -> Content:
+    """The client_msg_id is for the sender alone."""
+    return Content(
+        client_msg_id=row.client_msg_id if for_sender else "",
+        content_type=row.content_type,
+        content=row.content,
+        reply_to=row.reply_to or "",
+        mentions=msgspec.json.decode(row.mentions) if row.mentions else (),
+        ext_json=row.ext or "",
+    )

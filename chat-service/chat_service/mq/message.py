@@ -1,0 +1,174 @@
+"""Messages: judged, given their places, answered and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chat_service.model.messages import Place
+from chat_service.mq import store
+from chat_service.mq.entry import Entry, Pair, Poison
+from chat_service.mq.policy import Facts
+from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
+from im_common.bus import Record
+from im_common.domain import content, frames
+from im_common.domain.ids import may_be_message_id
+from im_common.sql.db import Database, is_duplicate_key
+
+
+@dataclass(slots=True, kw_only=True)
+class MessageEntry(Entry):
+    """A message and what became of it: a place, or an error for its sender."""
+
+    message: NewMessage
+    place: Place | None = None
+    # Members of the group at the time of the batch; empty for a single conversation.
+    group_members: Sequence[int] = ()
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells a retry from a new message."""
+        return self.message.sender_id, self.message.content.client_msg_id
+
+    @property
+    def is_group(self) -> bool:
+        return self.message.WhichOneof("target") == "group_id"
+
+    @property
+    def conversation_id(self) -> str:
+        return self.message.conversation_id
+
+    @property
+    def author_id(self) -> int:
+        return self.message.sender_id
+
+    @property
+    def timestamp(self) -> int:
+        return self.message.timestamp
+
+    @property
+    def pair(self) -> Pair | None:
+        return None if self.is_group else (self.message.sender_id, self.message.to_user_id)
+
+    @property
+    def group_id(self) -> int | None:
+        return self.message.group_id if self.is_group else None
+
+    @property
+    def members(self) -> Sequence[int]:
+        if self.is_group:
+            return self.group_members
+        return self.message.to_user_id, self.message.sender_id
+
+    @property
+    def to_deliver(self) -> bool:
+        # Not for a client's retry of a message that has its place already under another message_id.
+        return self.place is not None and self.place.message_id == self.message.message_id
+
+    @property
+    def seq(self) -> int:
+        assert self.place is not None
+        return self.place.seq
+
+    @property
+    def new_place(self) -> Place | None:
+        return self.place if self.to_deliver else None
+
+    @property
+    def left_out(self) -> Origin:
+        # It is told `sent`.
+        return self.origin
+
+    def answer(self) -> bytes:
+        client_msg_id, place = self.message.content.client_msg_id, self.place
+        if self.error is not None or place is None:
+            assert self.error is not None
+            return frames.error_frame(self.error, client_msg_id)
+        return frames.encode(
+            frames.Sent(
+                client_msg_id=client_msg_id,
+                message_id=place.message_id,
+                conversation_id=place.conversation_id,
+                seq=place.seq,
+                timestamp=place.timestamp,
+            )
+        )
+
+    def frame(self, *, for_author: bool) -> bytes:
+        message, place = self.message, self.place
+        assert place is not None
+        shown = content.message_frame(
+            message.content,
+            message_id=place.message_id,
+            conversation_id=place.conversation_id,
+            seq=place.seq,
+            from_=message.sender_id,
+            to=message.to_user_id,
+            group_id=message.group_id,
+            timestamp=place.timestamp,
+            for_sender=for_author,
+        )
+        return frames.encode(shown)
+
+
+class Messages:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def decode(self, record: Record, parsed: ChatRecord) -> MessageEntry:
+        check_message(parsed.message)
+        return MessageEntry(record=record, origin=parsed.origin, message=parsed.message)
+
+    async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
+        items = [entry for entry in entries if isinstance(entry, MessageEntry)]
+        refused = [item for item in items if not _is_allowed(item, facts)]
+        if refused:
+            # What is stored keeps its place, whatever is allowed by now.
+            await store.find_places(self._db, refused)
+            for item in refused:
+                if item.place is None and item.error is None:
+                    item.error = facts.refusal(item.pair, item.group_id, item.author_id)
+        await self._store(items)
+
+    async def _store(self, items: Sequence[MessageEntry]) -> None:
+        """Most batches have nothing that is stored already: the unique key tells those that have,
+        which are looked up and tried once more."""
+        try:
+            await store.store(self._db, items)
+        except Exception as error:
+            if not is_duplicate_key(error):
+                raise
+            await store.find_places(self._db, [i for i in items if i.error is None])
+            await store.store(self._db, items)
+
+
+def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
+    """Takes in what is known of its group, and forgets what an earlier try made of it."""
+    item.place = item.error = None
+    if item.is_group:
+        item.group_members = facts.members(item.message.group_id)
+    if item.message.content.mentions:
+        _drop_strangers(item)
+    return facts.refusal(item.pair, item.group_id, item.author_id) is None
+
+
+def _drop_strangers(item: MessageEntry) -> None:
+    mentions = item.message.content.mentions
+    known = [user_id for user_id in mentions if user_id in item.members]
+    del mentions[:]
+    mentions.extend(known)
+
+
+def check_message(message: NewMessage) -> None:
+    """Raises Poison for what no client's message is."""
+    given = message.content
+    if not (message.message_id and message.conversation_id and given.client_msg_id):
+        raise Poison("message_id, conversation_id or client_msg_id is missing")
+    if message.sender_id <= 0 or message.WhichOneof("target") is None:
+        raise Poison("sender or receiver is missing")
+    if not may_be_message_id(message.message_id) or len(given.client_msg_id) > 64:
+        raise Poison("message_id is none, or client_msg_id is too long")
+    if not message.conversation_id.isascii() or not given.content_type.isascii():
+        raise Poison("conversation_id or content_type is none")
+    if given.reply_to and not may_be_message_id(given.reply_to):
+        raise Poison("reply_to is no message_id")

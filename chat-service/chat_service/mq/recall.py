@@ -1,0 +1,132 @@
+"""Recalls: two statements for a batch, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chat_service.model import messages
+from chat_service.model.messages import MessageFacts
+from chat_service.mq.entry import Entry, Poison
+from chat_service.mq.policy import Facts
+from im.chat.v1.record_pb2 import ChatRecord, Recall
+from im.group.v1.group_pb2 import GroupSendInfo
+from im_common.bus import Record
+from im_common.domain import frames
+from im_common.domain.ids import parse_conversation
+from im_common.errors import AppError, Code, not_found
+from im_common.sql.db import Database
+
+
+@dataclass(slots=True, kw_only=True)
+class RecallEntry(Entry):
+    """A message that somebody takes back: done when there is no error."""
+
+    is_kept_for_devices: ClassVar[bool] = True
+
+    recall: Recall
+    # Of the message; what it is emptied at.
+    message_seq: int = 0
+    # The group as it is at the time of the batch; None for a single conversation.
+    group: GroupSendInfo | None = None
+
+    @property
+    def conversation_id(self) -> str:
+        return self.recall.conversation_id
+
+    @property
+    def author_id(self) -> int:
+        return self.recall.user_id
+
+    @property
+    def timestamp(self) -> int:
+        return self.recall.timestamp
+
+    @property
+    def group_id(self) -> int | None:
+        members = parse_conversation(self.recall.conversation_id)
+        return members if isinstance(members, int) else None
+
+    @property
+    def members(self) -> Sequence[int]:
+        if self.group is not None:
+            return self.group.member_ids
+        users = parse_conversation(self.recall.conversation_id)
+        return users if isinstance(users, tuple) else ()
+
+    @property
+    def to_deliver(self) -> bool:
+        return self.error is None
+
+    def answer(self) -> bytes:
+        return frames.error_frame(self.error) if self.error else self.frame(for_author=True)
+
+    def frame(self, *, for_author: bool) -> bytes:
+        recall = self.recall
+        return frames.encode(
+            frames.Recalled(
+                conversation_id=recall.conversation_id,
+                seq=self.message_seq,
+                message_id=recall.message_id,
+                by=recall.user_id,
+            )
+        )
+
+
+class Recalls:
+    def __init__(self, db: Database, window_ms: int) -> None:
+        """``window_ms``: so long after it was sent its sender may take a message back."""
+        self._db = db
+        self._window_ms = window_ms
+
+    def decode(self, record: Record, parsed: ChatRecord) -> RecallEntry:
+        recall = parsed.recall
+        if not recall.message_id or recall.user_id <= 0:
+            raise Poison("message_id or user_id is missing")
+        if parse_conversation(recall.conversation_id) is None:
+            raise Poison("conversation_id is none")
+        return RecallEntry(record=record, origin=parsed.origin, recall=recall)
+
+    async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
+        """Their errors: NOT_FOUND, PERMISSION_DENIED, NOT_GROUP_MEMBER, RECALL_WINDOW_PASSED."""
+        items = [entry for entry in entries if isinstance(entry, RecallEntry)]
+        if not items:
+            return
+        async with self._db.read() as connection:
+            found = await messages.facts(connection, {item.recall.message_id for item in items})
+        to_empty: set[tuple[str, int]] = set()
+        for item in items:
+            item.group = facts.groups.get(item.group_id or 0)
+            message = found.get(item.recall.message_id)
+            item.error = self._refusal(item, message)
+            if item.error is None and message is not None:
+                item.message_seq = message.seq
+                if not message.is_recalled:
+                    to_empty.add((message.conversation_id, message.seq))
+        if to_empty:
+            async with self._db.write() as connection:
+                await messages.empty(connection, sorted(to_empty))
+
+    def _refusal(self, item: RecallEntry, message: MessageFacts | None) -> AppError | None:
+        recall = item.recall
+        if message is None or message.conversation_id != recall.conversation_id:
+            return not_found("message")
+        if item.group_id is not None:
+            if item.group is None:
+                return not_found("group")
+            if recall.user_id not in item.group.member_ids:
+                return AppError(
+                    Code.NOT_GROUP_MEMBER, "only members may recall a message of a group"
+                )
+            if recall.user_id in item.group.manager_ids:
+                return None
+        if recall.user_id != message.sender_id:
+            return AppError(Code.PERMISSION_DENIED, "only its sender may recall a message")
+        # Once done it stays done, and is said again to who asks again later.
+        if not message.is_recalled and recall.timestamp - message.created_at > self._window_ms:
+            return AppError(
+                Code.RECALL_WINDOW_PASSED,
+                f"a message can be recalled for {self._window_ms // 1000} seconds",
+            )
+        return None

@@ -86,6 +86,7 @@ async def test_who_refreshes_may_say_on_which_device(check: Check) -> None:
         200,
         _TOKENS,
         {"refresh_token": "r-0", "device_id": "phone"},
+        public=True,
     )
 
 

@@ -15,7 +15,7 @@ import friend_service.server
 from friend_service.config import Settings
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
-from im_common.runtime.config import DbConf
+from im_common.runtime.config import BusConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey
@@ -85,6 +85,7 @@ async def friends(db: DbConf, valkey: ValkeyServer, people: People) -> AsyncIter
         db=db,
         redis=valkey.conf,
         internal_secret=SecretStr(SECRET),
+        bus=BusConf(kind="redis"),
         auth_rpc=people.conf,
         user_rpc=people.conf,
     )

@@ -25,6 +25,11 @@ def new_message_id() -> str:
     return str(uuid7())
 
 
+def new_event_id() -> str:
+    """UUIDv7, lower case."""
+    return str(uuid7())
+
+
 def may_be_message_id(text: str) -> bool:
     """Whether a message can have this id, as far as can be told without looking."""
     return 1 <= len(text) <= MAX_MESSAGE_ID and text.isascii() and text.isprintable()

@@ -18,3 +18,8 @@ RPC_CALLED = Histogram(
 FAULTS = Counter("im_faults_total", "Unexpected exceptions", ["where"])
 IN_FLIGHT = Gauge("im_messages_in_flight", "Messages without an answer yet")
 REFUSED = Counter("im_messages_refused_total", "Messages that were to be sent again", ["why"])
+OUTBOX_RECORDS = Gauge(
+    "im_outbox_records", "Records that wait for the bus; 10,000 stands for more, too"
+)
+OUTBOX_AGE = Gauge("im_outbox_oldest_seconds", "How long the oldest of them has waited")
+OUTBOX_RELAYED = Counter("im_outbox_relayed_total", "Records that the bus has confirmed")

@@ -24,6 +24,7 @@ from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
     from im_common.sql.db import Database
+    from im_common.sql.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 
@@ -120,8 +121,9 @@ class Resources:
         self.on_close(channels.close)
         return channels
 
-    async def producer(self, conf: BusConf) -> Producer:
-        """Connects in the background; makes the topics when they are missing."""
+    async def producer(self, conf: BusConf, *, is_vital: bool = True) -> Producer:
+        """Connects in the background; makes the topics when they are missing. The process is not ready
+        while the log is away, unless it is not vital."""
         redis = self.redis()
         topics = {CHAT_TOPIC: conf.partitions, EVENT_TOPIC: conf.partitions, DEAD_LETTER_TOPIC: 1}
         ensuring = asyncio.create_task(ensure_topics(conf, redis, topics), name="ensure-topics")
@@ -134,8 +136,19 @@ class Resources:
             await producer.close()
 
         self.on_close(close)
-        self.dev_server.add_check("bus", producer.ping)
+        if is_vital:
+            self.dev_server.add_check("bus", producer.ping)
         return producer
+
+    async def outbox(self, conf: BusConf, outbox: Outbox) -> Outbox:
+        """The outbox, with a relay to the bus for as long as the process."""
+        from im_common.sql.outbox_relay import OutboxRelay
+
+        relay = OutboxRelay(outbox, await self.producer(conf, is_vital=False))
+        self.keep(relay.run(), "outbox")
+        # Before it is cancelled: what the last requests changed is told.
+        self.on_close(relay.stop)
+        return outbox
 
     def consumer(self, conf: BusConf, *, topic: str, group: str, max_batch: int) -> Consumer:
         """Whoever runs it stops it."""

@@ -9,6 +9,7 @@ from friend_service.model import blocks
 from friend_service.model.blocks import BlockedUser
 from friend_service.svc import ServiceContext
 from im.user.v1.user_pb2 import GetUserRequest
+from im_common.domain.events import BlockListChanged, user_event
 from im_common.domain.ids import now_ms
 from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import invalid
@@ -24,15 +25,17 @@ async def block_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
     if target_id == user_id:
         raise invalid("user_id", "must be another user")
     await svc.users.GetUser(GetUserRequest(user_id=target_id))
-    async with svc.db.write() as connection:
-        await blocks.insert(svc.db, connection, user_id, target_id, now_ms())
+    async with svc.outbox.write() as change:
+        if await blocks.insert(change.connection, user_id, target_id, now_ms()):
+            change.tell(user_event(user_id, BlockListChanged(user_id=target_id, blocked=True)))
     # Who was told "not blocked" just before may still rely on it.
     await asyncio.sleep(LEASE_MS / 1000)
 
 
 async def unblock_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
-    async with svc.db.write() as connection:
-        await blocks.delete(connection, user_id, target_id)
+    async with svc.outbox.write() as change:
+        if await blocks.delete(change.connection, user_id, target_id):
+            change.tell(user_event(user_id, BlockListChanged(user_id=target_id, blocked=False)))
 
 
 async def list_blocked_users(

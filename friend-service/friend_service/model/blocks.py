@@ -10,18 +10,18 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
-    MetaData,
     Table,
     bindparam,
     select,
     tuple_,
 )
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import insert as sql_insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from im_common.sql.db import MYSQL_TABLE, Database
-
-metadata = MetaData()
+from friend_service.model.tables import metadata
+from im_common.sql.db import MYSQL_TABLE, is_duplicate_key
 
 blocked_users = Table(
     "blocked_users",
@@ -46,19 +46,25 @@ class BlockedUser:
 
 
 async def insert(
-    db: Database, connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
-) -> None:
-    """A second block of the same user keeps the first one's time."""
-    await connection.execute(
-        db.upsert(blocked_users, ["user_id", "blocked_id"], None),
-        [{"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}],
-    )
+    connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
+) -> bool:
+    """Whether that is new; a second block of the same user keeps the first one's time."""
+    row = {"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}
+    try:
+        await connection.execute(sql_insert(blocked_users).values(**row))
+    except IntegrityError as error:
+        if is_duplicate_key(error):
+            return False
+        raise
+    return True
 
 
-async def delete(connection: AsyncConnection, user_id: int, blocked_id: int) -> None:
-    await connection.execute(
+async def delete(connection: AsyncConnection, user_id: int, blocked_id: int) -> bool:
+    """Whether there was one."""
+    done = await connection.execute(
         sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
     )
+    return bool(done.rowcount)
 
 
 async def page(

@@ -3,9 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,30 +29,36 @@ class UserEvent(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
+    DATA_JSON_FIELD_NUMBER: _builtins.int
+    EXCEPT_SESSION_IDS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Unique; a second delivery can be told by it."""
+    """UUIDv7: a second delivery can be told by it."""
     user_id: _builtins.int
     """Whose devices."""
     event: _builtins.str
     """NewFriendRequest, FriendAccepted, GroupInvited, SessionRevoked, …"""
     timestamp: _builtins.int
     """Unix milliseconds."""
+    data_json: _builtins.str
+    """A JSON object, as the frame has it: whole numbers have 64 bits."""
     @_builtins.property
-    def data(self) -> _struct_pb2.Struct: ...
+    def except_session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sessions whose devices are left out: a session that was ended is not told of it."""
+
     def __init__(
         self,
         *,
         event_id: _builtins.str = ...,
         user_id: _builtins.int = ...,
         event: _builtins.str = ...,
-        data: _struct_pb2.Struct | None = ...,
         timestamp: _builtins.int = ...,
+        data_json: _builtins.str = ...,
+        except_session_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "event", b"event", "event_id", b"event_id", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "event", b"event", "event_id", b"event_id", "except_session_ids", b"except_session_ids", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp
 
 from api_gateway import svc
 from api_gateway.app import build_app
-from api_gateway.config import Settings
+from api_gateway.config import HttpConf, Settings
 from im_common.runtime.dev_server import EmbeddedServer, listening_socket
+from im_common.runtime.http_protocol import limited_protocol
 from im_common.runtime.process import started
 from im_common.runtime.resources import Resources
 
@@ -28,7 +29,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     """Serves until the end is asked for; then finishes the requests in flight."""
     context = await svc.build(settings, resources)
     app = build_app(context)
-    async with HttpServer(app, settings.http.listen_on, grace_ms=settings.grace) as server:
+    async with HttpServer(app, settings.http, grace_ms=settings.grace) as server:
         started(resources)
         log.info("serving", address=server.address)
         await resources.ending.wait()
@@ -36,18 +37,19 @@ async def serve(settings: Settings, resources: Resources) -> None:
 
 
 class HttpServer:
-    """A block in which ``app`` is served on ``listen_on`` (`host:port`; port 0 takes a free one).
+    """A block in which ``app`` is served on ``conf.listen_on`` (port 0 takes a free one), within the
+    limits of ``conf``.
 
     Raises OSError when the port is taken. At its end it accepts no more, and waits at most
     ``grace_ms`` for what is in flight.
     """
 
-    def __init__(self, app: ASGIApp, listen_on: str, *, grace_ms: int) -> None:
-        self._listen_on = listen_on
+    def __init__(self, app: ASGIApp, conf: HttpConf, *, grace_ms: int) -> None:
+        self._listen_on = conf.listen_on
         self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=limited_protocol(conf.limits, conf.guests()),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -198,7 +198,7 @@ async def test_a_taken_port_ends_the_start(gateway: Gateway, start: Start) -> No
     async def nothing(*_: object) -> None: ...
 
     with pytest.raises(OSError, match="in use"):
-        async with HttpServer(nothing, gateway.settings.http.listen_on, grace_ms=0):
+        async with HttpServer(nothing, gateway.settings.http, grace_ms=0):
             pass
 
 

@@ -19,6 +19,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol as LibraryProtocol
 
 from im_common.domain.frames import MAX_FRAME_BYTES
+from im_common.runtime.http_limits import Guests
 from ws_gateway.server import socket as socket_module
 from ws_gateway.server.protocol import ServerProtocol, text_head
 from ws_gateway.server.socket import READ_BYTES, Closed, Socket
@@ -94,10 +95,12 @@ class Server:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[Server]:
+async def served(newcomers: Guests | None = None) -> AsyncIterator[Server]:
     server, buffer = Server(), memoryview(bytearray(READ_BYTES))
     listener = await asyncio.get_running_loop().create_server(
-        lambda: Socket(server.serve, lambda _protocol, _offered: None, buffer), "127.0.0.1", 0
+        lambda: Socket(server.serve, lambda _protocol, _offered: None, buffer, newcomers),
+        "127.0.0.1",
+        0,
     )
     server.port = listener.sockets[0].getsockname()[1]
     try:
@@ -317,6 +320,25 @@ def test_a_handshake_takes_only_so_long(run: Run, monkeypatch: pytest.MonkeyPatc
     run(main())
 
 
+def test_silent_newcomers_give_way_to_others_and_open_sockets_never(run: Run) -> None:
+    async def main() -> None:
+        async with served(Guests(3, 0)) as server:
+            _, opened = await server.opened()
+            silent = [await server.raw() for _ in range(10)]
+            for reader, _ in silent[:7]:
+                with suppress(ConnectionError):
+                    assert not await reader.read()
+            async with connect(server.url, compression=None) as client:
+                await client.send("hello")
+                assert await server.received.get() == "hello"
+            opened.write(Frame(Opcode.TEXT, b"still here").serialize(mask=True))
+            assert await server.received.get() == "still here"
+            for writer in (opened, *(writer for _, writer in silent)):
+                writer.close()
+
+    run(main())
+
+
 def test_who_is_refused_gets_the_status(run: Run) -> None:
     async def main() -> None:
         async with served() as server:
@@ -336,9 +358,10 @@ def test_who_is_refused_gets_the_status(run: Run) -> None:
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"426"),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 8_000 + b"\r\n") * 5, b"431"),
         (b"hello\r\n\r\n", b""),
     ],
-    ids=["no WebSocket", "too many headers", "no HTTP"],
+    ids=["no WebSocket", "too many headers", "too long headers", "no HTTP"],
 )
 def test_what_is_no_websocket_is_refused(run: Run, request_: bytes, status: bytes) -> None:
     async def main() -> None:

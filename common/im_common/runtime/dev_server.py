@@ -15,12 +15,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from im_common import __version__
 from im_common.runtime.config import DevServerConf
+from im_common.runtime.http_limits import Guests, HttpLimits
+from im_common.runtime.http_protocol import limited_protocol
 
 log = structlog.get_logger(__name__)
 
 # Raises (anything) when the part is not usable.
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT_S = 1.5
+MOST_CONNECTIONS = 128
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -52,6 +55,7 @@ class DevServer:
             self._app,
             # Not seen by uvicorn itself on a bound method.
             interface="asgi3",
+            http=limited_protocol(HttpLimits(), Guests(MOST_CONNECTIONS, 0)),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -24,6 +24,7 @@ from im_common.runtime import context
 from im_common.runtime import log as logs
 from im_common.runtime.config import RpcSettings, Settings
 from im_common.runtime.dev_server import DevServer
+from im_common.runtime.http_limits import raise_open_files
 from im_common.runtime.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ def run(settings: SettingsT, main: Main[SettingsT]) -> int:
     logs.configure(settings.name, settings.log)
     if settings.rate_limits == "off":
         log.warning("rate limits are off (IM_RATE_LIMITS=off): for benchmarks only")
+    raise_open_files()
     try:
         is_sound = uvloop.run(_run(settings, main))
     except Exception:

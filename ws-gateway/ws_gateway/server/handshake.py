@@ -13,6 +13,7 @@ from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token
 from im_common.runtime import context
 from im_common.runtime.context import Identity
+from im_common.runtime.http_limits import affordable
 from ws_gateway.svc import ServiceContext
 
 PATH = "/ws/connect"
@@ -45,7 +46,7 @@ async def check(svc: ServiceContext, request: Request) -> Admission | Refusal:
         return Refusal(HTTPStatus.NOT_FOUND, f"connect to {PATH}")
     if svc.draining:
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "going away, connect elsewhere")
-    if len(svc.connections) >= svc.settings.web_socket.max_connections:
+    if len(svc.connections) >= affordable(svc.settings.web_socket.max_connections):
         return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections")
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     token = _token(request, query)

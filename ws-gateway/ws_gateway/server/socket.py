@@ -13,9 +13,12 @@ from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 
 from im_common.domain import frames
+from im_common.runtime.http_limits import MAX_HEADER_BYTES, Guests
 from ws_gateway.server.protocol import ServerProtocol, text_head
 
 OPEN_TIMEOUT_S = 5.0
+# Handshakes on their way at once; beyond it the oldest gives way.
+MOST_NEWCOMERS = 1024
 CLOSE_TIMEOUT_S = 2.0
 # One that says nothing at all between two pings is gone.
 PING_EVERY_S = 20.0
@@ -43,12 +46,16 @@ class Socket(asyncio.BufferedProtocol):
         serve: Callable[[Socket, Request], Coroutine[Any, Any, None]],
         select_subprotocol: Callable[..., Any],
         buffer: memoryview,
+        newcomers: Guests | None = None,
     ) -> None:
+        """``newcomers`` are those whose handshake is on its way."""
         self._serve = serve
         self._buffer = buffer
         self._protocol = ServerProtocol(
             max_size=frames.MAX_FRAME_BYTES, select_subprotocol=select_subprotocol
         )
+        self._newcomers = Guests(MOST_NEWCOMERS, 0) if newcomers is None else newcomers
+        self._handshake_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +85,7 @@ class Socket(asyncio.BufferedProtocol):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._await_end()
             return False
+        self._newcomers.leave(self)
         self._set_timer(PING_EVERY_S, self._ping)
         return True
 
@@ -152,13 +160,22 @@ class Socket(asyncio.BufferedProtocol):
         # uvloop's are no subclass of it.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
+        address = self._transport.get_extra_info("peername") or [""]
+        if not self._newcomers.enter(self, address[0]):
+            self._transport.abort()
         self._set_timer(OPEN_TIMEOUT_S, self.abort)
+
+    def evict(self) -> None:
+        """Others want its place, and it has not even finished its handshake."""
+        self.abort()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._is_alive = True
+        if self._task is None and self._is_handshake_too_long(nbytes):
+            return
         self._protocol.receive_data(bytes(self._buffer[:nbytes]))
         self._received()
 
@@ -168,6 +185,7 @@ class Socket(asyncio.BufferedProtocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
+        self._newcomers.leave(self)
         self._protocol.receive_eof()
         self._stop_timer()
         self._wake()
@@ -195,6 +213,17 @@ class Socket(asyncio.BufferedProtocol):
         self._wake()
         if len(self._incoming) > MOST_WAITING:
             self._pause_reading()
+
+    def _is_handshake_too_long(self, nbytes: int) -> bool:
+        """And if so refuses it; what goes on coming is thrown away until the end."""
+        if self._is_ending:
+            return True
+        self._handshake_bytes += nbytes
+        if self._handshake_bytes <= MAX_HEADER_BYTES:
+            return False
+        text = f"the header may have at most {MAX_HEADER_BYTES} bytes\n"
+        self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text, {})
+        return True
 
     def _transport_closes(self) -> bool:
         return self._transport is None or self._transport.is_closing()

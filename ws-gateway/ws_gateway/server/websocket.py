@@ -18,6 +18,7 @@ from im_common.domain.ids import now_ms
 from im_common.domain.routes import Route
 from im_common.runtime.context import current
 from im_common.runtime.faults import report
+from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import GOING_AWAY, Connection
 from ws_gateway.logic.inbound import Inbound
@@ -25,7 +26,13 @@ from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
 from ws_gateway.logic.requests import Requests
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
-from ws_gateway.server.socket import CLOSE_TIMEOUT_S, READ_BYTES, Closed, Socket
+from ws_gateway.server.socket import (
+    CLOSE_TIMEOUT_S,
+    MOST_NEWCOMERS,
+    READ_BYTES,
+    Closed,
+    Socket,
+)
 from ws_gateway.svc import ServiceContext
 
 # Frames of one connection that are worked on before others have their turn. While messages are
@@ -48,9 +55,10 @@ class WebSocketServer:
 
     async def start(self) -> None:
         """Listens. Raises OSError when the port is taken."""
+        newcomers = Guests(affordable(4 * MOST_NEWCOMERS) // 4, 0)
         host, _, port = self._svc.settings.web_socket.listen_on.rpartition(":")
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Socket(self._serve, _select_subprotocol, self._buffer),
+            lambda: Socket(self._serve, _select_subprotocol, self._buffer, newcomers),
             host,
             int(port),
             backlog=BACKLOG,

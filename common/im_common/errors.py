@@ -50,13 +50,15 @@ class Traits:
     retryable: bool = False
 
 
+# A gRPC client (its retries, its circuit breaker) takes UNAVAILABLE or RESOURCE_EXHAUSTED for the
+# state of the server. So what is said of one caller alone is never one of these.
 TABLE: dict[Code, Traits] = {
     Code.INVALID_ARGUMENT: Traits(StatusCode.INVALID_ARGUMENT, 400),
     Code.UNAUTHENTICATED: Traits(StatusCode.UNAUTHENTICATED, 401),
     Code.TOKEN_EXPIRED: Traits(StatusCode.UNAUTHENTICATED, 401),
     Code.SESSION_REVOKED: Traits(StatusCode.UNAUTHENTICATED, 401),
     Code.INVALID_CREDENTIALS: Traits(StatusCode.UNAUTHENTICATED, 401),
-    Code.ACCOUNT_LOCKED: Traits(StatusCode.RESOURCE_EXHAUSTED, 429, retryable=True),
+    Code.ACCOUNT_LOCKED: Traits(StatusCode.FAILED_PRECONDITION, 429, retryable=True),
     Code.PERMISSION_DENIED: Traits(StatusCode.PERMISSION_DENIED, 403),
     Code.BLOCKED: Traits(StatusCode.PERMISSION_DENIED, 403),
     Code.NOT_FRIENDS: Traits(StatusCode.PERMISSION_DENIED, 403),
@@ -67,7 +69,7 @@ TABLE: dict[Code, Traits] = {
     Code.ALREADY_EXISTS: Traits(StatusCode.ALREADY_EXISTS, 409),
     Code.FAILED_PRECONDITION: Traits(StatusCode.FAILED_PRECONDITION, 409),
     Code.RECALL_WINDOW_PASSED: Traits(StatusCode.FAILED_PRECONDITION, 409),
-    Code.RATE_LIMITED: Traits(StatusCode.RESOURCE_EXHAUSTED, 429, retryable=True),
+    Code.RATE_LIMITED: Traits(StatusCode.FAILED_PRECONDITION, 429, retryable=True),
     Code.PAYLOAD_TOO_LARGE: Traits(StatusCode.INVALID_ARGUMENT, 413),
     Code.UNAVAILABLE: Traits(StatusCode.UNAVAILABLE, 503, retryable=True),
     Code.DEADLINE_EXCEEDED: Traits(StatusCode.DEADLINE_EXCEEDED, 504, retryable=True),
@@ -75,14 +77,14 @@ TABLE: dict[Code, Traits] = {
     Code.INTERNAL: Traits(StatusCode.INTERNAL, 500),
 }
 
+# A proxy, gRPC itself or somebody else's server speaks of our call, not of the user's: who is told that
+# the user is not signed in logs the user out.
 _GRPC_DEFAULTS: dict[StatusCode, Code] = {
     StatusCode.INVALID_ARGUMENT: Code.INVALID_ARGUMENT,
-    StatusCode.UNAUTHENTICATED: Code.UNAUTHENTICATED,
-    StatusCode.PERMISSION_DENIED: Code.PERMISSION_DENIED,
     StatusCode.NOT_FOUND: Code.NOT_FOUND,
     StatusCode.ALREADY_EXISTS: Code.ALREADY_EXISTS,
     StatusCode.FAILED_PRECONDITION: Code.FAILED_PRECONDITION,
-    StatusCode.RESOURCE_EXHAUSTED: Code.RATE_LIMITED,
+    StatusCode.RESOURCE_EXHAUSTED: Code.UNAVAILABLE,
     StatusCode.UNAVAILABLE: Code.UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
     StatusCode.UNIMPLEMENTED: Code.UNIMPLEMENTED,

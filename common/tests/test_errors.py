@@ -32,6 +32,45 @@ def test_a_code_survives_grpc(code: Code) -> None:
     )
 
 
+def test_what_is_said_of_one_caller_never_looks_like_the_state_of_the_server() -> None:
+    of_the_server = {
+        Code.UNAVAILABLE,
+        Code.DEADLINE_EXCEEDED,
+        Code.UNIMPLEMENTED,
+        Code.INTERNAL,
+    }
+    # What go-zero's circuit breaker counts against a server, and clients retry.
+    counted = {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DATA_LOSS,
+    }
+    assert {code for code, traits in TABLE.items() if traits.grpc in counted} == of_the_server
+    for code in (Code.ACCOUNT_LOCKED, Code.RATE_LIMITED):
+        assert (TABLE[code].http, TABLE[code].retryable) == (429, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Code.UNAVAILABLE),
+        (grpc.StatusCode.UNAUTHENTICATED, Code.INTERNAL),
+        (grpc.StatusCode.PERMISSION_DENIED, Code.INTERNAL),
+        (grpc.StatusCode.NOT_FOUND, Code.NOT_FOUND),
+    ],
+)
+def test_a_status_of_somebody_else_is_not_the_users_fault(
+    status: grpc.StatusCode, code: Code
+) -> None:
+    failed = grpc.aio.AioRpcError(status, grpc.aio.Metadata(), grpc.aio.Metadata(), "by a proxy")
+    error = from_rpc_error(failed)
+    assert error.code is code
+    assert "proxy" not in error.message
+
+
 def test_an_error_without_a_reason_tells_nothing_internal() -> None:
     failed = grpc.aio.AioRpcError(
         grpc.StatusCode.UNAVAILABLE,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+import structlog
 from prometheus_client import Histogram
 
 from im_common.errors import AppError, Code, from_rpc_error, unavailable
@@ -17,6 +18,8 @@ from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
     from im_common.rpc.client import BalancedChannel
+
+log = structlog.get_logger(__name__)
 
 
 class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
@@ -87,7 +90,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                 wait_for_ready=wait_for_ready,
             )
         except grpc.aio.AioRpcError as error:
-            _raise_app_error(error)
+            _raise_app_error(self._method, error)
         except asyncio.CancelledError:
             if is_told_to_end():
                 raise
@@ -129,8 +132,11 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         latency.observe(elapsed_s)
 
 
-def _raise_app_error(error: grpc.aio.AioRpcError) -> NoReturn:
+def _raise_app_error(method: str, error: grpc.aio.AioRpcError) -> NoReturn:
     # CANCELLED is what a peer says that stops in the middle of a call.
     if error.code() is grpc.StatusCode.CANCELLED:
         raise unavailable("a service ended during the call") from error
-    raise from_rpc_error(error) from error
+    told = from_rpc_error(error)
+    if told.code is Code.INTERNAL and error.code() is not grpc.StatusCode.INTERNAL:
+        log.error("a status that is not ours", method=method, status=error.code().name)
+    raise told from error

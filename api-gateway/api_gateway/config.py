@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from im_common.runtime.config import Address, ClientConf, Names, Section
+from im_common.runtime.config import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.config import Settings as CommonSettings
 from im_common.runtime.http_limits import Guests, HttpLimits, affordable
 
 
 class HttpConf(Section):
-    listen_on: Address = "127.0.0.1:8080"
+    listen_on: ListenAddress = "127.0.0.1:8080"
     # Milliseconds for one request, with all the calls it leads to.
     timeout: int = Field(default=12_000, ge=1)
     # Bytes of a request's header; the answer to more is 431.

@@ -100,6 +100,25 @@ def test_a_weak_internal_secret_is_refused(
         _load(yaml, monkeypatch, IM_INTERNAL_SECRET=secret)
 
 
+@pytest.mark.parametrize("wrong", ["10.0.0.5", "10.0.0.5:x", ":5000"])
+def test_what_others_are_told_must_be_an_address(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"advertise_on.*host:port"):
+        _load(yaml, monkeypatch, IM_ADVERTISE_ON=wrong)
+    assert _load(yaml, monkeypatch, IM_ADVERTISE_ON="pod-7:5000").advertise_on == "pod-7:5000"
+
+
+def test_a_port_alone_listens_on_all_interfaces(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _load(yaml, monkeypatch, IM_LISTEN_ON=":8080")
+    assert settings.listen_on == "0.0.0.0:8080"
+    # To connect to, a host is needed.
+    with pytest.raises(ConfigError, match=r"redis\.host"):
+        _load(yaml, monkeypatch, IM_REDIS__HOST=":6379")
+
+
 def test_a_secret_in_the_yaml_is_refused(yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml.write_text(yaml.read_text() + f"InternalSecret: {'x' * 40}\n")
     with pytest.raises(ConfigError, match="secrets do not belong in YAML"):

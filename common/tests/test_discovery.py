@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from im_common.discovery import (
     EndpointWatcher,
@@ -15,7 +16,16 @@ from im_common.discovery import (
     EtcdError,
     Registration,
 )
+from im_common.errors import unauthenticated
+from im_common.rpc.access import Gatekeeper
+from im_common.rpc.server import RpcServer
+from im_common.runtime.config import EtcdConf, RpcSettings
+from im_common.runtime.context import Identity
+from im_common.runtime.process import serve_rpc
+from im_common.runtime.resources import Resources
 from im_common.testing.etcd import EtcdServer
+from im_common.testing.ports import free_port
+from im_common.testing.services import SECRET, running
 from im_common.testing.waiting import eventually
 
 HERE = "127.0.0.1:50051"
@@ -76,6 +86,37 @@ async def test_an_entry_is_as_go_zero_writes_it(client: EtcdClient) -> None:
         name, _, lease = key.partition("/")
         assert (name, value) == ("user.rpc", HERE)
         assert await client.keep_alive(int(lease)) == 2
+
+
+async def test_who_listens_on_all_interfaces_is_found_at_one(
+    etcd: EtcdServer, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(settings: RpcSettings, resources: Resources) -> None:
+        gatekeeper = Gatekeeper(Nobody(), resources.service_tokens)
+        server = RpcServer(
+            listen_on=settings.listen_on,
+            services=[],
+            register=lambda _: None,
+            gatekeeper=gatekeeper,
+            timeout_ms=settings.timeout,
+        )
+        await serve_rpc(settings, resources, server)
+
+    monkeypatch.setenv("POD_IP", "127.0.0.7")
+    port = free_port()
+    settings = RpcSettings(
+        name="user-service",
+        listen_on=f"0.0.0.0:{port}",
+        etcd=EtcdConf(hosts=[etcd.address], key="user.rpc"),
+        internal_secret=SecretStr(SECRET),
+    )
+    async with running(serve, settings):
+        await eventually(lambda: _are(client, {f"127.0.0.7:{port}"}), within_s=5)
+
+
+class Nobody:
+    async def verify(self, token: str) -> Identity:
+        raise unauthenticated("nobody has a token")
 
 
 async def test_an_entry_outlives_its_first_lease_time(client: EtcdClient) -> None:

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from im_common.runtime.config import Address, BusConf, ClientConf, RpcSettings, Section
+from im_common.runtime.config import BusConf, ClientConf, ListenAddress, RpcSettings, Section
 
 
 class WebSocketConf(Section):
-    listen_on: Address = "127.0.0.1:8081"
+    listen_on: ListenAddress = "127.0.0.1:8081"
     # How often a client should send `ping`, in milliseconds.
     heartbeat: int = Field(default=30_000, ge=1000)
     # Frames that may wait for one slow reader before it is cut off.

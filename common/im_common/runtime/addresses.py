@@ -1,10 +1,43 @@
-"""The address of a client, in one form."""
+"""Addresses: a client's in one form, and the one under which others find this process."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Of no host (RFC 5737, RFC 3849): only for asking which of our addresses a packet would leave from.
+_ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+
+def advertised_address(listen_on: str, advertise_on: str, port: int) -> str:
+    """What others connect to (`host:port`): what goes into etcd, routes and origins.
+
+    ``advertise_on`` if there is one. Else the host of ``listen_on`` with ``port``; and when that stands
+    for all interfaces, what the variable POD_IP says, or the machine's own address, as go-zero has it.
+    """
+    if advertise_on:
+        return advertise_on
+    host = listen_on.rpartition(":")[0]
+    if host.strip("[]") in ("", "0.0.0.0", "::"):
+        host = os.environ.get("POD_IP", "").strip("[]") or own_address()
+        host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}"
+
+
+def own_address() -> str:
+    """The address of the interface that leads to other machines; 127.0.0.1 when there is none."""
+    for family, elsewhere in _ELSEWHERE:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                # Connecting a datagram socket looks up the route and sends nothing.
+                probe.connect((elsewhere, 9))
+            except OSError:
+                continue
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"
 
 
 def read_address(text: str) -> IPAddress:

@@ -45,7 +45,18 @@ def _address(value: str) -> str:
     return value
 
 
+def _address_or_nothing(value: str) -> str:
+    return _address(value) if value else value
+
+
+def _listen_address(value: str) -> str:
+    # As Go writes it: a port on all interfaces.
+    return _address(f"0.0.0.0{value}" if value.startswith(":") else value)
+
+
 Address = Annotated[str, AfterValidator(_address)]
+# What a server binds: the host may be missing.
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 # A list that a variable gives separated by commas.
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split)]
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
@@ -148,10 +159,11 @@ class Settings(BaseSettings):
 class RpcSettings(Settings):
     """A process that serves gRPC."""
 
-    # host:port of the gRPC server; port 0 takes a free one.
-    listen_on: Address = "127.0.0.1:0"
-    # host:port that is told to etcd when it differs from listen_on (a container, a NAT).
-    advertise_on: str = ""
+    # host:port of the gRPC server, or :port; port 0 takes a free one.
+    listen_on: ListenAddress = "127.0.0.1:0"
+    # host:port that others are told when it differs from what `addresses.advertised_address` finds
+    # (behind a NAT, by a name).
+    advertise_on: Annotated[str, AfterValidator(_address_or_nothing)] = ""
     # Deadline of an incoming call that brings none, in milliseconds.
     timeout: int = Field(default=2000, ge=1)
 

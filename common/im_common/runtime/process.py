@@ -22,6 +22,7 @@ from im_common.discovery import Registration
 from im_common.rpc.server import RpcServer
 from im_common.runtime import context
 from im_common.runtime import log as logs
+from im_common.runtime.addresses import advertised_address
 from im_common.runtime.config import RpcSettings, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.http_limits import raise_open_files
@@ -91,7 +92,9 @@ class registered:
     async def __aenter__(self) -> str:
         """The address under which others find this instance."""
         await self._server.start()
-        address = advertised_address(self._settings, self._server.port)
+        address = advertised_address(
+            self._settings.listen_on, self._settings.advertise_on, self._server.port
+        )
         if self._settings.etcd.key:
             self._registration = Registration(
                 self._resources.etcd(), self._settings.etcd.key, address
@@ -113,11 +116,3 @@ class registered:
     async def _check_registered(self) -> None:
         if self._registration is not None and not self._registration.registered:
             raise ConnectionError("not in etcd")
-
-
-def advertised_address(settings: RpcSettings, port: int) -> str:
-    """What others connect to: `advertise_on`, or the listening address."""
-    if settings.advertise_on:
-        return settings.advertise_on
-    host = settings.listen_on.rpartition(":")[0]
-    return f"{host}:{port}"

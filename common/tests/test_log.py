@@ -7,23 +7,55 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+import structlog
+
 _PROGRAM = """
 import logging, sys
 from im_common.runtime import log
 from im_common.runtime.config import LogConf
-log.configure("chat-mq", LogConf())
+log.configure("chat-mq", LogConf(encoding="{encoding}"))
 {body}
 """
 
 
-def _lines(body: str) -> list[dict[str, Any]]:
+# What a traceback with the values of its frames would show.
+_FAILS = """
+value = "of a" + " variable"
+try:
+    raise ValueError("a bug")
+except ValueError:
+    structlog.get_logger("x").exception("failed")
+"""
+
+
+def _output(body: str, encoding: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _PROGRAM.format(body=body)],
+        [sys.executable, "-P", "-c", _PROGRAM.format(body=body, encoding=encoding)],
         check=True,
         capture_output=True,
         text=True,
     )
-    return [json.loads(line) for line in done.stderr.splitlines()]
+    return done.stderr
+
+
+def _lines(body: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _output(body, "json").splitlines()]
+
+
+def test_a_traceback_for_people_is_plain() -> None:
+    shown = _output(f"import structlog\n{_FAILS}", "plain")
+    assert "ValueError: a bug" in shown
+    assert "of a variable" not in shown
+    # Of a processor that formats what the next one would.
+    assert "UserWarning" not in shown
+
+
+def test_a_traceback_in_a_test_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(_FAILS, {"structlog": structlog})
+    shown = capsys.readouterr().out
+    assert "ValueError: a bug" in shown
+    assert "of a variable" not in shown
 
 
 def test_a_library_that_repeats_itself_does_not_hide_the_rest() -> None:

@@ -35,7 +35,7 @@ def configure(service: str, conf: LogConf) -> None:
     renderer: Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if conf.encoding == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else console()
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -44,6 +44,13 @@ def configure(service: str, conf: LogConf) -> None:
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(level, shared, renderer)
+
+
+def console() -> Processor:
+    """Lines for people. Tracebacks are plain: with the values of all frames they take seconds."""
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 def _add_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import AsyncExitStack
 from types import TracebackType
 
 import structlog
@@ -13,9 +14,9 @@ from starlette.types import ASGIApp
 from api_gateway import svc
 from api_gateway.app import build_app
 from api_gateway.config import HttpConf, Settings
+from im_common.runtime import process
 from im_common.runtime.dev_server import EmbeddedServer, listening_socket
 from im_common.runtime.http_protocol import limited_protocol
-from im_common.runtime.process import started
 from im_common.runtime.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -29,11 +30,14 @@ async def serve(settings: Settings, resources: Resources) -> None:
     """Serves until the end is asked for; then finishes the requests in flight."""
     context = await svc.build(settings, resources)
     app = build_app(context)
-    async with HttpServer(app, settings.http, grace_ms=settings.grace) as server:
-        started(resources)
-        log.info("serving", address=server.address)
-        await resources.ending.wait()
-        resources.dev_server.set_started(False)
+    server = HttpServer(app, settings.http, grace_ms=settings.grace)
+    serving = AsyncExitStack()
+
+    async def begin(_address: str) -> None:
+        await serving.enter_async_context(server)
+        log.info("serving HTTP", address=server.address)
+
+    await process.serve(settings, resources, begin=begin, drain=serving.aclose)
 
 
 class HttpServer:

@@ -11,12 +11,12 @@ from chat_service.config import Settings
 from chat_service.gateways import Gateways
 from chat_service.logic.audience import Audiences
 from chat_service.logic.notify import Notifier
-from chat_service.logic.waiting import Waiting
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im_common.bus import Producer
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.in_flight import InFlight
 from im_common.domain.routes import RouteTable
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
@@ -36,7 +36,7 @@ class ServiceContext:
     friends: FriendServiceAsyncStub
     tokens: AccessTokens
     # Calls that wait for what the consumer makes of their message.
-    waiting: Waiting
+    in_flight: InFlight
     # Receipts and typing on their way, and whom receipts go to.
     notifier: Notifier
     audiences: Audiences
@@ -47,8 +47,8 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     redis, db = resources.redis(), resources.database(settings.db)
     notifier = Notifier(RouteTable(redis), Gateways(resources.address_channels()))
     resources.keep(notifier.run(), "notifier")
-    waiting = Waiting()
-    resources.keep(waiting.in_flight.run(), "in-flight")
+    in_flight = InFlight()
+    resources.keep(in_flight.run(), "in-flight")
     return ServiceContext(
         settings=settings,
         db=db,
@@ -57,7 +57,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
         tokens=AccessTokens(RemoteKeys(auth), redis),
-        waiting=waiting,
+        in_flight=in_flight,
         notifier=notifier,
         audiences=Audiences(db),
     )

@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 import chat_service
 from chat_service.logic.audience import Audiences
 from chat_service.logic.notify import Note
-from chat_service.logic.waiting import Waiting
 from chat_service.model.messages import Place
 from chat_service.mq.message import MessageEntry
 from chat_service.mq.store import store
@@ -28,6 +27,7 @@ from im.group.v1.group_pb2 import (
 )
 from im_common.bus import Record
 from im_common.domain.ids import new_message_id, now_ms, single_conversation
+from im_common.domain.in_flight import InFlight
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
@@ -138,7 +138,7 @@ async def desk(db: Database, redis: Redis) -> Desk:
         groups=groups,  # type: ignore[arg-type]
         friends=unused,
         tokens=unused,
-        waiting=Waiting(),
+        in_flight=InFlight(),
         notifier=notes,  # type: ignore[arg-type]
         audiences=Audiences(db),
     )

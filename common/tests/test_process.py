@@ -9,6 +9,8 @@ from textwrap import dedent, indent
 
 import pytest
 
+from im_common.testing.ports import free_port
+
 # What `part` does is put in; it runs beside a main that waits for the end.
 PROGRAM = """
 import asyncio, os, sys
@@ -19,18 +21,30 @@ from im_common.runtime.config import DevServerConf, Settings
 async def part(resources):
 {part}
 
+async def is_ready():
+    reader, writer = await asyncio.open_connection("127.0.0.1", settings.dev_server.port)
+    writer.write(b"GET /readyz HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+    answer = await reader.read()
+    writer.close()
+    return int(answer.split()[1])
+
 async def closed():
     print("closed in order", flush=True)
 
 async def main(settings, resources):
     resources.on_close(closed)
     resources.keep(part(resources), "the part")
-    process.started(resources)
-    print("started", flush=True)
-    await resources.ending.wait()
+
+    async def begin(address):
+        print("started", flush=True)
+
+    async def drain():
+        print("drained", await is_ready(), flush=True)
+
+    await process.serve(settings, resources, begin=begin, drain=drain)
 
 settings = Settings(
-    name="test", internal_secret=SecretStr("x" * 32), dev_server=DevServerConf(port=0)
+    name="test", internal_secret=SecretStr("x" * 32), dev_server=DevServerConf(port={port})
 )
 sys.exit(process.run(settings, main))
 """
@@ -38,7 +52,7 @@ FOR_EVER = "await asyncio.Event().wait()"
 
 
 def start(part: str) -> subprocess.Popen[str]:
-    program = PROGRAM.format(part=indent(dedent(part), "    "))
+    program = PROGRAM.format(part=indent(dedent(part), "    "), port=free_port())
     return subprocess.Popen(
         [sys.executable, "-P", "-c", program],
         stdout=subprocess.PIPE,
@@ -71,6 +85,10 @@ def test_parts_that_last_end_with_the_process(part: str) -> None:
         assert any(line == "started\n" for line in process.stdout)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
-    assert "closed in order" in output
+    # Not ready before what is in hand is finished.
+    assert [line for line in output.splitlines() if line in ("drained 503", "closed in order")] == [
+        "drained 503",
+        "closed in order",
+    ]
     assert "part has" not in output
     assert process.returncode == 0

@@ -12,7 +12,8 @@ import pytest
 import uvloop
 from prometheus_client import REGISTRY
 
-from im.gateway.v1.push_pb2 import Answer, PushRequest
+from im.gateway.v1.outcome_pb2 import Answer
+from im.gateway.v1.push_pb2 import PushRequest
 from im.gateway.v1.push_pb2_grpc import (
     PushServiceStub,
 )

@@ -18,20 +18,21 @@ from im_common.domain.routes import Route
 from im_common.errors import AppError, Code
 from im_common.runtime.context import Identity
 from im_common.runtime.rate import Bucket
-from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections
+from ws_gateway.logic.backlog import Backlog
+from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections, Stores
 from ws_gateway.logic.inbound import Inbound
-from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
-from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import WINDOW, Seen
 from ws_gateway.logic.turns import Turns
 
-Start = Callable[..., Drain]
+Start = Callable[..., Backlog]
 
 
 def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Connection:
     identity = Identity(user_id, "s", "d", "web", 0)
-    opened = Connection(number, identity, Route("h:1", number, "web", "d"), max_queue)
+    stores = Stores(List(), Recalls(), Chat())  # type: ignore[arg-type]
+    route = Route("h:1", number, "web", "d")
+    opened = Connection(identity, route, stores, max_queue=max_queue)
     opened.opened_at = 1.0
     return opened
 
@@ -180,11 +181,10 @@ class Chat:
 
 
 def inbound(one: Connection, log: Log, rate: Bucket | None = None) -> tuple[Inbound, InFlight]:
-    answers = InFlight()
-    drain = Drain(one, List(), Recalls())  # type: ignore[arg-type]
-    chat: Any = Chat()
-    parts = {"relay": Relay(chat), "requests": Requests(one, chat), "rate": rate}
-    return Inbound(one, drain, answers, log, "h:1", **parts), answers  # type: ignore[arg-type]
+    answers, chat = InFlight(), Chat()
+    answers.address = "h:1"
+    relay = Relay(chat)  # type: ignore[arg-type]
+    return Inbound(one, answers, log, relay=relay, rate=rate), answers  # type: ignore[arg-type]
 
 
 async def take(frames: Inbound, text: str | bytes) -> None:
@@ -216,9 +216,8 @@ async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() ->
     frames, answers = inbound(one, log)
     for text in ('"to":8,"content":"x"', '"to":8,"content":"x"', '"to":9,"content":"x"'):
         await take(frames, f'{{"type":"chat",{text},"client_msg_id":"c"}}')
-    after = Inbound(  # the device came back
-        again, frames._drain, answers, log, "h:1", relay=frames._relay, requests=frames._requests
-    )
+    # The device came back.
+    after = Inbound(again, answers, log, relay=frames._relay)  # type: ignore[arg-type]
     await take(after, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
     # The one to another user is for the consumer to refuse.
     assert (len(log.records), len(answers)) == (2, 2)
@@ -256,15 +255,15 @@ async def test_binary_frames_and_pings() -> None:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., Drain]]:
-    """Starts a drain, which has been told to look."""
+async def start() -> AsyncIterator[Callable[..., Backlog]]:
+    """Starts a backlog, which has been told to look."""
     tasks = []
 
-    def begin(*parts: Any) -> Drain:
-        drain = Drain(*parts)
-        tasks.append(asyncio.create_task(drain.run()))
-        drain.look()
-        return drain
+    def begin(*parts: Any) -> Backlog:
+        backlog = parts[0].backlog = Backlog(*parts)
+        tasks.append(asyncio.create_task(backlog.run()))
+        backlog.look()
+        return backlog
 
     yield begin
     for task in tasks:
@@ -281,15 +280,15 @@ async def _until(of: Connection, count: int) -> list[dict[str, Any]]:
 
 async def test_batches_follow_one_another_when_confirmed(start: Start) -> None:
     one = connection()
-    drain = start(one, List(b"1", b"2", b"3", b"3"), Recalls())
+    backlog = start(one, List(b"1", b"2", b"3", b"3"), Recalls())
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
     assert (batch["frames"], batch["remaining"]) == ([1, 2], 2)
-    drain.confirm("another batch")
-    drain.confirm(batch["batch_id"])
+    backlog.confirm("another batch")
+    backlog.confirm(batch["batch_id"])
     _, batch = await _until(one, 2)
     assert (batch["frames"], batch["remaining"]) == ([3], 0)
-    drain.confirm(batch["batch_id"])
+    backlog.confirm(batch["batch_id"])
     *_, last = await _until(one, 3)
     assert last == "live"
 
@@ -307,11 +306,11 @@ async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order(
 ) -> None:
     one = connection()
     repeated = [message(seq) for seq in (1, 2, 1, 2, 3)]
-    drain = start(one, List(*repeated, recalled(1)), Recalls())
+    backlog = start(one, List(*repeated, recalled(1)), Recalls())
     # A consumer repeats from 2 on while the list is being sent.
     for seq in (2, 3, 4):
         one.deliver(message(seq), "c", seq)
-    *batches, last = await _confirm_all(one, drain, 3)
+    *batches, last = await _confirm_all(one, backlog, 3)
     got = [(f["type"], f["seq"]) for batch in batches for f in batch["frames"]]
     assert got == [("message", 1), ("message", 2), ("message", 3), ("recalled", 1)]
     assert last["seq"] == 4
@@ -324,9 +323,9 @@ async def test_what_was_delivered_before_it_got_into_the_list_is_not_sent_again(
     one, listed = connection(), List(message(1), message(2), message(3))
     for seq in (1, 2):
         one.deliver(message(seq), "c", seq)
-    drain = start(one, listed, Recalls())
+    backlog = start(one, listed, Recalls())
     one.deliver(message(4), "c", 4)
-    *_, batch, last = await _confirm_all(one, drain, 4)
+    *_, batch, last = await _confirm_all(one, backlog, 4)
     assert ([f["seq"] for f in batch["frames"]], last["seq"]) == ([3], 4)
     assert listed.frames == []
 
@@ -337,8 +336,8 @@ async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Sta
     # It went on without 2 and 3: it has to come back.
     behind.deliver(message(4), "c", 4)
     listed = List(*map(message, (1, 2, 3)))
-    drain = start(one, listed, Recalls(), lambda: [other, behind])
-    batches = await _confirm_all(one, drain, 2)
+    backlog = start(one, listed, Recalls(), lambda: [other, behind])
+    batches = await _confirm_all(one, backlog, 2)
     assert [f["seq"] for batch in batches for f in batch["frames"]] == [1, 2, 3]
     assert [f["seq"] for f in sent(other)] == [1, 2, 3]
     assert (behind.ending is not None, other.ending) == (True, None)
@@ -360,8 +359,8 @@ async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> N
     """It was put into the list behind younger ones."""
     one, listed = connection(), List(message(3), message(2), recalled(2), message(1))
     listed.limit = 10
-    drain = start(one, listed, Recalls())
-    (batch,) = await _confirm_all(one, drain, 1)
+    backlog = start(one, listed, Recalls())
+    (batch,) = await _confirm_all(one, backlog, 1)
     assert [(f["type"], f["seq"]) for f in batch["frames"]] == [
         ("message", 1),
         ("message", 2),
@@ -379,26 +378,26 @@ async def test_a_connection_that_missed_something_gets_no_more() -> None:
     assert one.unsent_messages() == [message(1), message(3)]
 
 
-async def test_a_drain_that_has_ended_begins_nothing_new(start: Start) -> None:
+async def test_a_backlog_that_has_ended_begins_nothing_new(start: Start) -> None:
     """A push tells it to look while its connection is being closed."""
     one, listed = connection(), List(message(1))
-    drain = Drain(one, listed, Recalls())  # type: ignore[arg-type]
-    task = asyncio.create_task(drain.run())
-    drain.look()
+    backlog = one.backlog = Backlog(one, listed, Recalls())  # type: ignore[arg-type]
+    task = asyncio.create_task(backlog.run())
+    backlog.look()
     await _until(one, 1)
     task.cancel()
-    one.look()
+    backlog.look()
     await asyncio.gather(task, return_exceptions=True)
-    one.look()
+    backlog.look()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def _confirm_all(one: Connection, drain: Drain, count: int) -> list[dict[str, Any]]:
+async def _confirm_all(one: Connection, backlog: Backlog, count: int) -> list[dict[str, Any]]:
     """Waits for so many frames, and confirms batches as they come."""
     for number in range(1, count + 1):
         frame = (await _until(one, number))[-1]
         if frame["type"] == "offline":
-            drain.confirm(frame["batch_id"])
+            backlog.confirm(frame["batch_id"])
     return sent(one)
 
 
@@ -407,17 +406,17 @@ async def test_missed_recalls_come_after_the_list_before_live_messages_and_once(
 ) -> None:
     one = connection()
     listed, missed = List(b"1", b"2"), Recalls(b"2", b"7")
-    drain = start(one, listed, missed)
+    backlog = start(one, listed, missed)
     one.deliver(b'"live"', "c", 9)
     (batch,) = await _until(one, 1)
     assert one.caught_up_at == 0
-    drain.confirm(batch["batch_id"])
+    backlog.confirm(batch["batch_id"])
     # What the list had is not told again.
     assert (await _until(one, 3))[1:] == [7, "live"]
     listed.frames = [b"5"]
-    drain.look()
+    backlog.look()
     *_, batch = await _until(one, 4)
-    drain.confirm(batch["batch_id"])
+    backlog.confirm(batch["batch_id"])
     one.deliver(b'"last"', "c", 10)
     assert (await _until(one, 5))[-1] == "last"
 
@@ -437,7 +436,7 @@ def test_what_was_sent_just_before_a_device_was_last_heard_of_may_be_unread() ->
 async def test_who_confirms_nothing_gets_live_messages_all_the_same(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ws_gateway.logic.offline.HOLD_S", 0.01)
+    monkeypatch.setattr("ws_gateway.logic.backlog.HOLD_S", 0.01)
     one = connection()
     start(one, List(b"1"), Recalls())
     one.deliver(b'"live"', "c", 9)

@@ -7,27 +7,30 @@ from types import SimpleNamespace
 from typing import Any
 
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
+from im_common.domain.in_flight import InFlight
 from im_common.domain.routes import Route
 from im_common.runtime.context import Identity
-from ws_gateway.logic.connection import Connection, Connections
+from ws_gateway.logic.connection import Connection, Connections, Stores
 from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer
 
 
 async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_the_push() -> None:
-    connections = Connections()
+    connections, nothing = Connections(), object()
+    stores = Stores(nothing, nothing, nothing)  # type: ignore[arg-type]
     for number, user_id in enumerate((7, 8), 1):
         identity = Identity(user_id, "s", "d", "web", 0)
-        one = Connection(number, identity, Route("h:1", number, "web", "d"), 100)
+        one = Connection(identity, Route("h:1", number, "web", "d"), stores, max_queue=100)
         connections.add(one)
-        # As the owner of the list does while it looks.
-        one.look = one.hold
     svc: Any = SimpleNamespace(
-        connections=connections, turns=Turns(), missed_taken_at=time.monotonic()
+        in_flight=InFlight(),
+        connections=connections,
+        turns=Turns(),
+        missed_taken_at=time.monotonic(),
     )
     delivery = Delivery(frame=b"new", user_ids=[7, 8, 9], conversation_id="g:1", seq=5)
     answer = await PushServicer(svc).Push(
-        PushRequest(deliveries=[delivery], drain_user_ids=[7]), None
+        PushRequest(deliveries=[delivery], listed_user_ids=[7]), None
     )
     held, free = connections.of(7)[0], connections.of(8)[0]
     assert (len(held.outbox), len(free.outbox), list(answer.absent_user_ids)) == (0, 1, [9])

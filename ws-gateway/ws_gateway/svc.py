@@ -20,7 +20,7 @@ from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import RouteTable
 from im_common.runtime.resources import Resources
 from ws_gateway.config import Settings
-from ws_gateway.logic.connection import Connections
+from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.turns import Turns
@@ -44,12 +44,13 @@ class ServiceContext:
     offline: OfflineList
     recalls: RecallLog
     missed: MissedLog
+    # Where connections find what they were not sent live.
+    stores: Stores
     connections: Connections = field(default_factory=Connections)
     in_flight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
-    # host:port of this instance's PushService, known once it listens.
-    address: str = ""
-    draining: bool = False
+    # Whether everybody is being sent elsewhere.
+    is_leaving: bool = False
     # time.monotonic() seconds: when routes were written, Redis was seen, and it was asked who missed
     # something; and which run of Redis it was.
     routes_put_at: float = field(default_factory=time.monotonic)
@@ -62,6 +63,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
     chat = ChatServiceStub(await resources.channel(settings.chat_rpc))
     redis = resources.redis()
+    offline, recalls = OfflineList(redis), RecallLog(redis)
     return ServiceContext(
         settings=settings,
         redis=redis,
@@ -72,7 +74,8 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         presence=PresenceReporter(PresenceServiceStub(await resources.channel(settings.user_rpc))),
         tokens=AccessTokens(RemoteKeys(auth), redis),
         routes=RouteTable(redis),
-        offline=OfflineList(redis),
-        recalls=RecallLog(redis),
+        offline=offline,
+        recalls=recalls,
         missed=MissedLog(redis),
+        stores=Stores(offline, recalls, chat),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chat_service.logic.waiting import Call
+from chat_service.logic.waiting_call import WaitingCall
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common.bus import BusUnavailable
@@ -34,22 +34,22 @@ async def submit(
     svc: ServiceContext, build: Callable[[Origin], ChatRecord]
 ) -> frames.Sent | frames.Recalled:
     """Puts a record on the topic and waits for what the consumer makes of it. Raises AppError."""
-    waiting, call, wait_s = svc.waiting, Call(), _wait_s()
-    record = build(Origin(address=waiting.address))
+    in_flight, call, wait_s = svc.in_flight, WaitingCall(), _wait_s()
+    record = build(Origin(address=in_flight.address))
     key, conversation_id = _key(record), _conversation_of(record)
-    if waiting.in_flight.join(key, conversation_id, call.take):
+    if in_flight.join(key, conversation_id, call.take):
         return await call.outcome(wait_s)
-    token = record.origin.token = waiting.in_flight.begin(key, conversation_id, call.take)
+    token = record.origin.token = in_flight.begin(key, conversation_id, call.take)
     try:
         await svc.producer.send(
             CHAT_TOPIC, conversation_id.encode(), record.SerializeToString(), trace_headers()
         )
         return await call.outcome(wait_s)
     except BusUnavailable:
-        waiting.in_flight.give_up(token)
+        in_flight.give_up(token)
         raise
     finally:
-        waiting.in_flight.leave(token, call.take)
+        in_flight.leave(token, call.take)
 
 
 def _key(record: ChatRecord) -> tuple[int, str]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
 from chat_service.mq.listed import Listed
-from im.gateway.v1.push_pb2 import Answer, Delivery, PushRequest
+from im.gateway.v1.outcome_pb2 import Answer
+from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
@@ -56,19 +57,19 @@ class Deliverer:
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, lambda user_id: user_id not in routes)
         requests = _requests(items, placed, routes)
-        drained = self._listed.drain(requests, routes)
+        listed = self._listed.send_first(requests, routes)
         for gateway, request in requests.items():
             if users := self._untold.get(gateway):
                 request.missed_user_ids.extend(users)
         times = self._times
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
-        unreached: Collection[int] = drained
+        unreached: Collection[int] = listed
         try:
             reached = await self._gateways.push(requests)
             unreached = [
                 user_id
-                for user_id in drained
+                for user_id in listed
                 if any(reached.get(route.gateway) is None for route in routes[user_id])
             ]
         finally:
@@ -151,7 +152,7 @@ class Deliverer:
         by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
         for user_id, routes in newcomers.items():
             for gateway in {route.gateway for route in routes}:
-                by_gateway[gateway].drain_user_ids.append(user_id)
+                by_gateway[gateway].listed_user_ids.append(user_id)
         await self._gateways.push(by_gateway)
 
 

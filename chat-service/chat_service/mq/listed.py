@@ -27,7 +27,7 @@ class Listed:
         while len(self._users) > MOST:
             self._users.popitem(last=False)
 
-    def drain(
+    def send_first(
         self, requests: Mapping[str, PushRequest], routes: Mapping[int, Sequence[Route]]
     ) -> Collection[int]:
         """Has the gateways that are told something of these users look at their lists first. Gives
@@ -37,5 +37,5 @@ class Listed:
             del self._users[user_id]
             for gateway in {route.gateway for route in routes[user_id]}:
                 if gateway in requests:
-                    requests[gateway].drain_user_ids.append(user_id)
+                    requests[gateway].listed_user_ids.append(user_id)
         return here

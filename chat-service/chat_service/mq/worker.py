@@ -27,8 +27,8 @@ from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import RouteTable
 from im_common.errors import AppError, Code
+from im_common.runtime import process
 from im_common.runtime.faults import is_outage
-from im_common.runtime.process import started
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
 
@@ -144,8 +144,9 @@ async def serve(settings: Settings, resources: Resources) -> None:
     )
     resources.keep(blocks.keep_leases(), "leases")
     consuming = resources.keep(source.run(worker.handle), "consumer")
-    started(resources)
-    await resources.ending.wait()
-    resources.dev_server.set_started(False)
-    await source.stop()
-    await consuming
+
+    async def drain() -> None:
+        await source.stop()
+        await consuming
+
+    await process.serve(settings, resources, drain=drain)

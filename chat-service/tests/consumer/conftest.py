@@ -27,7 +27,11 @@ from im.friend.v1.friend_pb2_grpc import (
     FriendServiceStub,
     add_FriendServiceServicer_to_server,
 )
-from im.gateway.v1 import push_pb2
+from im.gateway.v1 import outcome_pb2, push_pb2
+from im.gateway.v1.outcome_pb2_grpc import (
+    OutcomeServiceServicer,
+    add_OutcomeServiceServicer_to_server,
+)
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer, add_PushServiceServicer_to_server
 from im.group.v1 import group_pb2
 from im.group.v1.group_pb2_grpc import (
@@ -89,7 +93,7 @@ class Owners(UserServiceServicer, FriendServiceServicer, GroupServiceServicer):
         return group_pb2.BatchGetSendInfoResponse(groups=found)
 
 
-class Gateway(PushServiceServicer):
+class Gateway(PushServiceServicer, OutcomeServiceServicer):
     """Remembers what it was pushed; knows some users."""
 
     def __init__(self) -> None:
@@ -103,8 +107,11 @@ class Gateway(PushServiceServicer):
     async def serving(self, address: str = "") -> AsyncIterator[str]:
         """Answers until the block ends, at the address that it gives."""
         address = address or f"127.0.0.1:{free_port()}"
-        registration = (add_PushServiceServicer_to_server, self)
-        async with _serving(registration, address=address) as served:
+        registrations = (
+            (add_PushServiceServicer_to_server, self),
+            (add_OutcomeServiceServicer_to_server, self),
+        )
+        async with _serving(*registrations, address=address) as served:
             yield served
 
     async def Push(self, request: push_pb2.PushRequest, _: Any) -> push_pb2.PushResponse:
@@ -115,6 +122,12 @@ class Gateway(PushServiceServicer):
         return push_pb2.PushResponse(
             absent_user_ids=sorted(asked - self.users), behind_ms=self.behind_ms
         )
+
+    async def Settle(
+        self, request: outcome_pb2.SettleRequest, call: Any
+    ) -> outcome_pb2.SettleResponse:
+        await self.Push(push_pb2.PushRequest(answers=request.answers), call)
+        return outcome_pb2.SettleResponse(behind_ms=self.behind_ms)
 
     def answers(self) -> list[dict[str, Any]]:
         return [msgspec.json.decode(a.frame) for r in self.requests for a in r.answers]

@@ -33,7 +33,7 @@ async def test_a_gateway_that_no_longer_has_the_user_is_told_to_look_at_the_list
     await world.handle([world.record(A, B, "x")])
     assert [f["content"] for f in await world.offline(B)] == ["x"]
     # The route is there: in the race it is a new connection, which must look again.
-    assert list(world.gateway.requests[-1].drain_user_ids) == [B]
+    assert list(world.gateway.requests[-1].listed_user_ids) == [B]
 
 
 async def test_who_had_no_route_for_a_moment_gets_the_list_before_what_is_new(
@@ -44,7 +44,7 @@ async def test_who_had_no_route_for_a_moment_gets_the_list_before_what_is_new(
     for content in ("y", "z"):
         await world.handle([world.record(A, B, content)])
     pushes = [r for r in world.gateway.requests if r.deliveries]
-    assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+    assert [list(push.listed_user_ids) for push in pushes] == [[B], []]
 
 
 async def test_a_push_that_was_cancelled_told_nobody_to_look_at_the_list(world: World) -> None:
@@ -64,7 +64,7 @@ async def test_a_push_that_was_cancelled_told_nobody_to_look_at_the_list(world: 
     world.gateway.before = None
     await world.handle([world.record(A, B, "z")])
     push = [r for r in world.gateway.requests if r.deliveries][-1]
-    assert list(push.drain_user_ids) == [B]
+    assert list(push.listed_user_ids) == [B]
 
 
 async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: World) -> None:
@@ -79,7 +79,7 @@ async def test_who_could_not_be_reached_gets_the_list_before_what_is_new(world: 
             at = now_ms() + 1
             await world.handle([world.record(A, B, content, gateway=address, timestamp=at)])
     pushes = [r for r in world.gateway.requests if r.deliveries]
-    assert [list(push.drain_user_ids) for push in pushes] == [[B], []]
+    assert [list(push.listed_user_ids) for push in pushes] == [[B], []]
 
 
 async def test_a_gateway_that_is_late_is_waited_for(world: World) -> None:

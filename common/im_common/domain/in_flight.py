@@ -13,10 +13,11 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from zlib import crc32
 
+from im.gateway.v1.outcome_pb2 import Answer
 from im_common.domain.frames import error_frame, refusal
 from im_common.errors import AppError, Code
 from im_common.runtime import metrics
@@ -62,6 +63,8 @@ class InFlight:
     """Of one process. ``run`` keeps its time limits, for as long as it is used."""
 
     def __init__(self) -> None:
+        # host:port at which this process is told outcomes, known once it listens.
+        self.address = ""
         # Starts at the time, so that an answer to an earlier run of this process finds nobody.
         self._numbers = itertools.count(time.time_ns())
         # In the order in which they began.
@@ -116,6 +119,11 @@ class InFlight:
         """The `error` frame for what ``begin`` would refuse, at little cost."""
         self._refused += 1
         return refusal(Code.UNAVAILABLE, _TOO_MANY, client_msg_id, self._retry_after_ms())
+
+    def settle_all(self, answers: Iterable[Answer]) -> None:
+        """Answers came, in order."""
+        for answer in answers:
+            self.settle(answer.token, answer.frame)
 
     def settle(self, token: int, frame: bytes) -> None:
         """The answer came; a second one for the same token is dropped."""

@@ -1,7 +1,6 @@
 """How every process starts and ends.
 
-Start: connect, listen, report healthy, register. End, on SIGTERM or SIGINT: take the entry out of
-etcd, report not serving, finish what is in flight, close everything in reverse.
+It ends on SIGTERM, on SIGINT, and when one of its parts fails.
 """
 
 from __future__ import annotations
@@ -64,55 +63,60 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> bool:
     return not resources.failed
 
 
-def started(resources: Resources) -> None:
-    """From now on the process counts as up."""
-    # What is loaded stays, and what a request makes is freed by its reference counts: the collector
-    # would look through all of it again and again.
+async def serve(
+    settings: Settings,
+    resources: Resources,
+    *,
+    rpc: RpcServer | None = None,
+    begin: Callable[[str], Awaitable[None]] | None = None,
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """From the first call that a process takes to its last answer: one order for every process.
+
+    It listens, begins what needs the address under which others find it (``begin``; empty without an
+    ``rpc``), enters itself in etcd, and is ready. Asked to end it is no longer ready, leaves etcd and
+    reports NOT_SERVING, so that nobody new comes; finishes what is in hand (``drain``); and closes.
+    Raises OSError when a port is taken.
+    """
+    async with AsyncExitStack() as closing:
+        address = ""
+        if rpc is not None:
+            assert isinstance(settings, RpcSettings)
+            await rpc.start()
+            closing.push_async_callback(rpc.stop, settings.grace / 1000)
+            address = advertised_address(settings.listen_on, settings.advertise_on, rpc.port)
+        if begin is not None:
+            await begin(address)
+        if drain is not None:
+            closing.push_async_callback(drain)
+        if rpc is not None:
+            closing.push_async_callback(rpc.report_not_serving)
+            if settings.etcd.key:
+                closing.push_async_callback((await _register(resources, settings, address)).stop)
+        closing.callback(resources.dev_server.set_started, False)
+        _freeze()
+        resources.dev_server.set_started(True)
+        log.info("serving", address=address)
+        await resources.ending.wait()
+        # What the end does belongs to no request.
+        context.current.set(None)
+
+
+async def _register(resources: Resources, settings: Settings, address: str) -> Registration:
+    registration = Registration(resources.etcd(), settings.etcd.key, address)
+    await registration.start()
+
+    async def check() -> None:
+        if not registration.registered:
+            raise ConnectionError("not in etcd")
+
+    resources.dev_server.add_check("etcd", check)
+    return registration
+
+
+def _freeze() -> None:
+    """What is loaded stays, and what a request makes is freed by its reference counts: the collector
+    would look through all of it again and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    resources.dev_server.set_started(True)
-
-
-async def serve_rpc(settings: RpcSettings, resources: Resources, server: RpcServer) -> None:
-    """Serves until the end is asked for."""
-    async with registered(settings, resources, server):
-        await resources.ending.wait()
-
-
-class registered:
-    """A block in which ``server`` answers and others find it."""
-
-    def __init__(self, settings: RpcSettings, resources: Resources, server: RpcServer) -> None:
-        self._settings = settings
-        self._resources = resources
-        self._server = server
-        self._registration: Registration | None = None
-
-    async def __aenter__(self) -> str:
-        """The address under which others find this instance."""
-        await self._server.start()
-        address = advertised_address(
-            self._settings.listen_on, self._settings.advertise_on, self._server.port
-        )
-        if self._settings.etcd.key:
-            self._registration = Registration(
-                self._resources.etcd(), self._settings.etcd.key, address
-            )
-            await self._registration.start()
-            self._resources.dev_server.add_check("etcd", self._check_registered)
-        started(self._resources)
-        log.info("serving", address=address)
-        return address
-
-    async def __aexit__(self, *_exc: object) -> None:
-        context.current.set(None)
-        self._resources.dev_server.set_started(False)
-        if self._registration is not None:
-            await self._registration.stop()
-        await self._server.report_not_serving()
-        await self._server.stop(self._settings.grace / 1000)
-
-    async def _check_registered(self) -> None:
-        if self._registration is not None and not self._registration.registered:
-            raise ConnectionError("not in etcd")

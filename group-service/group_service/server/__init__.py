@@ -8,7 +8,7 @@ from group_service.server.group import GroupServicer
 from im.group.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
-from im_common.runtime.process import serve_rpc
+from im_common.runtime import process
 from im_common.runtime.resources import Resources
 
 
@@ -23,4 +23,4 @@ async def serve(settings: Settings, resources: Resources) -> None:
         gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
-    await serve_rpc(settings, resources, server)
+    await process.serve(settings, resources, rpc=server)

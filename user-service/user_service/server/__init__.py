@@ -10,7 +10,7 @@ from im.user.v1.user_pb2_grpc import (
 )
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
-from im_common.runtime.process import serve_rpc
+from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from user_service import svc
 from user_service.config import Settings
@@ -32,4 +32,4 @@ async def serve(settings: Settings, resources: Resources) -> None:
         gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
-    await serve_rpc(settings, resources, server)
+    await process.serve(settings, resources, rpc=server)

@@ -1,19 +1,28 @@
-"""One connection of one user, apart from its socket: what is to be sent, in which order."""
+"""One connection of one user, apart from its socket: all that is its own, and what it is sent, in
+which order."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from im_common.domain.frames import Kick, encode
+from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
 from im_common.runtime.context import Identity
-from ws_gateway.logic.outbox import Ending, Outbox, Queued
+from ws_gateway.logic.backlog import Backlog
+from ws_gateway.logic.outbox import Ending, Outbox, Outlet, Queued
+from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import Seen
 
-TOKEN_INVALID = 4001
+if TYPE_CHECKING:
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+
 KICKED = 4002
 TOO_SLOW = 4003
 BROKEN_PROTOCOL = 4004
@@ -32,8 +41,17 @@ class Live(NamedTuple):
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where a connection finds what it was not sent live."""
+
+    offline: OfflineList
+    recalls: RecallLog
+    chat: ChatServiceAsyncStub
+
+
 class Connection:
-    """What a client is sent: by its outbox, or held back.
+    """What a client is sent: by its outbox, or held back; and what it is owed besides.
 
     A conversation's messages go out with rising `seq`, each once. One that was not here when it was
     new, and is repeated after a consumer's death, is for `sync`: in between this connection had
@@ -45,17 +63,22 @@ class Connection:
     """
 
     def __init__(
-        self, connection_id: int, identity: Identity, route: Route, max_queue: int
+        self,
+        identity: Identity,
+        route: Route,
+        stores: Stores,
+        *,
+        max_queue: int,
+        others: Callable[[Connection], Iterable[Connection]] = lambda _: (),
     ) -> None:
-        self.id = connection_id
+        """``others``: the user's other connections here."""
+        self.id = route.connection_id
         self.identity = identity
         self.user_id = identity.user_id
         self.route = route
         self.ending: Ending | None = None
         # time.monotonic() seconds, from the `hello` on; None before.
         self.opened_at: float | None = None
-        # Has the owner of its offline list look at it.
-        self.look: Callable[[], None] = lambda: None
         self.bad_frames = 0
         # When its `typing` frames pass again, in seconds of time.monotonic().
         self.typing_until = 0.0
@@ -64,14 +87,32 @@ class Connection:
         self.caught_up_at = 0
         self.heard_at = 0
         self.outbox = Outbox(max_queue, self._too_slow)
+        self.backlog = Backlog(self, stores.offline, stores.recalls, lambda: others(self))
+        self.requests = Requests(self, stores.chat)
+        self._catching_up: asyncio.Task[None] | None = None
         self._held: deque[Live] | None = None
         self._seen = Seen()
         self._max_queue = max_queue
+
+    def begin(self, outlet: Outlet) -> None:
+        """It has a socket. What comes is held until it is open and has what it missed."""
+        self.hold()
+        self.outbox.attach(outlet)
+        self._catching_up = asyncio.create_task(self.backlog.run(), name="backlog")
 
     def open(self, hello: bytes) -> None:
         """From now on it is sent what comes: its route is known to all."""
         self.send(hello)
         self.opened_at = time.monotonic()
+        self.backlog.look()
+
+    async def close(self) -> None:
+        """Its socket has gone: ends all that is its own."""
+        self.outbox.detach()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.gather(self._catching_up, return_exceptions=True)
+        await self.requests.close()
 
     def send(self, frame: bytes) -> None:
         """An answer, or another frame that is of use to this connection only."""

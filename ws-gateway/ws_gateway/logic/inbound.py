@@ -18,9 +18,7 @@ from im_common.runtime import metrics
 from im_common.runtime.context import TRACEPARENT, new_traceparent
 from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import BROKEN_PROTOCOL, RATE_IGNORED, Connection
-from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.relay import Relay
-from ws_gateway.logic.requests import Requests
 
 # So many bad frames in a row, and the connection ends.
 MOST_BAD_FRAMES = 32
@@ -41,25 +39,19 @@ class Inbound:
     def __init__(
         self,
         connection: Connection,
-        drain: Drain,
         in_flight: InFlight,
         producer: Producer,
-        gateway: str,
         *,
         relay: Relay,
-        requests: Requests,
         rate: Bucket | None = None,
     ) -> None:
         """``rate`` bounds the messages of this connection; None for no bound."""
         self._connection = connection
-        self._drain = drain
         self._in_flight = in_flight
         self._rate = rate
         self._over_rate = Bucket(OVER_RATE_PER_S, MOST_OVER_RATE)
         self._producer = producer
-        self._gateway = gateway
         self._relay = relay
-        self._requests = requests
         self._headers = {TRACEPARENT: new_traceparent().encode()}
 
     def handle(self, text: str | bytes) -> Coroutine[Any, Any, None] | None:
@@ -87,15 +79,15 @@ class Inbound:
         elif isinstance(frame, frames.Read):
             self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
         elif isinstance(frame, frames.Sync):
-            self._requests.sync(frame)
+            self._connection.requests.sync(frame)
         elif isinstance(frame, frames.Recall):
-            self._requests.recall(frame)
+            self._connection.requests.recall(frame)
         elif isinstance(frame, frames.Typing):
             self._relay.typing(self._connection, frame.to, frame.group_id)
         elif isinstance(frame, frames.Ping):
             self._connection.send(frames.PONG)
         elif isinstance(frame, frames.OfflineAck):
-            self._drain.confirm(frame.batch_id)
+            self._connection.backlog.confirm(frame.batch_id)
 
     def _refuse(self, error: frames.BadFrame) -> None:
         self._connection.send(frames.error_frame(error, error.client_msg_id))
@@ -109,7 +101,7 @@ class Inbound:
             connection.send(refusal)
             return None
         try:
-            record = build_record(connection.user_id, chat, Origin(address=self._gateway))
+            record = build_record(connection.user_id, chat, Origin(address=in_flight.address))
             conversation_id = record.message.conversation_id
             key = (connection.user_id, record.message.content.client_msg_id)
             if in_flight.join(key, conversation_id, connection.send):

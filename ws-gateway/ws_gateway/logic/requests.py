@@ -11,10 +11,10 @@ from im.chat.v1 import chat_pb2 as pb
 from im_common.domain import content, frames
 from im_common.errors import AppError, Code, invalid
 from im_common.runtime.faults import report
-from ws_gateway.logic.connection import Connection
 
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+    from ws_gateway.logic.connection import Connection
 
 # Of one connection.
 MOST_AT_ONCE = 8

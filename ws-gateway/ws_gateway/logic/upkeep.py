@@ -76,7 +76,7 @@ async def send_stranded(svc: ServiceContext) -> None:
         return
     for user_id in await svc.offline.waiting(list(users)):
         for connection in svc.connections.of(user_id):
-            connection.look()
+            connection.backlog.look()
 
 
 def end_missed(svc: ServiceContext, user_ids: Iterable[int]) -> None:
@@ -95,7 +95,7 @@ async def end_missed_if_late(svc: ServiceContext) -> None:
 
 async def _take_missed(svc: ServiceContext) -> None:
     began = time.monotonic()
-    end_missed(svc, await svc.missed.take(svc.address))
+    end_missed(svc, await svc.missed.take(svc.in_flight.address))
     svc.missed_taken_at = began
 
 

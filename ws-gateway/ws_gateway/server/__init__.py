@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import grpc
 from redis.exceptions import RedisError
 
+from im.gateway.v1.outcome_pb2_grpc import add_OutcomeServiceServicer_to_server
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
+from im_common.domain import outcomes
 from im_common.errors import AppError
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
-from im_common.runtime.process import registered
+from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from ws_gateway import svc
 from ws_gateway.config import Settings
@@ -23,25 +26,35 @@ STOP_WITHIN_S = 2.0
 
 async def serve(settings: Settings, resources: Resources) -> None:
     context = await svc.build(settings, resources)
+    told = outcomes.OutcomeServicer(context.in_flight, lambda: context.turns.behind_ms)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_PushServiceServicer_to_server(PushServicer(context), server)
+        add_OutcomeServiceServicer_to_server(told, server)
+
     rpc = RpcServer(
         listen_on=settings.listen_on,
-        services=["im.gateway.v1.PushService"],
-        register=lambda s: add_PushServiceServicer_to_server(PushServicer(context), s),
+        services=["im.gateway.v1.PushService", outcomes.SERVICE],
+        register=register,
         gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
     sockets = WebSocketServer(context)
-    async with registered(settings, resources, rpc) as address:
-        context.address = context.relay.address = address
+
+    async def begin(address: str) -> None:
+        context.in_flight.address = context.relay.address = address
         await sockets.start()
         # What a process before this one missed at this address ended with it.
         with suppress(RedisError):
             await context.missed.take(address)
         for name, work in upkeep.parts(context).items():
             resources.keep(work, name)
-        await resources.ending.wait()
+
+    async def drain() -> None:
         await sockets.stop(STOP_WITHIN_S)
         with suppress(AppError):
             await context.presence.flush()
         with suppress(AppError):
             await context.relay.flush()
+
+    await process.serve(settings, resources, rpc=rpc, begin=begin, drain=drain)

@@ -44,7 +44,7 @@ async def check(svc: ServiceContext, request: Request) -> Admission | Refusal:
     url = urlsplit(request.path)
     if url.path != PATH:
         return Refusal(HTTPStatus.NOT_FOUND, f"connect to {PATH}")
-    if svc.draining:
+    if svc.is_leaving:
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "going away, connect elsewhere")
     if len(svc.connections) >= affordable(svc.settings.web_socket.max_connections):
         return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections")

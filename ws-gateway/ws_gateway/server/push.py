@@ -17,14 +17,13 @@ class PushServicer(PushServiceServicer):
 
     async def Push(self, request: pb.PushRequest, _: Any) -> pb.PushResponse:
         svc = self._svc
-        for answer in request.answers:
-            svc.in_flight.settle(answer.token, answer.frame)
+        svc.in_flight.settle_all(request.answers)
         # Before what is newer: a connection that missed something gets no more.
         await upkeep.end_missed_if_late(svc)
         upkeep.end_missed(svc, request.missed_user_ids)
-        for user_id in request.drain_user_ids:
+        for user_id in request.listed_user_ids:
             for connection in svc.connections.of(user_id):
-                connection.look()
+                connection.backlog.look()
         absent: set[int] = set()
         for delivery in request.deliveries:
             for user_id in delivery.user_ids:

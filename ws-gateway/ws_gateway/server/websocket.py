@@ -7,7 +7,6 @@ import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -22,9 +21,7 @@ from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import GOING_AWAY, Connection
 from ws_gateway.logic.inbound import Inbound
-from ws_gateway.logic.offline import Drain
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
-from ws_gateway.logic.requests import Requests
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
 from ws_gateway.server.socket import (
     CLOSE_TIMEOUT_S,
@@ -71,7 +68,7 @@ class WebSocketServer:
 
     async def stop(self, within_s: float) -> None:
         """Refuses newcomers, lets what is in hand be answered, sends everybody elsewhere."""
-        self._svc.draining = True
+        self._svc.is_leaving = True
         await _until(lambda: not len(self._svc.in_flight), within_s)
         for connection in self._svc.connections.all():
             connection.end(GOING_AWAY, "going away")
@@ -99,37 +96,38 @@ class WebSocketServer:
 
     async def _serve_one(self, socket: Socket, connection: Connection) -> None:
         svc = self._svc
-        drain = Drain(connection, svc.offline, svc.recalls, partial(self._others, connection))
-        connection.hold()
         socket.on_writable = connection.outbox.flush
-        connection.outbox.attach(socket)
+        connection.begin(socket)
         # First in the table, then in Redis: whoever finds the route finds the connection.
         svc.connections.add(connection)
-        sending = asyncio.create_task(drain.run())
         try:
             await svc.routes.put([(connection.user_id, connection.route)])
             svc.presence.came(connection)
             # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
             # between them.
             connection.open(self._hello(connection))
-            drain.look()
-            await self._read(socket, connection, drain)
+            await self._read(socket, connection)
         except Closed:
             pass
         except Exception as error:
             report(error, "connection failed", user_id=connection.user_id)
             connection.end(GOING_AWAY, "try again elsewhere")
         finally:
-            await self._close(socket, connection, sending)
+            await self._close(socket, connection)
 
     def _others(self, connection: Connection) -> list[Connection]:
         return [c for c in self._svc.connections.of(connection.user_id) if c is not connection]
 
     def _connection(self, admission: Admission) -> Connection:
-        connection_id = next(self._ids)
-        route = Route(self._svc.address, connection_id, admission.platform, admission.device_id)
-        max_queue = self._svc.settings.web_socket.max_queue
-        return Connection(connection_id, admission.identity, route, max_queue)
+        svc = self._svc
+        address = svc.in_flight.address
+        return Connection(
+            admission.identity,
+            Route(address, next(self._ids), admission.platform, admission.device_id),
+            svc.stores,
+            max_queue=svc.settings.web_socket.max_queue,
+            others=self._others,
+        )
 
     def _hello(self, connection: Connection) -> bytes:
         return frames.encode(
@@ -148,52 +146,37 @@ class WebSocketServer:
             return None
         return Bucket(conf.messages_per_second, conf.message_burst)
 
-    async def _read(self, socket: Socket, connection: Connection, drain: Drain) -> None:
+    async def _read(self, socket: Socket, connection: Connection) -> None:
         current.set(None)
         svc = self._svc
-        requests = Requests(connection, svc.chat)
         inbound = Inbound(
-            connection,
-            drain,
-            svc.in_flight,
-            svc.producer,
-            svc.address,
-            relay=svc.relay,
-            requests=requests,
-            rate=self._rate(),
+            connection, svc.in_flight, svc.producer, relay=svc.relay, rate=self._rate()
         )
-        try:
-            while True:
-                await socket.readable()
-                if not svc.in_flight.has_room:
-                    await svc.turns.take()
-                connection.heard_at = now_ms()
-                for _ in range(FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN):
-                    if connection.ending is not None:
-                        return
-                    if not socket.has_waiting:
-                        break
-                    if (producing := inbound.handle(socket.take())) is not None:
-                        await producing
-                if not svc.in_flight.has_room:
-                    if not socket.has_waiting:
-                        await socket.rest(REFUSED_REST_S)
-                elif socket.has_waiting:
-                    await asyncio.sleep(0)
-        finally:
-            await requests.close()
+        while True:
+            await socket.readable()
+            if not svc.in_flight.has_room:
+                await svc.turns.take()
+            connection.heard_at = now_ms()
+            for _ in range(FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN):
+                if connection.ending is not None:
+                    return
+                if not socket.has_waiting:
+                    break
+                if (producing := inbound.handle(socket.take())) is not None:
+                    await producing
+            if not svc.in_flight.has_room:
+                if not socket.has_waiting:
+                    await socket.rest(REFUSED_REST_S)
+            elif socket.has_waiting:
+                await asyncio.sleep(0)
 
-    async def _close(
-        self, socket: Socket, connection: Connection, sending: asyncio.Task[None]
-    ) -> None:
+    async def _close(self, socket: Socket, connection: Connection) -> None:
         svc = self._svc
         if connection.ending is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FINISH_TIMEOUT_S + CLOSE_TIMEOUT_S + 1):
                     await socket.ended()
-        connection.outbox.detach()
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await connection.close()
         svc.connections.remove(connection)
         try:
             unsent = connection.unsent_messages()

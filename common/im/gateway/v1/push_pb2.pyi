@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from im.gateway.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,16 +25,16 @@ class PushRequest(_message.Message):
 
     ANSWERS_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
-    DRAIN_USER_IDS_FIELD_NUMBER: _builtins.int
+    LISTED_USER_IDS_FIELD_NUMBER: _builtins.int
     MISSED_USER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
-        """What waits for an answer gets it first."""
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[_outcome_pb2.Answer]:
+        """As by OutcomeService, for who is waiting here besides the users: in one call, and first."""
 
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]: ...
     @_builtins.property
-    def drain_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def listed_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Users whose offline list got something although they are here: it is sent to them now, before
         the deliveries of this request.
         """
@@ -47,44 +48,18 @@ class PushRequest(_message.Message):
     def __init__(
         self,
         *,
-        answers: _abc.Iterable[Global___Answer] | None = ...,
+        answers: _abc.Iterable[_outcome_pb2.Answer] | None = ...,
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
-        drain_user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        listed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         missed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "drain_user_ids", b"drain_user_ids", "missed_user_ids", b"missed_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "listed_user_ids", b"listed_user_ids", "missed_user_ids", b"missed_user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
-
-@_typing.final
-class Answer(_message.Message):
-    """Answer is the one definite answer to a message."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOKEN_FIELD_NUMBER: _builtins.int
-    FRAME_FIELD_NUMBER: _builtins.int
-    token: _builtins.int
-    """The token that the origin put in the record."""
-    frame: _builtins.bytes
-    """An encoded `sent` or `error` frame."""
-    def __init__(
-        self,
-        *,
-        token: _builtins.int = ...,
-        frame: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "token", b"token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class PushServiceStub:
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
+    """PushService hands frames to connected clients.
     """
 
     def __init__(self, channel):
@@ -49,8 +48,7 @@ class PushServiceStub:
 
 
 class PushServiceServicer:
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
+    """PushService hands frames to connected clients.
     """
 
     def Push(self, request, context):
@@ -89,8 +87,7 @@ def add_PushServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PushService:
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
+    """PushService hands frames to connected clients.
     """
 
     @staticmethod

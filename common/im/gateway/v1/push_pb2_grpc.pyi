@@ -27,9 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PushServiceStub:
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
-    """
+    """PushService hands frames to connected clients."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,9 +40,7 @@ class PushServiceStub:
 
 @_typing.type_check_only
 class PushServiceAsyncStub(PushServiceStub):
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
-    """
+    """PushService hands frames to connected clients."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Push: _aio.UnaryUnaryMultiCallable[_push_pb2.PushRequest, _push_pb2.PushResponse]  # type: ignore[assignment]
@@ -53,9 +49,7 @@ class PushServiceAsyncStub(PushServiceStub):
     """Kick ends connections of a user with a `kick` frame and close code 4002."""
 
 class PushServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PushService hands frames to connected clients. ws-gateway serves all of it; chat-service serves it
-    too, for the answers to messages that came in over HTTP and gRPC.
-    """
+    """PushService hands frames to connected clients."""
 
     @_abc_1.abstractmethod
     def Push(

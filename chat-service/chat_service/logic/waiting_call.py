@@ -1,29 +1,17 @@
-"""Calls that wait for the outcome of their message.
-
-The record carries this instance's address and a token; the consumer answers to both.
-"""
+"""A call that waits for the outcome of its message."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 from im_common.domain.frames import Recalled, Sent, decode_answer
-from im_common.domain.in_flight import InFlight
 from im_common.errors import AppError, unavailable
 
 Answer = Sent | Recalled
 
 
-@dataclass(slots=True)
-class Waiting:
-    # host:port of this instance, known once it listens.
-    address: str = ""
-    in_flight: InFlight = field(default_factory=InFlight)
-
-
-class Call:
-    """One call that waits."""
+class WaitingCall:
+    """Its record carries this instance's address and a token, by which the consumer answers."""
 
     def __init__(self) -> None:
         self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

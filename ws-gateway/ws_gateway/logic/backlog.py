@@ -1,13 +1,13 @@
-"""Sends what a device has missed to its connection: the offline list, a batch at a time, each taken
-away when confirmed, and then the recalls that happened while it was away."""
+"""What a device has missed: the offline list, sent a batch at a time, each taken away when confirmed,
+and then the recalls that happened while it was away."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 from msgspec import Raw
 from uuid_utils import uuid4
 
@@ -16,9 +16,9 @@ from im_common.domain.ids import now_ms
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.runtime.faults import report
-from ws_gateway.logic.connection import Connection
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from ws_gateway.logic.connection import Connection
 
 # A client that confirms nothing gets its live messages after this time all the same.
 HOLD_S = 2.0
@@ -40,9 +40,9 @@ class _Place(msgspec.Struct):
 _places = msgspec.json.Decoder(_Place)
 
 
-class Drain:
-    """The one owner of what a connection is sent out of the list. ``run`` lasts as long as the
-    connection; while there is something in the list, live messages are held."""
+class Backlog:
+    """A connection's, and the one owner of what it is sent out of the list. ``run`` lasts as long as
+    the connection; while there is something in the list, live messages are held."""
 
     def __init__(
         self,
@@ -62,7 +62,6 @@ class Drain:
         self._looking = False
         self._batch_id = ""
         self._confirmed = asyncio.Event()
-        connection.look = self.look
 
     def look(self) -> None:
         """Looks at the list, now or as soon as the batch in hand is confirmed."""

@@ -159,9 +159,11 @@ async def test_conversations_are_listed_with_their_last_message(check: Check) ->
 async def test_history_with_a_user_is_in_message_fields(check: Check) -> None:
     await check(
         "GET /v1/conversations/{conversation_id}/messages",
-        "GetChatHistory",
-        chat.GetChatHistoryRequest(user_id=1002, page=chat.Page(before_seq=6, limit=10)),
-        chat.GetChatHistoryResponse(messages=[_TO_BOB_PB]),
+        "GetHistory",
+        chat.GetHistoryRequest(
+            conversation_id="s:1001:1002", page=chat.Page(before_seq=6, limit=10)
+        ),
+        chat.GetHistoryResponse(messages=[_TO_BOB_PB]),
         body={"items": [_TO_BOB], "next_cursor": None},
         path="/v1/conversations/s:1001:1002/messages?before_seq=6&limit=10",
     )
@@ -170,9 +172,9 @@ async def test_history_with_a_user_is_in_message_fields(check: Check) -> None:
 async def test_history_of_a_group_is_in_message_fields(check: Check) -> None:
     await check(
         "GET /v1/conversations/{conversation_id}/messages",
-        "GetGroupHistory",
-        chat.GetGroupHistoryRequest(group_id=1001, page=chat.Page(after_seq=5, limit=50)),
-        chat.GetGroupHistoryResponse(messages=[_IN_GROUP_PB]),
+        "GetHistory",
+        chat.GetHistoryRequest(conversation_id="g:1001", page=chat.Page(after_seq=5, limit=50)),
+        chat.GetHistoryResponse(messages=[_IN_GROUP_PB]),
         body={"items": [_IN_GROUP], "next_cursor": None},
         path="/v1/conversations/g:1001/messages?after_seq=5",
     )

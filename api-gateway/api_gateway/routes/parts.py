@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-import jwt
 from fastapi import Depends, Path, Query, Request
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator
 
 from api_gateway.svc import ServiceContext
-from im_common.domain.ids import MAX_ID
+from im_common.domain.ids import MAX_ID, parse_conversation
 from im_common.domain.paging import DEFAULT_LIMIT, MAX_LIMIT
-from im_common.errors import unauthenticated
+from im_common.errors import invalid, unauthenticated
 from im_common.rpc.access import bearer_token
 from im_common.runtime import context
 
@@ -48,22 +48,23 @@ signed_in = Depends(
 )
 
 
-def claimed_user() -> tuple[int, str]:
-    """The user whom the caller's access token names (0 for none) and the token, not verified."""
-    current = context.current.get()
-    token = (current.user_token if current else None) or ""
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False})
-        return int(claims["sub"]), token
-    except (jwt.PyJWTError, KeyError, ValueError):
-        return 0, token
-
-
 UserIdPath = Annotated[int, Path(ge=1, le=MAX_ID)]
 GroupIdPath = Annotated[int, Path(ge=1, le=MAX_ID)]
 RequestIdPath = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+
+
+def _conversation_id(text: str) -> str:
+    if parse_conversation(text) is None:
+        raise invalid(
+            "conversation_id", "must be s:{lower user id}:{higher user id} or g:{group_id}"
+        )
+    return text
+
+
 ConversationIdPath = Annotated[
-    str, Path(max_length=64, description="`s:{lower user id}:{higher}` or `g:{group_id}`")
+    str,
+    Path(max_length=64, description="`s:{lower user id}:{higher}` or `g:{group_id}`"),
+    AfterValidator(_conversation_id),
 ]
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")]
@@ -80,6 +81,5 @@ __all__ = [
     "RequestIdPath",
     "Svc",
     "UserIdPath",
-    "claimed_user",
     "signed_in",
 ]

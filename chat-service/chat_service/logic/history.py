@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from chat_service.logic import membership
 from chat_service.model import conversations, messages
 from chat_service.svc import ServiceContext
-from im.group.v1.group_pb2 import BatchGetSendInfoRequest
 from im_common.domain.ids import check_id, group_conversation, single_conversation
 from im_common.domain.paging import page_limit
-from im_common.errors import AppError, Code, invalid, not_found
+from im_common.errors import invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,22 @@ class Bounds:
     limit: int = 0
 
 
+async def get_history(
+    svc: ServiceContext, user_id: int, conversation_id: str, bounds: Bounds
+) -> tuple[list[Row[Any]], bool]:
+    """A page of a conversation, in ascending seq, and whether there is more: for its members only.
+    INVALID_ARGUMENT, PERMISSION_DENIED, NOT_FOUND, NOT_GROUP_MEMBER."""
+    members = membership.parse(conversation_id)
+    if isinstance(members, int):
+        return await get_group_history(svc, user_id, members, bounds)
+    await membership.check(svc, user_id, conversation_id, None)
+    return await _page(svc, user_id, conversation_id, bounds)
+
+
 async def get_chat_history(
     svc: ServiceContext, user_id: int, other_id: int, bounds: Bounds
 ) -> tuple[list[Row[Any]], bool]:
-    """A page of the conversation of two users, in ascending seq, and whether there is more."""
+    """The same for the conversation with another user."""
     check_id("user_id", other_id)
     return await _page(svc, user_id, single_conversation(user_id, other_id), bounds)
 
@@ -36,14 +48,10 @@ async def get_chat_history(
 async def get_group_history(
     svc: ServiceContext, user_id: int, group_id: int, bounds: Bounds
 ) -> tuple[list[Row[Any]], bool]:
-    """The same for a group, for its members only: NOT_FOUND, NOT_GROUP_MEMBER."""
-    check_id("group_id", group_id)
-    answer = await svc.groups.BatchGetSendInfo(BatchGetSendInfoRequest(group_ids=[group_id]))
-    if not answer.groups:
-        raise not_found(f"group {group_id}")
-    if user_id not in answer.groups[0].member_ids:
-        raise AppError(Code.NOT_GROUP_MEMBER, "only members may read a group")
-    return await _page(svc, user_id, group_conversation(group_id), bounds)
+    """The same for a group."""
+    conversation_id = group_conversation(check_id("group_id", group_id))
+    await membership.check(svc, user_id, conversation_id, None)
+    return await _page(svc, user_id, conversation_id, bounds)
 
 
 async def _page(

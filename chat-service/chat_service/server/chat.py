@@ -43,6 +43,13 @@ class ChatServicer(ChatServiceServicer):
         sent = await send.send_message(self._svc, identity().user_id, chat)
         return pb.SendGroupMessageResponse(placed=views.placed(sent))
 
+    async def GetHistory(self, request: pb.GetHistoryRequest, _: Any) -> pb.GetHistoryResponse:
+        user_id = identity().user_id
+        rows, more = await history.get_history(
+            self._svc, user_id, request.conversation_id, views.bounds(request.page)
+        )
+        return pb.GetHistoryResponse(messages=views.messages(rows, user_id), has_more=more)
+
     async def GetChatHistory(
         self, request: pb.GetChatHistoryRequest, _: Any
     ) -> pb.GetChatHistoryResponse:

@@ -50,6 +50,11 @@ class ChatServiceStub:
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageRequest.SerializeToString,
                 response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageResponse.FromString,
                 _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/im.chat.v1.ChatService/GetHistory',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
         self.GetChatHistory = channel.unary_unary(
                 '/im.chat.v1.ChatService/GetChatHistory',
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.GetChatHistoryRequest.SerializeToString,
@@ -167,6 +172,13 @@ class ChatServiceServicer:
 
     def SaveMessage(self, request, context):
         """SaveMessage is the store step by itself: the message gets its place, nothing is delivered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """GetHistory reads any conversation of the caller's, by its id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +335,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.SaveMessage,
                     request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageRequest.FromString,
                     response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryResponse.SerializeToString,
             ),
             'GetChatHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChatHistory,
@@ -502,6 +519,33 @@ class ChatService:
             '/im.chat.v1.ChatService/SaveMessage',
             im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageRequest.SerializeToString,
             im_dot_chat_dot_v1_dot_chat__pb2.SaveMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/GetHistory',
+            im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class ChatServiceStub:
     """SendGroupMessage sends to a group and answers when the message is stored."""
     SaveMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SaveMessageRequest, _chat_pb2.SaveMessageResponse]
     """SaveMessage is the store step by itself: the message gets its place, nothing is delivered."""
+    GetHistory: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetHistoryRequest, _chat_pb2.GetHistoryResponse]
+    """GetHistory reads any conversation of the caller's, by its id."""
     GetChatHistory: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetChatHistoryRequest, _chat_pb2.GetChatHistoryResponse]
     """GetChatHistory gives a page of the caller's conversation with another user."""
     GetGroupHistory: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetGroupHistoryRequest, _chat_pb2.GetGroupHistoryResponse]
@@ -91,6 +93,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """SendGroupMessage sends to a group and answers when the message is stored."""
     SaveMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.SaveMessageRequest, _chat_pb2.SaveMessageResponse]  # type: ignore[assignment]
     """SaveMessage is the store step by itself: the message gets its place, nothing is delivered."""
+    GetHistory: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetHistoryRequest, _chat_pb2.GetHistoryResponse]  # type: ignore[assignment]
+    """GetHistory reads any conversation of the caller's, by its id."""
     GetChatHistory: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetChatHistoryRequest, _chat_pb2.GetChatHistoryResponse]  # type: ignore[assignment]
     """GetChatHistory gives a page of the caller's conversation with another user."""
     GetGroupHistory: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetGroupHistoryRequest, _chat_pb2.GetGroupHistoryResponse]  # type: ignore[assignment]
@@ -158,6 +162,14 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.SaveMessageResponse, _abc.Awaitable[_chat_pb2.SaveMessageResponse]]:
         """SaveMessage is the store step by itself: the message gets its place, nothing is delivered."""
+
+    @_abc_1.abstractmethod
+    def GetHistory(
+        self,
+        request: _chat_pb2.GetHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.GetHistoryResponse, _abc.Awaitable[_chat_pb2.GetHistoryResponse]]:
+        """GetHistory reads any conversation of the caller's, by its id."""
 
     @_abc_1.abstractmethod
     def GetChatHistory(

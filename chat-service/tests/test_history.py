@@ -1,0 +1,62 @@
+"""Who may read which conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chat_service.logic import history
+from chat_service.logic.history import Bounds
+from im_common.errors import Code
+from im_common.testing.services import refusal
+
+A, B, C = 1001, 1002, 1003
+
+
+async def _read(desk: Any, user_id: int, conversation_id: str) -> list[str]:
+    rows, _ = await history.get_history(desk.svc, user_id, conversation_id, Bounds())
+    return [row.content for row in rows]
+
+
+async def _code(desk: Any, user_id: int, conversation_id: str) -> Code:
+    return (await refusal(_read(desk, user_id, conversation_id))).code
+
+
+async def test_its_members_read_a_conversation_and_nobody_else(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, B, "between us")
+    await desk.say(A, 0, "in the group", group=5)
+    for user_id in (A, B):
+        assert await _read(desk, user_id, "s:1001:1002") == ["between us"]
+        assert await _read(desk, user_id, "g:5") == ["in the group"]
+    assert await _code(desk, C, "s:1001:1002") is Code.PERMISSION_DENIED
+    assert await _code(desk, C, "g:5") is Code.NOT_GROUP_MEMBER
+    assert await _code(desk, A, "g:6") is Code.NOT_FOUND
+    # Nobody wrote yet.
+    assert await _read(desk, A, "s:1001:1009") == []
+
+
+@pytest.mark.parametrize(
+    "conversation_id",
+    [
+        "",
+        "x",
+        "s:1001",
+        "s:1002:1001",
+        "s:1:1",
+        "s:0:1",
+        "g:",
+        "g:0",
+        "g:-1",
+        "g:1:2",
+        "g:٣",
+        "g:" + "9" * 19,
+        "s:1:" + "9" * 60,
+        "g:1e3",
+        "s:1001:1002:1003",
+    ],
+)
+async def test_an_id_that_is_none_is_named(desk: Any, conversation_id: str) -> None:
+    error = await refusal(_read(desk, A, conversation_id))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "conversation_id")

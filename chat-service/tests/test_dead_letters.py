@@ -11,12 +11,12 @@ from chat_service.mq import dead_letters
 from chat_service.mq.config import Settings
 from im.chat.v1.record_pb2 import ChatRecord, NewMessage
 from im_common.bus import Record
-from im_common.bus.browsing import browse
 from im_common.bus.dead_letter import dead_letter
-from im_common.bus.redis_streams import StreamsProducer
+from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
-from im_common.runtime.config import BusConf, DbConf
+from im_common.runtime.config import BusConf, DbConf, RedisConf
 from im_common.runtime.redis_client import open_redis
+from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
 from im_common.testing.valkey import ValkeyServer
 
@@ -37,7 +37,7 @@ def settings(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def _bury(settings: Settings) -> None:
     redis = open_redis(settings.redis)
     await redis.flushall()
-    producer = StreamsProducer(redis=redis)
+    producer = open_bus(settings.bus, lambda: redis).producer("test")
     await producer.start()
     good = ChatRecord(message=NewMessage(message_id="m-1")).SerializeToString()
     for value, reason in ((good, "a reason"), (b"\xff", "cannot be decoded")):
@@ -49,7 +49,7 @@ async def _bury(settings: Settings) -> None:
 
 async def _records(settings: Settings, topic: str) -> list[Record]:
     redis = open_redis(settings.redis)
-    found = [record async for record in browse(settings.bus, redis, topic)]
+    found = [record async for record in open_bus(settings.bus, lambda: redis).browse(topic)]
     await redis.aclose()
     return found
 
@@ -80,3 +80,10 @@ def test_what_is_not_there_is_said(settings: Settings, capsys: pytest.CaptureFix
     assert dead_letters.run_command(settings, "show", []) == 1
     assert dead_letters.run_command(settings, "show", ["0-1"]) == 1
     assert "0-1" in capsys.readouterr().err
+
+
+def test_a_log_that_is_away_is_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = RedisConf(host=f"127.0.0.1:{free_port()}")
+    away = settings.model_copy(update={"redis": nobody})
+    assert dead_letters.run_command(away, "list", []) == 1
+    assert "the log is away" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import chat_service.server
 from chat_service.config import Settings
 from chat_service.logic.notify import Notifier
 from chat_service.mq.blocks import Blocks
-from im_common.bus.streams_consumer import StreamsConsumer
+from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.domain.in_flight import InFlight
 from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.testing.ports import free_port

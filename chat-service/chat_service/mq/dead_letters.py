@@ -6,12 +6,11 @@ import asyncio
 import datetime
 import sys
 from collections.abc import Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 from chat_service.mq.config import Settings
 from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable, Record
-from im_common.bus.browsing import browse
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 from im_common.runtime import log as logs
 from im_common.runtime.config import LogConf
@@ -41,7 +40,8 @@ async def _run(settings: Settings, what: str, positions: Collection[str]) -> set
     async with AsyncExitStack() as stack:
         resources = Resources(settings, DevServer(settings.dev_server, settings.name), stack)
         producer = await resources.producer(settings.bus) if what == "replay" else None
-        async for record in browse(settings.bus, resources.redis(), DEAD_LETTER_TOPIC):
+        records = resources.bus(settings.bus).browse(DEAD_LETTER_TOPIC)
+        async for record in await stack.enter_async_context(aclosing(records)):
             if what != "list" and not {record.position, ALL} & set(positions):
                 continue
             found.add(record.position)

@@ -1,7 +1,24 @@
 """The message bus: one narrow interface, on Kafka (``bus.kafka``) for production and on Redis
-Streams (``bus.redis_streams``) for the embedded default."""
+Streams (``bus.streams``) for the embedded default; ``bus.kinds`` opens the one in the settings."""
 
 from im_common.bus.dead_letter import dead_letter
-from im_common.bus.interface import BusUnavailable, Consumer, Finish, Handler, Producer, Record
+from im_common.bus.interface import (
+    Bus,
+    BusUnavailable,
+    Consumer,
+    Finish,
+    Handler,
+    Producer,
+    Record,
+)
 
-__all__ = ["BusUnavailable", "Consumer", "Finish", "Handler", "Producer", "Record", "dead_letter"]
+__all__ = [
+    "Bus",
+    "BusUnavailable",
+    "Consumer",
+    "Finish",
+    "Handler",
+    "Producer",
+    "Record",
+    "dead_letter",
+]

@@ -7,7 +7,7 @@ A record may arrive more than once (a retry, a takeover), so what handles it is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -106,3 +106,40 @@ class Consumer(Protocol):
 
     async def ping(self) -> None:
         """One round trip. Raises BusUnavailable when it takes longer than some seconds."""
+
+
+class Bus(Protocol):
+    """One log, as the settings describe it: all that a process does with a log begins here. Nothing of
+    it connects before it is used."""
+
+    async def ensure_topics(self, topics: Mapping[str, int]) -> None:
+        """Makes the topics that are missing, with so many partitions each.
+
+        One that another instance makes at the same moment is fine; one with fewer partitions stays
+        as it is (more would move keys), and is logged.
+
+        Raises:
+            BusUnavailable: the log is away, or refuses.
+        """
+
+    def producer(
+        self, client_id: str, *, timeout_ms: int = 8_000, buffer_records: int = 20_000
+    ) -> Producer:
+        """To be started. A record that is not safe after ``timeout_ms`` fails; a call that would
+        make more than ``buffer_records`` wait, waits itself."""
+        ...
+
+    def consumer(
+        self, client_id: str, *, group: str, topics: Iterable[str], max_batch: int = 500
+    ) -> Consumer:
+        """A member of ``group``, to be run. ``client_id`` is its name in logs."""
+        ...
+
+    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        """The records that are there now, partition by partition, oldest first, for operators.
+        Nothing is committed or taken away, and a topic that is not there is not made.
+
+        Raises:
+            BusUnavailable: the log is away.
+        """
+        ...

@@ -24,6 +24,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from im_common.bus.kinds import KINDS
+
 PREFIX = "IM_"
 MIN_SECRET_BYTES = 32
 
@@ -52,6 +54,12 @@ def _address_or_nothing(value: str) -> str:
 def _listen_address(value: str) -> str:
     # As Go writes it: a port on all interfaces.
     return _address(f"0.0.0.0{value}" if value.startswith(":") else value)
+
+
+def _bus_kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"must be {' or '.join(KINDS)}")
+    return value
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -97,7 +105,7 @@ class DbConf(Section):
 class BusConf(Section):
     """`kafka` for production; `redis` keeps the same promises on Redis Streams."""
 
-    kind: Literal["kafka", "redis"] = "kafka"
+    kind: Annotated[str, AfterValidator(_bus_kind)] = "kafka"
     brokers: Addresses = ["127.0.0.1:9092"]
     # Partitions of im-chat-topic, made when the topic is missing.
     partitions: int = Field(default=3, ge=1, le=1000)

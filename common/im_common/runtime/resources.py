@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.asyncio import Redis
 
-from im_common.bus import Consumer, Producer
-from im_common.bus.factory import ensure_topics, open_consumer, open_producer
-from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
+from im_common.bus import Bus, Consumer, Producer
+from im_common.bus.kinds import open_bus
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC, make_topics
 from im_common.discovery import EtcdClient
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
@@ -121,18 +121,21 @@ class Resources:
         self.on_close(channels.close)
         return channels
 
+    def bus(self, conf: BusConf) -> Bus:
+        return open_bus(conf, self.redis)
+
     async def producer(self, conf: BusConf, *, is_vital: bool = True) -> Producer:
         """Connects in the background; makes the topics when they are missing. The process is not ready
         while the log is away, unless it is not vital."""
-        redis = self.redis()
+        bus = self.bus(conf)
+        producer = bus.producer(self.settings.name)
         topics = {CHAT_TOPIC: conf.partitions, EVENT_TOPIC: conf.partitions, DEAD_LETTER_TOPIC: 1}
-        ensuring = asyncio.create_task(ensure_topics(conf, redis, topics), name="ensure-topics")
-        producer = open_producer(conf, self.settings.name, redis)
+        making = asyncio.create_task(make_topics(bus, topics), name="make-topics")
         await producer.start()
 
         async def close() -> None:
-            ensuring.cancel()
-            await asyncio.gather(ensuring, return_exceptions=True)
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
             await producer.close()
 
         self.on_close(close)
@@ -152,8 +155,8 @@ class Resources:
 
     def consumer(self, conf: BusConf, *, topic: str, group: str, max_batch: int) -> Consumer:
         """Whoever runs it stops it."""
-        consumer = open_consumer(
-            conf, self.settings.name, self.redis(), topic=topic, group=group, max_batch=max_batch
+        consumer = self.bus(conf).consumer(
+            self.settings.name, group=group, topics=[topic], max_batch=max_batch
         )
 
         async def check() -> None:

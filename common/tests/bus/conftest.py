@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from im_common.testing.buses import Bus, StreamsBus, kafka_of_the_infra
+from im_common.testing import buses
+from im_common.testing.buses import Bus
 from im_common.testing.valkey import ValkeyServer
 
 
@@ -19,19 +20,27 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-async def streams_bus(valkey: ValkeyServer) -> AsyncIterator[StreamsBus]:
-    bus = StreamsBus(valkey.conf.host, valkey)
+async def streams_bus(valkey: ValkeyServer) -> AsyncIterator[Bus]:
+    bus = buses.streams_bus(valkey)
     yield bus
     await bus.aclose()
 
 
-@pytest.fixture(params=["redis", pytest.param("kafka", marks=pytest.mark.infra)])
+@pytest.fixture
+def kafka_bus() -> Bus:
+    return buses.kafka_bus()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("streams_bus", id="redis"),
+        pytest.param("kafka_bus", id="kafka", marks=pytest.mark.infra),
+    ]
+)
 def bus(request: pytest.FixtureRequest) -> Bus:
     """Each log in turn."""
-    if request.param == "kafka":
-        return kafka_of_the_infra()
-    on_streams: StreamsBus = request.getfixturevalue("streams_bus")
-    return on_streams
+    made: Bus = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture

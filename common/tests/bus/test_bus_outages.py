@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 
 from im_common.bus import BusUnavailable
-from im_common.bus.kafka import KafkaProducer
-from im_common.bus.redis_streams import StreamsProducer
-from im_common.testing.buses import Bus, Sink, StreamsBus, consuming, started
+from im_common.bus.kinds import KINDS
+from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.ports import free_port
 from im_common.testing.waiting import eventually
 
@@ -77,18 +77,25 @@ async def test_a_full_buffer_makes_callers_wait_and_then_fail(bus: Bus, topic: s
                         await result
 
 
-@pytest.mark.parametrize("kind", ["redis", "kafka"])
-async def test_a_producer_starts_while_the_server_is_away(kind: str) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    bus = StreamsBus(address)
-    producer = (
-        StreamsProducer(redis=bus.redis)
-        if kind == "redis"
-        else KafkaProducer(brokers=[address], client_id="test")
-    )
-    async with started(producer):
+@pytest.fixture(params=list(KINDS))
+async def nobody(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    """A log of each kind where nobody listens."""
+    bus = Bus(request.param, f"127.0.0.1:{free_port()}")
+    yield bus
+    await bus.aclose()
+
+
+async def test_a_producer_starts_while_the_server_is_away(nobody: Bus) -> None:
+    async with started(nobody.producer()) as producer:
         assert not producer.connected()
         with pytest.raises(BusUnavailable):
             await producer.enqueue("t", b"k", b"v")
         with pytest.raises(BusUnavailable):
             await producer.ping()
+
+
+async def test_who_looks_at_a_log_that_is_away_is_told(nobody: Bus) -> None:
+    with pytest.raises(BusUnavailable):
+        await nobody.ensure_topics({"t": 3})
+    with pytest.raises(BusUnavailable):
+        await anext(nobody.browse("t"))

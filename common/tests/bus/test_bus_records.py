@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from im_common.bus import BusUnavailable, Record, dead_letter
-from im_common.bus.redis_streams import StreamsProducer
-from im_common.testing.buses import Bus, Sink, StreamsBus, consuming, started
+from im_common.bus.streams.producer import StreamsProducer
+from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
 
 
@@ -54,6 +54,15 @@ async def test_looking_at_a_topic_takes_nothing_away(bus: Bus, topic: str) -> No
             assert {record.key: dict(record.headers) for record in records} == {
                 b"k%d" % k: {"h": b"x"} for k in range(5)
             }
+
+
+async def test_looking_at_a_topic_that_is_not_there_does_not_make_it(bus: Bus) -> None:
+    name = f"t-{uuid4().hex}"
+    assert [record async for record in bus.browse(name)] == []
+    with capture_logs() as logs:
+        await bus.ensure_topics({name: 3})
+        await bus.ensure_topics({name: 3})
+    assert "bus.fewer_partitions" not in [entry["event"] for entry in logs]
 
 
 async def test_a_record_too_large_is_the_callers_fault(bus: Bus, topic: str) -> None:
@@ -111,24 +120,24 @@ async def test_lag_counts_what_is_not_committed(bus: Bus, topic: str) -> None:
         await eventually(lambda: consumer.lag() == 0)
 
 
-async def test_a_stream_holds_only_what_is_not_committed(streams_bus: StreamsBus) -> None:
+async def test_a_stream_holds_only_what_is_not_committed(streams_bus: Bus) -> None:
     name = f"t-{uuid4().hex}"
     await streams_bus.ensure_topics({name: 1})
     sink = Sink()
     async with started(streams_bus.producer()) as producer:
         await asyncio.gather(*(producer.send(name, b"k", b"%d" % n) for n in range(150)))
         key = f"bus:{{{name}:0}}"
-        assert await streams_bus.redis.xlen(key) == 150
+        assert await streams_bus.redis().xlen(key) == 150
         async with consuming(streams_bus.consumer([name]), sink):
             await eventually(lambda: len(sink.values) == 150)
-        assert await streams_bus.redis.xlen(key) == 0
-        assert await streams_bus.redis.exists(f"{key}:owner") == 0
+        assert await streams_bus.redis().xlen(key) == 0
+        assert await streams_bus.redis().exists(f"{key}:owner") == 0
 
 
-async def test_a_stream_that_nobody_empties_takes_no_more(streams_bus: StreamsBus) -> None:
+async def test_a_stream_that_nobody_empties_takes_no_more(streams_bus: Bus) -> None:
     name = f"t-{uuid4().hex}"
     await streams_bus.ensure_topics({name: 1})
-    async with started(StreamsProducer(redis=streams_bus.redis, max_backlog=5)) as producer:
+    async with started(StreamsProducer(redis=streams_bus.redis(), max_backlog=5)) as producer:
         for _ in range(5):
             await producer.send(name, b"k", b"v")
         with pytest.raises(BusUnavailable, match="too many"):

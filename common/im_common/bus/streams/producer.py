@@ -9,10 +9,10 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from im_common.bus import streams_log
 from im_common.bus.backoff import describe
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
+from im_common.bus.streams import layout
 
 _PING_TIMEOUT_S = 3.0
 
@@ -36,12 +36,10 @@ class StreamsProducer(BatchingProducer):
         max_backlog: int = 1_000_000,
     ) -> None:
         super().__init__(timeout_ms=timeout_ms, buffer_records=buffer_records)
-        self._redis = streams_log.own_client(redis, max_connections=16, timeout_s=timeout_ms / 1000)
-        self._ping_redis = streams_log.own_client(
-            redis, max_connections=2, timeout_s=_PING_TIMEOUT_S
-        )
+        self._redis = layout.own_client(redis, max_connections=16, timeout_s=timeout_ms / 1000)
+        self._ping_redis = layout.own_client(redis, max_connections=2, timeout_s=_PING_TIMEOUT_S)
         self._max_backlog = max_backlog
-        self._append = self._redis.register_script(streams_log.APPEND)
+        self._append = self._redis.register_script(layout.APPEND)
 
     async def _open(self) -> None:
         await self.ping()
@@ -51,7 +49,7 @@ class StreamsProducer(BatchingProducer):
             await client.connection_pool.disconnect()
 
     async def _count_partitions(self, topic: str) -> int:
-        return await streams_log.partition_count(self._redis, topic)
+        return await layout.partition_count(self._redis, topic)
 
     def _partition_of(self, key: bytes, count: int) -> int:
         return crc32(key) % count
@@ -62,14 +60,14 @@ class StreamsProducer(BatchingProducer):
             headers = _encode_headers(dict(outgoing.headers)) if outgoing.headers else b""
             arguments += (outgoing.key, outgoing.value, headers)
         try:
-            await self._append(keys=[streams_log.stream_key(topic, partition)], args=arguments)
+            await self._append(keys=[layout.stream_key(topic, partition)], args=arguments)
         except ResponseError as error:
-            if streams_log.FULL in str(error):
-                raise BusUnavailable(f"{topic} {partition}: {streams_log.FULL}") from error
+            if layout.FULL in str(error):
+                raise BusUnavailable(f"{topic} {partition}: {layout.FULL}") from error
             raise
 
     async def ping(self) -> None:
         try:
             await self._ping_redis.ping()
-        except streams_log.OUTAGE as error:
+        except layout.OUTAGE as error:
             raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error

@@ -9,18 +9,19 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from im_common.bus.backoff import Backoff, describe
-from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
-from im_common.bus.kafka_client import (
+from im_common.bus.interface import BusUnavailable, Handler
+from im_common.bus.kafka.client import (
     REQUEST_TIMEOUT_MS,
     Client,
     discard_consumer,
     new_consumer,
     shuffled,
 )
+from im_common.bus.kafka.records import read_record
 from im_common.bus.pipeline import Partition, Pipeline
 
 log = structlog.get_logger(__name__)
@@ -179,7 +180,7 @@ class KafkaConsumer:
                 # One that is not ours was revoked: whoever gets it next reads it again.
                 partition = self._partitions.get(name)
                 if partition is not None:
-                    partition.feed([_record(name, record) for record in records])
+                    partition.feed([read_record(record) for record in records])
                     if partition.full():
                         self._pause_partition(client, name, partition)
 
@@ -297,17 +298,6 @@ async def _commit(client: Client, positions: Mapping[Partition, str]) -> Collect
         except CommitFailedError:
             return set(ours)  # the group goes on without us
     return lost
-
-
-def _record(partition: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> Record:
-    return Record(
-        partition.topic,
-        partition.partition,
-        str(record.offset),
-        record.key or b"",
-        record.value or b"",
-        dict(record.headers) if record.headers else NO_HEADERS,
-    )
 
 
 def _names(partitions: set[TopicPartition]) -> list[str]:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from im_common.bus import streams_log
 from im_common.bus.backoff import Backoff, describe
-from im_common.bus.interface import NO_HEADERS, BusUnavailable, Handler, Record
+from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.pipeline import Partition, Pipeline
-from im_common.bus.streams_log import owner_key, stream_key
+from im_common.bus.streams import layout
+from im_common.bus.streams.layout import owner_key, stream_key
+from im_common.bus.streams.records import read_entry
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +27,6 @@ _COMMAND_TIMEOUT_S = 2.0
 _BLOCK_MS = 2_000
 _READ_TIMEOUT_S = _BLOCK_MS / 1000 + 2
 _STOP_DRAIN_S = 4.0  # shorter than what is left of a lease that is no longer renewed
-
-_decode_headers = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
 @dataclass(slots=True, eq=False)
@@ -72,14 +70,12 @@ class StreamsConsumer:
         self._topics = list(topics)
         self._name = f"{group}/{client_id}/{uuid4().hex[:8]}"
         self._max_batch = max_batch
-        self._redis = streams_log.own_client(
-            redis, max_connections=16, timeout_s=_COMMAND_TIMEOUT_S
-        )
+        self._redis = layout.own_client(redis, max_connections=16, timeout_s=_COMMAND_TIMEOUT_S)
         self._reading: Any = None
-        self._commit_script = self._redis.register_script(streams_log.COMMIT)
-        self._renew_script = self._redis.register_script(streams_log.RENEW)
-        self._release_script = self._redis.register_script(streams_log.RELEASE)
-        self._join_script = self._redis.register_script(streams_log.JOIN)
+        self._commit_script = self._redis.register_script(layout.COMMIT)
+        self._renew_script = self._redis.register_script(layout.RENEW)
+        self._release_script = self._redis.register_script(layout.RELEASE)
+        self._join_script = self._redis.register_script(layout.JOIN)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -101,7 +97,7 @@ class StreamsConsumer:
                     await self._tick()
                     backoff.reset()
                     self._joined = True
-                except streams_log.OUTAGE as error:
+                except layout.OUTAGE as error:
                     self._joined = False
                     pause_s = backoff.next_s()
                     log.warning("bus.consumer_failed", group=self._group, error=describe(error))
@@ -132,7 +128,7 @@ class StreamsConsumer:
     async def ping(self) -> None:
         try:
             await self._redis.ping()
-        except streams_log.OUTAGE as error:
+        except layout.OUTAGE as error:
             raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error
 
     # --- sharing the partitions ----------------------------------------------------------------
@@ -150,8 +146,8 @@ class StreamsConsumer:
                 await self._take(topic, count, share - len(mine))
 
     async def _learn_partitions(self) -> None:
-        counts = {t: await streams_log.partition_count(self._redis, t) for t in self._topics}
-        self._reading = streams_log.own_client(
+        counts = {t: await layout.partition_count(self._redis, t) for t in self._topics}
+        self._reading = layout.own_client(
             self._redis_like,
             max_connections=sum(counts.values()) + 1,
             timeout_s=_READ_TIMEOUT_S,
@@ -165,7 +161,7 @@ class StreamsConsumer:
         members = [
             name.decode()
             for name in await self._join_script(
-                keys=[streams_log.members_key(topic)], args=[self._name, int(_LEASE_S * 1000)]
+                keys=[layout.members_key(topic)], args=[self._name, int(_LEASE_S * 1000)]
             )
         ]
         strangers = [name for name in members if not name.startswith(f"{self._group}/")]
@@ -211,7 +207,7 @@ class StreamsConsumer:
         """Finishes what is in hand; the lease is renewed meanwhile, and released at the end."""
         holding.reader.cancel()
         await holding.queue.drain(_STOP_DRAIN_S)
-        with suppress(*streams_log.OUTAGE):
+        with suppress(*layout.OUTAGE):
             await self._release_script(
                 keys=[owner_key(holding.topic, holding.partition)], args=[holding.token]
             )
@@ -224,9 +220,9 @@ class StreamsConsumer:
 
     async def _resign(self) -> None:
         """Leaves the members, so that the others may take more than until now."""
-        with suppress(*streams_log.OUTAGE):
+        with suppress(*layout.OUTAGE):
             for topic in self._topics:
-                await self._redis.zrem(streams_log.members_key(topic), self._name)
+                await self._redis.zrem(layout.members_key(topic), self._name)
 
     async def _drop_lost(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -262,7 +258,7 @@ class StreamsConsumer:
                 answer: Any = await self._reading.execute_command(
                     "XREAD", "COUNT", 2 * self._max_batch, "BLOCK", _BLOCK_MS, "STREAMS", key, last
                 )
-            except streams_log.OUTAGE as error:
+            except layout.OUTAGE as error:
                 pause_s = backoff.next_s()
                 log.warning("bus.read_failed", stream=key, error=describe(error))
                 await asyncio.sleep(pause_s)
@@ -294,9 +290,3 @@ def _keys(holding: _Holding) -> list[str]:
         stream_key(holding.topic, holding.partition),
         owner_key(holding.topic, holding.partition),
     ]
-
-
-def read_entry(topic: str, partition: int, entry_id: bytes, fields: Sequence[bytes]) -> Record:
-    """An entry of a stream, as APPEND writes it: names and values in turn."""
-    headers: Mapping[str, bytes] = _decode_headers(fields[5]) if len(fields) > 4 else NO_HEADERS
-    return Record(topic, partition, entry_id.decode(), fields[1], fields[3], headers)

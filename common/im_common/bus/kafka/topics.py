@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable
-from im_common.bus.kafka_client import (
+from im_common.bus.kafka.client import (
     REQUEST_TIMEOUT_MS,
     Client,
     new_admin,
@@ -23,21 +24,33 @@ log = structlog.get_logger(__name__)
 async def ensure_topics(
     topics: Mapping[str, int], *, brokers: Sequence[str], replication: int | None = None
 ) -> None:
-    """Creates the topics that are missing, with so many partitions each.
+    """As ``Bus.ensure_topics`` has it. Without ``replication`` a new topic has three replicas, or as
+    many as there are brokers."""
+    async with _admin(brokers, "topics cannot be made") as admin:
+        await _create_missing(admin, topics, replication)
 
-    Without ``replication`` a new topic has three replicas, or as many as there are brokers. A
-    topic that another instance makes at the same moment is fine; one with fewer partitions stays
-    as it is (more would move keys) and is logged.
+
+async def partitions_of(topic: str, *, brokers: Sequence[str]) -> list[int]:
+    """Their numbers; none when the topic is not there. To ask for one by name could make it.
 
     Raises:
-        BusUnavailable: Kafka is away, or refuses.
+        BusUnavailable: Kafka is away.
     """
+    async with _admin(brokers, "topics cannot be looked up") as admin:
+        if topic not in await admin.list_topics():
+            return []
+        (found,) = await admin.describe_topics([topic])
+        return sorted(partition["partition"] for partition in found["partitions"])
+
+
+@asynccontextmanager
+async def _admin(brokers: Sequence[str], problem: str) -> AsyncIterator[Client]:
     admin = new_admin(bootstrap_servers=shuffled(brokers), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
-        await _create_missing(admin, topics, replication)
+        yield admin
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BusUnavailable(f"topics cannot be made: {describe(error)}") from error
+        raise BusUnavailable(f"{problem}: {describe(error)}") from error
     finally:
         await admin.close()
 

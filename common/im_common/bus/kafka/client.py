@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from random import sample
 from typing import Any
 
 import aiokafka
 import aiokafka.admin
+
+from im_common.runtime.tasks import is_told_to_end
 
 # aiokafka has annotations in places only, and says so nowhere.
 Client = Any
@@ -73,8 +74,14 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
 
 
 async def _ended(closing: Awaitable[Any], timeout_s: float) -> bool:
-    with suppress(Exception):
+    try:
         async with asyncio.timeout(timeout_s):
             await closing
-        return True
-    return False
+    except asyncio.CancelledError:
+        # Also of a task of aiokafka's that was cancelled before it began.
+        if is_told_to_end():
+            raise
+        return False
+    except Exception:
+        return False
+    return True

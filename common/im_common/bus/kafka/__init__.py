@@ -1,0 +1,50 @@
+"""The bus on Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+
+from redis.asyncio import Redis
+
+from im_common.bus.interface import Bus, Consumer, Producer, Record
+from im_common.bus.kafka.browsing import browse
+from im_common.bus.kafka.consumer import KafkaConsumer
+from im_common.bus.kafka.producer import KafkaProducer
+from im_common.bus.kafka.topics import ensure_topics
+from im_common.runtime.config import BusConf
+
+
+def open_bus(conf: BusConf, _redis: Callable[[], Redis]) -> Bus:
+    return KafkaBus(conf.brokers)
+
+
+class KafkaBus:
+    def __init__(self, brokers: list[str]) -> None:
+        self._brokers = brokers
+
+    async def ensure_topics(self, topics: Mapping[str, int]) -> None:
+        await ensure_topics(topics, brokers=self._brokers)
+
+    def producer(
+        self, client_id: str, *, timeout_ms: int = 8_000, buffer_records: int = 20_000
+    ) -> Producer:
+        return KafkaProducer(
+            brokers=self._brokers,
+            client_id=client_id,
+            timeout_ms=timeout_ms,
+            buffer_records=buffer_records,
+        )
+
+    def consumer(
+        self, client_id: str, *, group: str, topics: Iterable[str], max_batch: int = 500
+    ) -> Consumer:
+        return KafkaConsumer(
+            brokers=self._brokers,
+            group=group,
+            topics=topics,
+            client_id=client_id,
+            max_batch=max_batch,
+        )
+
+    def browse(self, topic: str) -> AsyncGenerator[Record, None]:
+        return browse(self._brokers, topic)

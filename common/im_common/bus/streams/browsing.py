@@ -1,0 +1,40 @@
+"""Looking at what a topic on Redis Streams holds: what is not committed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from redis.asyncio import Redis
+
+from im_common.bus.backoff import describe
+from im_common.bus.interface import BusUnavailable, Record
+from im_common.bus.streams.layout import OUTAGE, partitions_key, stream_key
+from im_common.bus.streams.records import read_entry
+
+_PAGE = 200
+
+
+async def browse(redis: Redis, topic: str) -> AsyncGenerator[Record, None]:
+    """As ``Bus.browse`` has it."""
+    try:
+        # What nobody has made yet stays so: the first to say how many partitions decides.
+        for partition in range(int(await redis.get(partitions_key(topic)) or 0)):
+            async for record in _read(redis, topic, partition):
+                yield record
+    except OUTAGE as error:
+        raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error
+
+
+async def _read(redis: Redis, topic: str, partition: int) -> AsyncGenerator[Record, None]:
+    key, start = stream_key(topic, partition), "-"
+    newest: Any = await redis.xrevrange(key, count=1)
+    end = newest[0][0].decode() if newest else "-"
+    while True:
+        entries: Any = await redis.xrange(key, start, end, count=_PAGE)
+        if not entries:
+            return
+        for entry_id, fields in entries:
+            flat = [part for pair in fields.items() for part in pair]
+            yield read_entry(topic, partition, entry_id, flat)
+        start = f"({entries[-1][0].decode()}"

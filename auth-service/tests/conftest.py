@@ -56,24 +56,38 @@ class Backend:
         return Path(self.auth_settings.keys.file)
 
     async def register(
-        self, username: str = "", password: str = PASSWORD, *, address: str = "", **fields: str
+        self,
+        username: str = "",
+        password: str = PASSWORD,
+        *,
+        address: str = "",
+        timeout_s: float = 20.0,
+        **fields: str,
     ) -> pb.TokenPair:
         request = pb.RegisterRequest(
             username=username or new_name(),
             password=password,
             **fields,  # type: ignore[arg-type]
         )
-        return (await call(self.auth.Register, request, address=address)).tokens
+        answer = await call(self.auth.Register, request, address=address, timeout_s=timeout_s)
+        return answer.tokens
 
     async def login(
-        self, username: str, password: str = PASSWORD, *, address: str = "", **device: str
+        self,
+        username: str,
+        password: str = PASSWORD,
+        *,
+        address: str = "",
+        timeout_s: float = 20.0,
+        **device: str,
     ) -> pb.TokenPair:
         request = pb.LoginRequest(
             username=username,
             password=password,
             device=pb.Device(**device),  # type: ignore[arg-type]
         )
-        return (await call(self.auth.Login, request, address=address)).tokens
+        answer = await call(self.auth.Login, request, address=address, timeout_s=timeout_s)
+        return answer.tokens
 
     async def refresh(
         self, refresh_token: str, *, device_id: str = "", address: str = ""

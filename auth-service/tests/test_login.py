@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from im_common.errors import Code
+from im_common.errors import AppError, Code
 from im_common.testing.services import refusal
 from im_common.testing.waiting import eventually
 
@@ -191,6 +191,27 @@ async def test_a_login_too_many_is_refused_and_told_when_to_come_back(
         assert refused
         assert {getattr(error, "code", None) for error in refused} == {Code.UNAVAILABLE}
         assert {getattr(error, "retry_after_ms", None) for error in refused} == {1000}
+
+
+async def test_a_login_that_would_come_too_late_is_refused_at_once(
+    start: Start, new_name: Callable[[], str]
+) -> None:
+    async with start(bcrypt_cost=10) as backend:
+        name = new_name()
+        await backend.register(name)
+        logins = [backend.login(name, timeout_s=2.0) for _ in range(75)]
+        others = [backend.register(timeout_s=2.0) for _ in range(75)]
+        mixed = [call for pair in zip(logins, others, strict=True) for call in pair]
+
+        answers = await asyncio.gather(*mixed, return_exceptions=True)
+
+        refused = [answer for answer in answers if isinstance(answer, AppError)]
+        assert len(refused) < len(answers)
+        # None was worked on for nothing: who did not get in was told so, and when to come back.
+        assert {error.code for error in refused} == {Code.UNAVAILABLE}
+        assert all((error.retry_after_ms or 0) >= 1000 for error in refused)
+        # And when it is over the next one is let in.
+        await backend.login(name)
 
 
 async def test_a_disabled_account_is_out_until_it_is_enabled(

@@ -1,4 +1,5 @@
-"""Logins a second, beside the raw bcrypt rate of the machine, measured in the same run."""
+"""Logins a second, beside the raw bcrypt rate of the machine, measured in the same run; and how many
+get in when twice as many come."""
 
 from __future__ import annotations
 
@@ -7,10 +8,14 @@ import asyncio
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import bcrypt
+import grpc
 
+from im.auth.v1 import auth_pb2 as pb
+from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im_bench import machine
 from im_bench.http import Client, call
 from im_bench.options import add_seconds, whole
@@ -19,6 +24,9 @@ from im_bench.report import Row, latency
 from im_local.testing import Ready
 
 COST = 12
+# Of a login under overload, in seconds; so many times the capacity come.
+DEADLINE_S = 2.0
+OVERLOAD = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def longest_s(options: argparse.Namespace) -> float:
-    return float(2 * options.seconds)
+    return float(3 * options.seconds + DEADLINE_S)
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
@@ -39,11 +47,18 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     after = machine.usage(ready.pids)
     raw_after = await asyncio.to_thread(_raw_rate, options.seconds / 2)
     raw, rate = (raw_before + raw_after) / 2, len(times) / options.seconds
+    outcomes = await _overload(ready.grpc["auth"], people, OVERLOAD * rate, options.seconds)
+    got_in = outcomes["OK"] / options.seconds
     return [
         ("load", f"{options.clients} clients, {options.seconds:g} s, bcrypt cost {COST}"),
         ("bcrypt alone", f"{raw:.2f} a second on all cores ({raw_before:.2f}, {raw_after:.2f})"),
         ("logins", f"{rate:.2f} a second, {latency(times)}"),
         ("share", f"{rate / raw:.0%} of bcrypt alone"),
+        (f"{OVERLOAD} times as many", f"{got_in:.2f} a second get in, {got_in / rate:.0%} of them"),
+        (
+            f"within {DEADLINE_S:g} s each",
+            ", ".join(f"{code} {number}" for code, number in outcomes.most_common()),
+        ),
         *machine.compare(before, after, max(1, len(times))),
     ]
 
@@ -65,6 +80,29 @@ async def _log_in(api: str, people: Sequence[Person], seconds: float) -> list[fl
 
     await asyncio.gather(*(work(person) for person in people))
     return times
+
+
+async def _overload(
+    address: str, people: Sequence[Person], rate: float, seconds: float
+) -> Counter[str]:
+    """How logins end, by status, of which ``rate`` a second begin, whatever became of the others."""
+    outcomes: Counter[str] = Counter()
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as group:
+        auth = AuthServiceStub(channel)
+
+        async def log_in(person: Person) -> None:
+            request = pb.LoginRequest(username=person.username, password=PASSWORD)
+            try:
+                await auth.Login(request, timeout=DEADLINE_S)
+                outcomes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                outcomes[error.code().name] += 1
+
+        begin = time.perf_counter()
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(begin + number / rate - time.perf_counter())
+            group.create_task(log_in(people[number % len(people)]))
+    return outcomes
 
 
 def _raw_rate(seconds: float) -> float:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 import friend_service
 import friend_service.server
 from friend_service.config import Settings
+from im.bus.v1.event_pb2 import UserEvent
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
+from im_common.bus.browsing import browse
+from im_common.bus.topics import EVENT_TOPIC
 from im_common.runtime.config import BusConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
@@ -23,8 +29,11 @@ from im_common.testing.people import People, Person
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, running
 from im_common.testing.valkey import ValkeyServer
+from im_common.testing.waiting import eventually
 
 __all__ = ["people", "redis", "valkey"]
+
+BUS = BusConf(kind="redis")
 
 
 @dataclass
@@ -33,6 +42,7 @@ class Friends:
 
     stub: Any
     settings: Settings
+    redis: Redis
 
     async def block(self, person: Person, user_id: int) -> None:
         await call(self.stub.BlockUser, pb.BlockUserRequest(user_id=user_id), token=person.token)
@@ -52,6 +62,77 @@ class Friends:
 
     async def blocked_by(self, person: Person) -> list[int]:
         return [user.user_id for user in (await self.page(person)).users]
+
+    async def ask(self, person: Person, other: int, message: str = "") -> Any:
+        request = pb.SendFriendRequestRequest(user_id=other, message=message)
+        return await call(self.stub.SendFriendRequest, request, token=person.token)
+
+    async def accept(self, person: Person, request_id: int) -> None:
+        request = pb.AcceptFriendRequestRequest(request_id=request_id)
+        await call(self.stub.AcceptFriendRequest, request, token=person.token)
+
+    async def reject(self, person: Person, request_id: int) -> None:
+        request = pb.RejectFriendRequestRequest(request_id=request_id)
+        await call(self.stub.RejectFriendRequest, request, token=person.token)
+
+    async def cancel(self, person: Person, request_id: int) -> None:
+        request = pb.CancelFriendRequestRequest(request_id=request_id)
+        await call(self.stub.CancelFriendRequest, request, token=person.token)
+
+    async def requests(self, person: Person, *, out: bool = False, **more: Any) -> Any:
+        direction = pb.DIRECTION_OUT if out else pb.DIRECTION_IN
+        request = pb.ListFriendRequestsRequest(direction=direction, **more)
+        return await call(self.stub.ListFriendRequests, request, token=person.token)
+
+    async def pending(self, person: Person, *, out: bool = False) -> list[int]:
+        return [one.request_id for one in (await self.requests(person, out=out)).requests]
+
+    async def befriend(self, person: Person, other: Person) -> None:
+        """The two are no friends before."""
+        request_id = (await self.ask(person, other.user_id)).request_id
+        await self.accept(other, request_id)
+
+    async def friend_page(self, person: Person, *, limit: int = 0, cursor: str = "") -> Any:
+        request = pb.ListFriendsRequest(limit=limit, cursor=cursor)
+        return await call(self.stub.ListFriends, request, token=person.token)
+
+    async def friends_of(self, person: Person) -> list[int]:
+        return [one.user_id for one in (await self.friend_page(person, limit=100)).friends]
+
+    async def unfriend(self, person: Person, other: int) -> None:
+        request = pb.DeleteFriendRequest(user_id=other)
+        await call(self.stub.DeleteFriend, request, token=person.token)
+
+    async def remark(self, person: Person, other: int, remark: str) -> None:
+        request = pb.SetRemarkRequest(user_id=other, remark=remark)
+        await call(self.stub.SetRemark, request, token=person.token)
+
+    async def standing(self, user_id: int, target_id: int) -> tuple[bool, bool]:
+        """Whether the target has blocked the user, and whether the two are friends."""
+        pair = pb.IsBlockedRequest(user_id=user_id, target_id=target_id)
+        request = pb.BatchIsBlockedRequest(pairs=[pair], with_friends=True)
+        answer = await call(self.stub.BatchIsBlocked, request, service="chat-service")
+        return answer.blocked[0], answer.friends[0]
+
+    async def friend_ids(self, *user_ids: int) -> list[list[int]]:
+        request = pb.BatchListFriendIdsRequest(user_ids=user_ids)
+        answer = await call(self.stub.BatchListFriendIds, request, service="user-service")
+        return [list(one.friend_ids) for one in answer.lists]
+
+    async def told(self, user_id: int, count: int) -> list[tuple[str, Any]]:
+        """The events for a user's devices, when there are so many: name and data, oldest first."""
+        events: list[UserEvent] = []
+
+        async def enough() -> bool:
+            events.clear()
+            async for record in browse(BUS, self.redis, EVENT_TOPIC):
+                event = UserEvent.FromString(record.value)
+                if event.user_id == user_id:
+                    events.append(event)
+            return len(events) >= count
+
+        await eventually(enough)
+        return [(event.event, json.loads(event.data_json)) for event in events]
 
     async def is_blocked(self, user_id: int, target_id: int) -> bool:
         request = pb.IsBlockedRequest(user_id=user_id, target_id=target_id)
@@ -78,16 +159,31 @@ def db(
 
 
 @pytest.fixture
-async def friends(db: DbConf, valkey: ValkeyServer, people: People) -> AsyncIterator[Friends]:
-    settings = Settings(
-        name="friend-service",
-        listen_on=f"127.0.0.1:{free_port()}",
-        db=db,
-        redis=valkey.conf,
-        internal_secret=SecretStr(SECRET),
-        bus=BusConf(kind="redis"),
-        auth_rpc=people.conf,
-        user_rpc=people.conf,
-    )
-    async with running(friend_service.server.serve, settings) as service:
-        yield Friends(FriendServiceStub(service.channel), settings)
+async def start(
+    db: DbConf, valkey: ValkeyServer, redis: Redis, people: People
+) -> AsyncIterator[Callable[..., Awaitable[Friends]]]:
+    """Starts an instance; arguments are settings."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**more: Any) -> Friends:
+            settings = Settings(
+                name="friend-service",
+                listen_on=f"127.0.0.1:{free_port()}",
+                db=db,
+                redis=valkey.conf,
+                internal_secret=SecretStr(SECRET),
+                bus=BUS,
+                auth_rpc=people.conf,
+                user_rpc=people.conf,
+                **more,
+            )
+            service = running(friend_service.server.serve, settings)
+            channel = (await stack.enter_async_context(service)).channel
+            return Friends(FriendServiceStub(channel), settings, redis)
+
+        yield start
+
+
+@pytest.fixture
+async def friends(start: Callable[..., Awaitable[Friends]]) -> Friends:
+    return await start()

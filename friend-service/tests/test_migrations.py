@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from friend_service.model.blocks import metadata
+from friend_service.model.tables import metadata
 from im_common.runtime.config import DbConf
 from im_common.testing.schema import schema_differences
 

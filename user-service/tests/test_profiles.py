@@ -208,3 +208,17 @@ async def test_a_profile_needs_a_user(service: UserService) -> None:
     error = await refusal(call(service.users.GetProfile, request, token=stranger.token))
     assert error.code is Code.NOT_FOUND
     assert (await refusal(call(service.users.GetProfile, request))).code is Code.UNAUTHENTICATED
+
+
+async def test_names_of_many_users_are_told_to_services(service: UserService) -> None:
+    ann = await service.person(nickname="Ann")
+    request = pb.GetNamesRequest(user_ids=[ann.user_id, service.people.stranger()])
+    answer = await call(service.users.GetNames, request, service="friend-service")
+    assert list(answer.names) == [
+        pb.Names(user_id=ann.user_id, username=ann.username, nickname="Ann")
+    ]
+    too_many = pb.GetNamesRequest(user_ids=range(1, 10_002))
+    error = await refusal(call(service.users.GetNames, too_many, service="friend-service"))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "user_ids")
+    error = await refusal(call(service.users.GetNames, request, token=ann.token))
+    assert error.code is Code.PERMISSION_DENIED

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_CANCEL_AGAIN_S = 1.0
+
 
 class Resources:
     """Opens the parts that a service asks for, watches their health and closes them at the end."""
@@ -59,8 +61,10 @@ class Resources:
         task = asyncio.create_task(self._watch(work, name), name=name)
 
         async def end() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            while not task.done():
+                # More than once: before Python 3.12 a call of Redis that is being sent swallows it.
+                task.cancel()
+                await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
         self.on_close(end)
         return task

@@ -23,7 +23,12 @@ from redis.asyncio import Redis
 from im.auth.v1 import auth_pb2
 from im.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 from im.user.v1 import user_pb2
-from im.user.v1.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
+from im.user.v1.user_pb2_grpc import (
+    PresenceServiceServicer,
+    UserServiceServicer,
+    add_PresenceServiceServicer_to_server,
+    add_UserServiceServicer_to_server,
+)
 from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
 from im_common.domain.ids import FIRST_ID
 from im_common.errors import not_found
@@ -35,6 +40,7 @@ from im_common.testing.services import SECRET
 
 _KEY_ID = "test"
 _TOKEN_S = 900
+LAST_SEEN = 1_700_000_000_000
 _numbers = itertools.count(FIRST_ID)
 
 
@@ -54,6 +60,10 @@ class People:
         self.calls: Counter[str] = Counter()
         # What DisableAccount was last asked for, by user.
         self.disabled: dict[int, bool] = {}
+        # What is known of users besides their ids; without a nickname it is their username.
+        self.nicknames: dict[int, str] = {}
+        # Who is online; the others were seen last at LAST_SEEN.
+        self.online: set[int] = set()
         self._redis = redis
         self._key = key
         self._ids: set[int] = set()
@@ -85,6 +95,16 @@ class People:
     def known(self, user_ids: Any) -> list[int]:
         return [user_id for user_id in user_ids if user_id in self._ids]
 
+    def user(self, user_id: int) -> user_pb2.User:
+        """As everybody sees one."""
+        username = f"user{user_id}"
+        return user_pb2.User(
+            user_id=user_id,
+            username=username,
+            nickname=self.nicknames.get(user_id, username),
+            avatar=f"{username}.png",
+        )
+
     def _token(self, user_id: int, session_id: str) -> str:
         claims = {
             "iss": ISSUER,
@@ -110,10 +130,16 @@ async def people_there(redis: Redis) -> AsyncIterator[People]:
         add_AuthServiceServicer_to_server(auth, server)
         users = _Users(people)  # type: ignore[abstract]
         add_UserServiceServicer_to_server(users, server)
+        presence = _Presences(people)  # type: ignore[abstract]
+        add_PresenceServiceServicer_to_server(presence, server)
 
     server = RpcServer(
         listen_on="127.0.0.1:0",
-        services=["im.auth.v1.AuthService", "im.user.v1.UserService"],
+        services=[
+            "im.auth.v1.AuthService",
+            "im.user.v1.UserService",
+            "im.user.v1.PresenceService",
+        ],
         register=register,
         gatekeeper=Gatekeeper(
             AccessTokens(_OneKey(key.public_key()), redis), ServiceTokens(SECRET, "people")
@@ -167,10 +193,47 @@ class _Users(UserServiceServicer):
         self._people.calls["GetUser"] += 1
         if not self._people.known([request.user_id]):
             raise not_found("user")
-        return user_pb2.GetUserResponse(user=user_pb2.User(user_id=request.user_id))
+        return user_pb2.GetUserResponse(user=self._people.user(request.user_id))
+
+    async def BatchGetUsers(
+        self, request: user_pb2.BatchGetUsersRequest, _context: Any
+    ) -> user_pb2.BatchGetUsersResponse:
+        self._people.calls["BatchGetUsers"] += 1
+        known = self._people.known(request.user_ids)
+        return user_pb2.BatchGetUsersResponse(users=map(self._people.user, known))
+
+    async def GetNames(
+        self, request: user_pb2.GetNamesRequest, _context: Any
+    ) -> user_pb2.GetNamesResponse:
+        self._people.calls["GetNames"] += 1
+        users = map(self._people.user, self._people.known(request.user_ids))
+        return user_pb2.GetNamesResponse(
+            names=[
+                user_pb2.Names(user_id=u.user_id, username=u.username, nickname=u.nickname)
+                for u in users
+            ]
+        )
 
     async def CheckUsers(
         self, request: user_pb2.CheckUsersRequest, _context: Any
     ) -> user_pb2.CheckUsersResponse:
         self._people.calls["CheckUsers"] += 1
         return user_pb2.CheckUsersResponse(user_ids=self._people.known(request.user_ids))
+
+
+class _Presences(PresenceServiceServicer):
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    async def GetOnlineUsers(
+        self, request: user_pb2.GetOnlineUsersRequest, _context: Any
+    ) -> user_pb2.GetOnlineUsersResponse:
+        self._people.calls["GetOnlineUsers"] += 1
+        return user_pb2.GetOnlineUsersResponse(
+            presences=[
+                user_pb2.Presence(
+                    user_id=user_id, online=user_id in self._people.online, last_seen=LAST_SEEN
+                )
+                for user_id in request.user_ids
+            ]
+        )

@@ -1,41 +1,24 @@
-"""Table `blocked_users`: (user_id, blocked_id) says that user_id has blocked blocked_id."""
+"""Queries of `blocked_users`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Index,
-    Table,
-    bindparam,
-    select,
-    tuple_,
-)
+from sqlalchemy import Connection, bindparam, select, tuple_
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert as sql_insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from friend_service.model.tables import metadata
-from im_common.sql.db import MYSQL_TABLE, is_duplicate_key
+from friend_service.model.tables import blocked_users
+from im_common.sql.db import Database
 
-blocked_users = Table(
-    "blocked_users",
-    metadata,
-    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("blocked_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("created_at", BigInteger, nullable=False),
-    Index("ix_blocked_users_page", "user_id", "created_at", "blocked_id"),
-    **MYSQL_TABLE,
-)
 _t = blocked_users.c
-# Built once: every batch of messages runs it.
-_EXISTING = select(_t.user_id, _t.blocked_id).where(
-    tuple_(_t.user_id, _t.blocked_id).in_(bindparam("pairs", expanding=True))
+# Built once: every batch of messages may run it.
+_EXISTING = (
+    select(_t.user_id, _t.blocked_id)
+    .where(tuple_(_t.user_id, _t.blocked_id).in_(bindparam("pairs", expanding=True)))
+    # With a second index that begins with user_id MariaDB's plan is at the cost of the square.
+    .with_hint(blocked_users, "FORCE INDEX (PRIMARY)", "mysql")
 )
 
 
@@ -46,25 +29,25 @@ class BlockedUser:
 
 
 async def insert(
-    connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
-) -> bool:
-    """Whether that is new; a second block of the same user keeps the first one's time."""
-    row = {"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}
-    try:
-        await connection.execute(sql_insert(blocked_users).values(**row))
-    except IntegrityError as error:
-        if is_duplicate_key(error):
-            return False
-        raise
-    return True
+    db: Database, connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
+) -> None:
+    """A second block of the same user keeps the first one's time."""
+    await connection.execute(
+        db.upsert(blocked_users, ["user_id", "blocked_id"], None),
+        [{"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}],
+    )
 
 
 async def delete(connection: AsyncConnection, user_id: int, blocked_id: int) -> bool:
-    """Whether there was one."""
-    done = await connection.execute(
-        sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
-    )
-    return bool(done.rowcount)
+    """False when there is no such block."""
+    query = sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
+    return (await connection.execute(query)).rowcount > 0
+
+
+async def between(connection: AsyncConnection, a: int, b: int) -> set[int]:
+    """Which of the two has blocked the other one."""
+    found = await connection.execute(_EXISTING, {"pairs": [(a, b), (b, a)]})
+    return {row[0] for row in found}
 
 
 async def page(
@@ -78,6 +61,17 @@ async def page(
     return [BlockedUser(*row) for row in await connection.execute(query)]
 
 
+async def lists(
+    connection: AsyncConnection, user_ids: Collection[int], *, limit: int | None
+) -> list[tuple[int, int]]:
+    """Of (user, blocked user), in order, at most ``limit``."""
+    query = select(_t.user_id, _t.blocked_id).where(_t.user_id.in_(user_ids))
+    query = query.order_by(_t.user_id, _t.blocked_id).limit(limit)
+    return [(row[0], row[1]) for row in await connection.execute(query)]
+
+
 def existing(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
     """Those of the (user_id, blocked_id) pairs that are in the table, by one query."""
+    if not pairs:
+        return set()
     return {(row[0], row[1]) for row in connection.execute(_EXISTING, {"pairs": list(pairs)})}

@@ -14,8 +14,7 @@ from im_common.runtime.resources import Resources
 
 async def serve(settings: Settings, resources: Resources) -> None:
     context = await svc.build(settings, resources)
-    # What is not there yet answers UNIMPLEMENTED, from the generated base class.
-    servicer = FriendServicer(context)  # type: ignore[abstract]
+    servicer = FriendServicer(context)
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.friend.v1.FriendService"],

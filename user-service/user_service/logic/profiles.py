@@ -13,7 +13,7 @@ from im_common.errors import AppError, Code, invalid, not_found
 from im_common.sql.db import is_duplicate_key
 from user_service.logic.profile_fields import columns
 from user_service.model import users
-from user_service.model.users import Profile, User
+from user_service.model.users import Names, Profile, User
 from user_service.svc import ServiceContext
 
 MOST_USERS = 100
@@ -38,6 +38,16 @@ async def batch_get_users(svc: ServiceContext, user_ids: Sequence[int]) -> list[
     async with svc.db.read() as connection:
         found = {user.user_id: user for user in await users.get(connection, set(user_ids))}
     return [found[user_id] for user_id in dict.fromkeys(user_ids) if user_id in found]
+
+
+async def get_names(svc: ServiceContext, user_ids: Sequence[int]) -> list[Names]:
+    """Of those that exist, whole lists of friends at once."""
+    if len(user_ids) > MOST_CHECKED:
+        raise invalid("user_ids", f"may be at most {MOST_CHECKED}")
+    if not user_ids:
+        return []
+    async with svc.db.read() as connection:
+        return await users.names(connection, set(user_ids))
 
 
 async def get_profile(svc: ServiceContext, user_id: int) -> Profile:

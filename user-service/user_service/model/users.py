@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -90,6 +90,14 @@ class Profile:
     updated_at: int
 
 
+class Names(NamedTuple):
+    """What lists are sorted by."""
+
+    user_id: int
+    username: str
+    nickname: str
+
+
 _public = (
     _t.user_id,
     _t.username,
@@ -152,6 +160,12 @@ async def get(connection: AsyncConnection, user_ids: Collection[int]) -> list[Us
     """Those that exist, in the order of their ids."""
     query = select(*_public).where(_t.user_id.in_(user_ids)).order_by(_t.user_id)
     return await _users(connection, query)
+
+
+async def names(connection: AsyncConnection, user_ids: Collection[int]) -> list[Names]:
+    """Of those that exist."""
+    query = select(_t.user_id, _t.username, _t.nickname).where(_t.user_id.in_(user_ids))
+    return [Names(*row) for row in await connection.execute(query)]
 
 
 async def profile(connection: AsyncConnection, user_id: int) -> Profile | None:

@@ -57,6 +57,10 @@ class UserServicer(UserServiceServicer):
         )
         return pb.CreateProfileResponse()
 
+    async def GetNames(self, request: pb.GetNamesRequest, _: Any) -> pb.GetNamesResponse:
+        found = await profiles.get_names(self._svc, request.user_ids)
+        return pb.GetNamesResponse(names=[pb.Names(**names._asdict()) for names in found])
+
     async def CheckUsers(self, request: pb.CheckUsersRequest, _: Any) -> pb.CheckUsersResponse:
         return pb.CheckUsersResponse(
             user_ids=await profiles.check_users(self._svc, request.user_ids)

@@ -50,14 +50,21 @@ class FriendRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     from_user_id: _builtins.int
     to_user_id: _builtins.int
     message: _builtins.str
     status: _builtins.str
-    """pending, accepted or rejected."""
+    """pending, accepted, rejected, cancelled or expired."""
     created_at: _builtins.int
     """Unix milliseconds."""
+    username: _builtins.str
+    """The other one's: who asks on the way in, who is asked on the way out."""
+    nickname: _builtins.str
+    avatar: _builtins.str
     def __init__(
         self,
         *,
@@ -67,10 +74,13 @@ class FriendRequest(_message.Message):
         message: _builtins.str = ...,
         status: _builtins.str = ...,
         created_at: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "from_user_id", b"from_user_id", "message", b"message", "request_id", b"request_id", "status", b"status", "to_user_id", b"to_user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "created_at", b"created_at", "from_user_id", b"from_user_id", "message", b"message", "nickname", b"nickname", "request_id", b"request_id", "status", b"status", "to_user_id", b"to_user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -83,21 +93,37 @@ class Friend(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     REMARK_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     remark: _builtins.str
     """The caller's own name for the friend."""
     created_at: _builtins.int
-    """Unix milliseconds."""
+    """Unix milliseconds: friends since."""
+    username: _builtins.str
+    nickname: _builtins.str
+    avatar: _builtins.str
+    online: _builtins.bool
+    last_seen: _builtins.int
+    """Unix milliseconds; 0 when never seen or hidden."""
     def __init__(
         self,
         *,
         user_id: _builtins.int = ...,
         remark: _builtins.str = ...,
         created_at: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
+        online: _builtins.bool = ...,
+        last_seen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "remark", b"remark", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "created_at", b"created_at", "last_seen", b"last_seen", "nickname", b"nickname", "online", b"online", "remark", b"remark", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,18 +135,27 @@ class BlockedUser(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     created_at: _builtins.int
     """Unix milliseconds."""
+    username: _builtins.str
+    nickname: _builtins.str
+    avatar: _builtins.str
     def __init__(
         self,
         *,
         user_id: _builtins.int = ...,
         created_at: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "created_at", b"created_at", "nickname", b"nickname", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,6 +169,7 @@ class SendFriendRequestRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     message: _builtins.str
+    """At most 256 characters."""
     def __init__(
         self,
         *,
@@ -153,6 +189,30 @@ class SendFriendRequestResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """The other one's request when it was accepted."""
+    accepted: _builtins.bool
+    """Whether the other one had asked already, so that the two are friends now."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        accepted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendFriendRequestResponse: _TypeAlias = SendFriendRequestResponse  # noqa: Y015
+
+@_typing.final
+class CancelFriendRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     def __init__(
         self,
@@ -165,7 +225,22 @@ class SendFriendRequestResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SendFriendRequestResponse: _TypeAlias = SendFriendRequestResponse  # noqa: Y015
+Global___CancelFriendRequestRequest: _TypeAlias = CancelFriendRequestRequest  # noqa: Y015
+
+@_typing.final
+class CancelFriendRequestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelFriendRequestResponse: _TypeAlias = CancelFriendRequestResponse  # noqa: Y015
 
 @_typing.final
 class ListFriendRequestsRequest(_message.Message):
@@ -174,19 +249,25 @@ class ListFriendRequestsRequest(_message.Message):
     DIRECTION_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     direction: Global___Direction.ValueType
+    """DIRECTION_IN when unspecified."""
     limit: _builtins.int
+    """At most 100; 50 when 0."""
     cursor: _builtins.str
+    status: _builtins.str
+    """pending (when empty), accepted, rejected, cancelled, expired or all."""
     def __init__(
         self,
         *,
         direction: Global___Direction.ValueType = ...,
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
+        status: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "direction", b"direction", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "direction", b"direction", "limit", b"limit", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,6 +280,7 @@ class ListFriendRequestsResponse(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___FriendRequest]: ...
     def __init__(
@@ -290,6 +372,7 @@ class ListFriendsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
+    """At most 100; 50 when 0."""
     cursor: _builtins.str
     def __init__(
         self,
@@ -312,6 +395,7 @@ class ListFriendsResponse(_message.Message):
     FRIENDS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def friends(self) -> _containers.RepeatedCompositeFieldContainer[Global___Friend]: ...
     def __init__(
@@ -370,6 +454,7 @@ class SetRemarkRequest(_message.Message):
     REMARK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     remark: _builtins.str
+    """At most 64 characters; empty for none."""
     def __init__(
         self,
         *,
@@ -562,6 +647,12 @@ class BatchIsBlockedRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAIRS_FIELD_NUMBER: _builtins.int
+    BOTH_WAYS_FIELD_NUMBER: _builtins.int
+    WITH_FRIENDS_FIELD_NUMBER: _builtins.int
+    both_ways: _builtins.bool
+    """Whether a block of either against the other counts."""
+    with_friends: _builtins.bool
+    """Whether to tell also who are friends."""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___IsBlockedRequest]:
         """At most 1,000."""
@@ -570,10 +661,12 @@ class BatchIsBlockedRequest(_message.Message):
         self,
         *,
         pairs: _abc.Iterable[Global___IsBlockedRequest] | None = ...,
+        both_ways: _builtins.bool = ...,
+        with_friends: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["both_ways", b"both_ways", "pairs", b"pairs", "with_friends", b"with_friends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -585,24 +678,96 @@ class BatchIsBlockedResponse(_message.Message):
 
     BLOCKED_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
+    FRIENDS_FIELD_NUMBER: _builtins.int
     lease_ms: _builtins.int
-    """How long from the question on the answer "not blocked" may be relied on, in milliseconds: a
-    BlockUser is not answered before older answers have lapsed.
+    """How long from the question on the answers "not blocked" and "friends" may be relied on, in
+    milliseconds: a BlockUser or DeleteFriend is not answered before older answers have lapsed.
     """
     @_builtins.property
     def blocked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """One for each pair, in order."""
+
+    @_builtins.property
+    def friends(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """One for each pair, in order, when asked for."""
 
     def __init__(
         self,
         *,
         blocked: _abc.Iterable[_builtins.bool] | None = ...,
         lease_ms: _builtins.int = ...,
+        friends: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "lease_ms", b"lease_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "friends", b"friends", "lease_ms", b"lease_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchIsBlockedResponse: _TypeAlias = BatchIsBlockedResponse  # noqa: Y015
+
+@_typing.final
+class BatchListFriendIdsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """At most 100."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchListFriendIdsRequest: _TypeAlias = BatchListFriendIdsRequest  # noqa: Y015
+
+@_typing.final
+class BatchListFriendIdsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___FriendIds]:
+        """One for each id, in order."""
+
+    def __init__(
+        self,
+        *,
+        lists: _abc.Iterable[Global___FriendIds] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lists", b"lists"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchListFriendIdsResponse: _TypeAlias = BatchListFriendIdsResponse  # noqa: Y015
+
+@_typing.final
+class FriendIds(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRIEND_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def friend_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In ascending order."""
+
+    def __init__(
+        self,
+        *,
+        friend_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["friend_ids", b"friend_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FriendIds: _TypeAlias = FriendIds  # noqa: Y015

@@ -40,6 +40,11 @@ class FriendServiceStub:
                 request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestRequest.SerializeToString,
                 response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestResponse.FromString,
                 _registered_method=True)
+        self.CancelFriendRequest = channel.unary_unary(
+                '/im.friend.v1.FriendService/CancelFriendRequest',
+                request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestRequest.SerializeToString,
+                response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestResponse.FromString,
+                _registered_method=True)
         self.ListFriendRequests = channel.unary_unary(
                 '/im.friend.v1.FriendService/ListFriendRequests',
                 request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.ListFriendRequestsRequest.SerializeToString,
@@ -95,6 +100,11 @@ class FriendServiceStub:
                 request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.SerializeToString,
                 response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.FromString,
                 _registered_method=True)
+        self.BatchListFriendIds = channel.unary_unary(
+                '/im.friend.v1.FriendService/BatchListFriendIds',
+                request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsRequest.SerializeToString,
+                response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsResponse.FromString,
+                _registered_method=True)
 
 
 class FriendServiceServicer:
@@ -102,42 +112,50 @@ class FriendServiceServicer:
     """
 
     def SendFriendRequest(self, request, context):
-        """SendFriendRequest asks another user for friendship.
+        """SendFriendRequest asks another user for friendship. When the other one has asked already, the two
+        are friends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelFriendRequest(self, request, context):
+        """CancelFriendRequest takes the caller's own request back. Doing it twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFriendRequests(self, request, context):
-        """ListFriendRequests lists the caller's pending requests, newest first.
+        """ListFriendRequests lists requests to or of the caller, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AcceptFriendRequest(self, request, context):
-        """AcceptFriendRequest makes the two friends.
+        """AcceptFriendRequest makes the two friends. Only who was asked may; doing it twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectFriendRequest(self, request, context):
-        """RejectFriendRequest turns a request down.
+        """RejectFriendRequest turns a request down. Only who was asked may; doing it twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFriends(self, request, context):
-        """ListFriends lists the caller's friends.
+        """ListFriends lists the caller's friends, by remark or nickname.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFriend(self, request, context):
-        """DeleteFriend ends a friendship on both sides.
+        """DeleteFriend ends a friendship on both sides. Without one it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +169,8 @@ class FriendServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BlockUser(self, request, context):
-        """BlockUser stops another user from writing to the caller. Blocking twice changes nothing.
+        """BlockUser stops another user from writing to the caller, and ends a friendship and pending
+        requests of the two. Blocking twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +204,13 @@ class FriendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchListFriendIds(self, request, context):
+        """BatchListFriendIds gives the friends of many users, whole lists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FriendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -192,6 +218,11 @@ def add_FriendServiceServicer_to_server(servicer, server):
                     servicer.SendFriendRequest,
                     request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestRequest.FromString,
                     response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestResponse.SerializeToString,
+            ),
+            'CancelFriendRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelFriendRequest,
+                    request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestRequest.FromString,
+                    response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestResponse.SerializeToString,
             ),
             'ListFriendRequests': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFriendRequests,
@@ -248,6 +279,11 @@ def add_FriendServiceServicer_to_server(servicer, server):
                     request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.FromString,
                     response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.SerializeToString,
             ),
+            'BatchListFriendIds': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchListFriendIds,
+                    request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsRequest.FromString,
+                    response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'im.friend.v1.FriendService', rpc_method_handlers)
@@ -277,6 +313,33 @@ class FriendService:
             '/im.friend.v1.FriendService/SendFriendRequest',
             im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestRequest.SerializeToString,
             im_dot_friend_dot_v1_dot_friend__pb2.SendFriendRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelFriendRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.friend.v1.FriendService/CancelFriendRequest',
+            im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestRequest.SerializeToString,
+            im_dot_friend_dot_v1_dot_friend__pb2.CancelFriendRequestResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -574,6 +637,33 @@ class FriendService:
             '/im.friend.v1.FriendService/BatchIsBlocked',
             im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.SerializeToString,
             im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchListFriendIds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.friend.v1.FriendService/BatchListFriendIds',
+            im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsRequest.SerializeToString,
+            im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,21 +34,27 @@ class FriendServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FriendServiceAsyncStub: ...
     SendFriendRequest: _grpc.UnaryUnaryMultiCallable[_friend_pb2.SendFriendRequestRequest, _friend_pb2.SendFriendRequestResponse]
-    """SendFriendRequest asks another user for friendship."""
+    """SendFriendRequest asks another user for friendship. When the other one has asked already, the two
+    are friends.
+    """
+    CancelFriendRequest: _grpc.UnaryUnaryMultiCallable[_friend_pb2.CancelFriendRequestRequest, _friend_pb2.CancelFriendRequestResponse]
+    """CancelFriendRequest takes the caller's own request back. Doing it twice changes nothing."""
     ListFriendRequests: _grpc.UnaryUnaryMultiCallable[_friend_pb2.ListFriendRequestsRequest, _friend_pb2.ListFriendRequestsResponse]
-    """ListFriendRequests lists the caller's pending requests, newest first."""
+    """ListFriendRequests lists requests to or of the caller, newest first."""
     AcceptFriendRequest: _grpc.UnaryUnaryMultiCallable[_friend_pb2.AcceptFriendRequestRequest, _friend_pb2.AcceptFriendRequestResponse]
-    """AcceptFriendRequest makes the two friends."""
+    """AcceptFriendRequest makes the two friends. Only who was asked may; doing it twice changes nothing."""
     RejectFriendRequest: _grpc.UnaryUnaryMultiCallable[_friend_pb2.RejectFriendRequestRequest, _friend_pb2.RejectFriendRequestResponse]
-    """RejectFriendRequest turns a request down."""
+    """RejectFriendRequest turns a request down. Only who was asked may; doing it twice changes nothing."""
     ListFriends: _grpc.UnaryUnaryMultiCallable[_friend_pb2.ListFriendsRequest, _friend_pb2.ListFriendsResponse]
-    """ListFriends lists the caller's friends."""
+    """ListFriends lists the caller's friends, by remark or nickname."""
     DeleteFriend: _grpc.UnaryUnaryMultiCallable[_friend_pb2.DeleteFriendRequest, _friend_pb2.DeleteFriendResponse]
-    """DeleteFriend ends a friendship on both sides."""
+    """DeleteFriend ends a friendship on both sides. Without one it changes nothing."""
     SetRemark: _grpc.UnaryUnaryMultiCallable[_friend_pb2.SetRemarkRequest, _friend_pb2.SetRemarkResponse]
     """SetRemark sets the caller's own name for a friend."""
     BlockUser: _grpc.UnaryUnaryMultiCallable[_friend_pb2.BlockUserRequest, _friend_pb2.BlockUserResponse]
-    """BlockUser stops another user from writing to the caller. Blocking twice changes nothing."""
+    """BlockUser stops another user from writing to the caller, and ends a friendship and pending
+    requests of the two. Blocking twice changes nothing.
+    """
     UnblockUser: _grpc.UnaryUnaryMultiCallable[_friend_pb2.UnblockUserRequest, _friend_pb2.UnblockUserResponse]
     """UnblockUser takes a block back. Without a block it changes nothing."""
     ListBlockedUsers: _grpc.UnaryUnaryMultiCallable[_friend_pb2.ListBlockedUsersRequest, _friend_pb2.ListBlockedUsersResponse]
@@ -57,6 +63,8 @@ class FriendServiceStub:
     """IsBlocked is true when target_id has blocked user_id."""
     BatchIsBlocked: _grpc.UnaryUnaryMultiCallable[_friend_pb2.BatchIsBlockedRequest, _friend_pb2.BatchIsBlockedResponse]
     """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+    BatchListFriendIds: _grpc.UnaryUnaryMultiCallable[_friend_pb2.BatchListFriendIdsRequest, _friend_pb2.BatchListFriendIdsResponse]
+    """BatchListFriendIds gives the friends of many users, whole lists."""
 
 @_typing.type_check_only
 class FriendServiceAsyncStub(FriendServiceStub):
@@ -64,21 +72,27 @@ class FriendServiceAsyncStub(FriendServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendFriendRequest: _aio.UnaryUnaryMultiCallable[_friend_pb2.SendFriendRequestRequest, _friend_pb2.SendFriendRequestResponse]  # type: ignore[assignment]
-    """SendFriendRequest asks another user for friendship."""
+    """SendFriendRequest asks another user for friendship. When the other one has asked already, the two
+    are friends.
+    """
+    CancelFriendRequest: _aio.UnaryUnaryMultiCallable[_friend_pb2.CancelFriendRequestRequest, _friend_pb2.CancelFriendRequestResponse]  # type: ignore[assignment]
+    """CancelFriendRequest takes the caller's own request back. Doing it twice changes nothing."""
     ListFriendRequests: _aio.UnaryUnaryMultiCallable[_friend_pb2.ListFriendRequestsRequest, _friend_pb2.ListFriendRequestsResponse]  # type: ignore[assignment]
-    """ListFriendRequests lists the caller's pending requests, newest first."""
+    """ListFriendRequests lists requests to or of the caller, newest first."""
     AcceptFriendRequest: _aio.UnaryUnaryMultiCallable[_friend_pb2.AcceptFriendRequestRequest, _friend_pb2.AcceptFriendRequestResponse]  # type: ignore[assignment]
-    """AcceptFriendRequest makes the two friends."""
+    """AcceptFriendRequest makes the two friends. Only who was asked may; doing it twice changes nothing."""
     RejectFriendRequest: _aio.UnaryUnaryMultiCallable[_friend_pb2.RejectFriendRequestRequest, _friend_pb2.RejectFriendRequestResponse]  # type: ignore[assignment]
-    """RejectFriendRequest turns a request down."""
+    """RejectFriendRequest turns a request down. Only who was asked may; doing it twice changes nothing."""
     ListFriends: _aio.UnaryUnaryMultiCallable[_friend_pb2.ListFriendsRequest, _friend_pb2.ListFriendsResponse]  # type: ignore[assignment]
-    """ListFriends lists the caller's friends."""
+    """ListFriends lists the caller's friends, by remark or nickname."""
     DeleteFriend: _aio.UnaryUnaryMultiCallable[_friend_pb2.DeleteFriendRequest, _friend_pb2.DeleteFriendResponse]  # type: ignore[assignment]
-    """DeleteFriend ends a friendship on both sides."""
+    """DeleteFriend ends a friendship on both sides. Without one it changes nothing."""
     SetRemark: _aio.UnaryUnaryMultiCallable[_friend_pb2.SetRemarkRequest, _friend_pb2.SetRemarkResponse]  # type: ignore[assignment]
     """SetRemark sets the caller's own name for a friend."""
     BlockUser: _aio.UnaryUnaryMultiCallable[_friend_pb2.BlockUserRequest, _friend_pb2.BlockUserResponse]  # type: ignore[assignment]
-    """BlockUser stops another user from writing to the caller. Blocking twice changes nothing."""
+    """BlockUser stops another user from writing to the caller, and ends a friendship and pending
+    requests of the two. Blocking twice changes nothing.
+    """
     UnblockUser: _aio.UnaryUnaryMultiCallable[_friend_pb2.UnblockUserRequest, _friend_pb2.UnblockUserResponse]  # type: ignore[assignment]
     """UnblockUser takes a block back. Without a block it changes nothing."""
     ListBlockedUsers: _aio.UnaryUnaryMultiCallable[_friend_pb2.ListBlockedUsersRequest, _friend_pb2.ListBlockedUsersResponse]  # type: ignore[assignment]
@@ -87,6 +101,8 @@ class FriendServiceAsyncStub(FriendServiceStub):
     """IsBlocked is true when target_id has blocked user_id."""
     BatchIsBlocked: _aio.UnaryUnaryMultiCallable[_friend_pb2.BatchIsBlockedRequest, _friend_pb2.BatchIsBlockedResponse]  # type: ignore[assignment]
     """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+    BatchListFriendIds: _aio.UnaryUnaryMultiCallable[_friend_pb2.BatchListFriendIdsRequest, _friend_pb2.BatchListFriendIdsResponse]  # type: ignore[assignment]
+    """BatchListFriendIds gives the friends of many users, whole lists."""
 
 class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
     """FriendService owns friend requests, friendships and block lists."""
@@ -97,7 +113,17 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.SendFriendRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.SendFriendRequestResponse, _abc.Awaitable[_friend_pb2.SendFriendRequestResponse]]:
-        """SendFriendRequest asks another user for friendship."""
+        """SendFriendRequest asks another user for friendship. When the other one has asked already, the two
+        are friends.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelFriendRequest(
+        self,
+        request: _friend_pb2.CancelFriendRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_friend_pb2.CancelFriendRequestResponse, _abc.Awaitable[_friend_pb2.CancelFriendRequestResponse]]:
+        """CancelFriendRequest takes the caller's own request back. Doing it twice changes nothing."""
 
     @_abc_1.abstractmethod
     def ListFriendRequests(
@@ -105,7 +131,7 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.ListFriendRequestsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.ListFriendRequestsResponse, _abc.Awaitable[_friend_pb2.ListFriendRequestsResponse]]:
-        """ListFriendRequests lists the caller's pending requests, newest first."""
+        """ListFriendRequests lists requests to or of the caller, newest first."""
 
     @_abc_1.abstractmethod
     def AcceptFriendRequest(
@@ -113,7 +139,7 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.AcceptFriendRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.AcceptFriendRequestResponse, _abc.Awaitable[_friend_pb2.AcceptFriendRequestResponse]]:
-        """AcceptFriendRequest makes the two friends."""
+        """AcceptFriendRequest makes the two friends. Only who was asked may; doing it twice changes nothing."""
 
     @_abc_1.abstractmethod
     def RejectFriendRequest(
@@ -121,7 +147,7 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.RejectFriendRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.RejectFriendRequestResponse, _abc.Awaitable[_friend_pb2.RejectFriendRequestResponse]]:
-        """RejectFriendRequest turns a request down."""
+        """RejectFriendRequest turns a request down. Only who was asked may; doing it twice changes nothing."""
 
     @_abc_1.abstractmethod
     def ListFriends(
@@ -129,7 +155,7 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.ListFriendsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.ListFriendsResponse, _abc.Awaitable[_friend_pb2.ListFriendsResponse]]:
-        """ListFriends lists the caller's friends."""
+        """ListFriends lists the caller's friends, by remark or nickname."""
 
     @_abc_1.abstractmethod
     def DeleteFriend(
@@ -137,7 +163,7 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.DeleteFriendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.DeleteFriendResponse, _abc.Awaitable[_friend_pb2.DeleteFriendResponse]]:
-        """DeleteFriend ends a friendship on both sides."""
+        """DeleteFriend ends a friendship on both sides. Without one it changes nothing."""
 
     @_abc_1.abstractmethod
     def SetRemark(
@@ -153,7 +179,9 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _friend_pb2.BlockUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.BlockUserResponse, _abc.Awaitable[_friend_pb2.BlockUserResponse]]:
-        """BlockUser stops another user from writing to the caller. Blocking twice changes nothing."""
+        """BlockUser stops another user from writing to the caller, and ends a friendship and pending
+        requests of the two. Blocking twice changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def UnblockUser(
@@ -186,5 +214,13 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.BatchIsBlockedResponse, _abc.Awaitable[_friend_pb2.BatchIsBlockedResponse]]:
         """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+
+    @_abc_1.abstractmethod
+    def BatchListFriendIds(
+        self,
+        request: _friend_pb2.BatchListFriendIdsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_friend_pb2.BatchListFriendIdsResponse, _abc.Awaitable[_friend_pb2.BatchListFriendIdsResponse]]:
+        """BatchListFriendIds gives the friends of many users, whole lists."""
 
 def add_FriendServiceServicer_to_server(servicer: FriendServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

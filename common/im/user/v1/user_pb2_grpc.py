@@ -65,6 +65,11 @@ class UserServiceStub:
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.SerializeToString,
                 response_deserializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.FromString,
                 _registered_method=True)
+        self.GetNames = channel.unary_unary(
+                '/im.user.v1.UserService/GetNames',
+                request_serializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesRequest.SerializeToString,
+                response_deserializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesResponse.FromString,
+                _registered_method=True)
         self.CheckUsers = channel.unary_unary(
                 '/im.user.v1.UserService/CheckUsers',
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.CheckUsersRequest.SerializeToString,
@@ -118,6 +123,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetNames(self, request, context):
+        """GetNames gives the names of those ids that exist, for lists that are sorted by them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckUsers(self, request, context):
         """CheckUsers says which of the ids are users that may be written to.
         """
@@ -157,6 +169,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.CreateProfile,
                     request_deserializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.FromString,
                     response_serializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.SerializeToString,
+            ),
+            'GetNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNames,
+                    request_deserializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesRequest.FromString,
+                    response_serializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesResponse.SerializeToString,
             ),
             'CheckUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckUsers,
@@ -327,6 +344,33 @@ class UserService:
             '/im.user.v1.UserService/CreateProfile',
             im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.SerializeToString,
             im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.user.v1.UserService/GetNames',
+            im_dot_user_dot_v1_dot_user__pb2.GetNamesRequest.SerializeToString,
+            im_dot_user_dot_v1_dot_user__pb2.GetNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

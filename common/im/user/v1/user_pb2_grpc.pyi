@@ -45,6 +45,8 @@ class UserServiceStub:
     """SearchUsers finds users by id, by exact username, or by a prefix of username or nickname."""
     CreateProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateProfileRequest, _user_pb2.CreateProfileResponse]
     """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+    GetNames: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]
+    """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
     CheckUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.CheckUsersRequest, _user_pb2.CheckUsersResponse]
     """CheckUsers says which of the ids are users that may be written to."""
 
@@ -65,6 +67,8 @@ class UserServiceAsyncStub(UserServiceStub):
     """SearchUsers finds users by id, by exact username, or by a prefix of username or nickname."""
     CreateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateProfileRequest, _user_pb2.CreateProfileResponse]  # type: ignore[assignment]
     """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+    GetNames: _aio.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]  # type: ignore[assignment]
+    """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
     CheckUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.CheckUsersRequest, _user_pb2.CheckUsersResponse]  # type: ignore[assignment]
     """CheckUsers says which of the ids are users that may be written to."""
 
@@ -118,6 +122,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.CreateProfileResponse, _abc.Awaitable[_user_pb2.CreateProfileResponse]]:
         """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+
+    @_abc_1.abstractmethod
+    def GetNames(
+        self,
+        request: _user_pb2.GetNamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.GetNamesResponse, _abc.Awaitable[_user_pb2.GetNamesResponse]]:
+        """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
 
     @_abc_1.abstractmethod
     def CheckUsers(

@@ -1,0 +1,70 @@
+"""What friend-service asks of user-service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from friend_service.svc import ServiceContext
+from im.user.v1.user_pb2 import (
+    BatchGetUsersRequest,
+    CheckUsersRequest,
+    GetNamesRequest,
+    GetOnlineUsersRequest,
+    Presence,
+)
+from im_common.errors import AppError, Code
+
+# As many as one GetNames takes.
+CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """How a user shows in lists."""
+
+    user_id: int
+    username: str = ""
+    nickname: str = ""
+    avatar: str = ""
+
+
+async def check_exists(svc: ServiceContext, user_id: int) -> None:
+    """NOT_FOUND when there is no such user, or it is disabled."""
+    if not (await svc.users.CheckUsers(CheckUsersRequest(user_ids=[user_id]))).user_ids:
+        raise AppError(Code.NOT_FOUND, f"user {user_id} not found", field="user_id")
+
+
+async def somebody(svc: ServiceContext, user_id: int, *, and_also: int) -> Person:
+    """The user. NOT_FOUND when there is no user ``and_also``."""
+    people, _ = await asyncio.gather(people_by_id(svc, [user_id]), check_exists(svc, and_also))
+    return people[user_id]
+
+
+async def people_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, Person]:
+    """At most a page of them; without names who is not there any more."""
+    people = {user_id: Person(user_id) for user_id in user_ids}
+    if people:
+        answer = await svc.users.BatchGetUsers(BatchGetUsersRequest(user_ids=list(people)))
+        for user in answer.users:
+            people[user.user_id] = Person(user.user_id, user.username, user.nickname, user.avatar)
+    return people
+
+
+async def names_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, str]:
+    """The nickname, or else the username, of any number of users."""
+    names: dict[int, str] = {}
+    for start in range(0, len(user_ids), CHUNK):
+        asked = GetNamesRequest(user_ids=user_ids[start : start + CHUNK])
+        for one in (await svc.users.GetNames(asked)).names:
+            names[one.user_id] = one.nickname or one.username
+    return names
+
+
+async def presence_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, Presence]:
+    """As the caller may see it; of at most a page of users."""
+    if not user_ids:
+        return {}
+    answer = await svc.presence.GetOnlineUsers(GetOnlineUsersRequest(user_ids=user_ids))
+    return {presence.user_id: presence for presence in answer.presences}

@@ -1,0 +1,183 @@
+"""Lists of friends and of blocked users in Redis: `friends:{user_id}` and `blocks:{user_id}`.
+
+Each is a set that is in one of three states:
+
+- loaded: the ids, and beside them the run id of the Redis server. What another server has left behind
+  (one that was started again from an older file, a replica that was promoted) does not count.
+- being read: one token. Who read the list from the database stores it only if its token is still there.
+- being changed: a token for each change on its way. Until it is done all ask the database.
+
+A change enters the second state before its transaction begins and leaves it after the commit, so a
+reader that crosses it finds its token gone. A change whose outcome nobody knows, because the process
+died or the connection broke, leaves its token to expire.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+import structlog
+from redis.asyncio import Redis
+
+from im_common.errors import AppError
+from im_common.runtime.faults import is_outage, report
+
+log = structlog.get_logger(__name__)
+
+LOADED_MS = 600_000
+# Longer than a transaction takes from its first statement to its commit.
+CHANGING_MS = 10_000
+READING_MS = 5_000
+# A longer list is asked of the database each time.
+MOST_MEMBERS = 20_000
+
+_RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
+# For each key and member: whether it is in the list, or -1 when the list is not loaded.
+_LOOK = (
+    _RUN
+    + """
+local found = {}
+for i, key in ipairs(KEYS) do
+  local both = redis.call('SMISMEMBER', key, run, ARGV[i])
+  found[i] = both[1] == 1 and both[2] or -1
+end
+return found
+"""
+)
+# Those of the keys that the caller may load.
+_CLAIM = (
+    _RUN
+    + """
+local claimed = {}
+for i, key in ipairs(KEYS) do
+  local one = redis.call('SRANDMEMBER', key)
+  local token = one and string.sub(one, 2, 2) == ':'
+  if not one or (not token and redis.call('SISMEMBER', key, run) == 0) then
+    redis.call('DEL', key)
+    redis.call('SADD', key, 'r:' .. ARGV[1])
+    redis.call('PEXPIRE', key, ARGV[2])
+    claimed[#claimed + 1] = i
+  end
+end
+return claimed
+"""
+)
+_STORE = (
+    _RUN
+    + """
+if redis.call('SISMEMBER', KEYS[1], 'r:' .. ARGV[1]) == 0 then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], run)
+for i = 3, #ARGV, 5000 do
+  redis.call('SADD', KEYS[1], unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+)
+_BEGIN = """
+for _, key in ipairs(KEYS) do
+  local one = redis.call('SRANDMEMBER', key)
+  if one and string.sub(one, 1, 2) ~= 'c:' then redis.call('DEL', key) end
+  redis.call('SADD', key, 'c:' .. ARGV[1])
+  redis.call('PEXPIRE', key, ARGV[2])
+end
+"""
+_END = """
+for _, key in ipairs(KEYS) do
+  local one = redis.call('SRANDMEMBER', key)
+  if one and string.sub(one, 1, 2) ~= 'c:' then
+    redis.call('DEL', key)
+  else
+    redis.call('SREM', key, 'c:' .. ARGV[1])
+  end
+end
+"""
+
+
+class Kind(StrEnum):
+    FRIENDS = "friends"
+    BLOCKS = "blocks"
+
+
+# A list, and who may be in it.
+Question = tuple[Kind, int, int]
+List = tuple[Kind, int]
+
+
+class Lists:
+    """What of the lists Redis knows. A cache: when Redis is away everything is asked of the database,
+    but for changes, which are refused, as they could not be told to those who read the cache."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._look = redis.register_script(_LOOK)
+        self._claim = redis.register_script(_CLAIM)
+        self._store = redis.register_script(_STORE)
+        self._begin = redis.register_script(_BEGIN)
+        self._end = redis.register_script(_END)
+
+    async def look(self, questions: Sequence[Question]) -> list[bool | None]:
+        """For each (kind, owner, member) whether it is so, or None when it is not known; by one
+        command."""
+        if not questions:
+            return []
+        keys = [_key(kind, owner) for kind, owner, _ in questions]
+        try:
+            found = await self._look(keys=keys, args=[member for _, _, member in questions])
+        except Exception as error:
+            _fail_open(error)
+            return [None] * len(questions)
+        return [None if answer < 0 else bool(answer) for answer in found]
+
+    async def claim(self, lists: Sequence[List]) -> tuple[str, list[List]]:
+        """Those that the caller may ``store`` after it has read them, and the token for it."""
+        token = secrets.token_hex(8)
+        try:
+            keys = [_key(*one) for one in lists]
+            found = await self._claim(keys=keys, args=[token, READING_MS]) if keys else []
+        except Exception as error:
+            _fail_open(error)
+            return token, []
+        return token, [lists[number - 1] for number in found]
+
+    async def store(self, token: str, members: Mapping[List, Collection[int]]) -> None:
+        """What was read after the claim; a list that is being changed since is left alone."""
+        try:
+            for one, ids in members.items():
+                await self._store(keys=[_key(*one)], args=[token, LOADED_MS, *ids])
+        except Exception as error:
+            _fail_open(error)
+
+    @asynccontextmanager
+    async def changing(self, lists: Sequence[List]) -> AsyncIterator[None]:
+        """Around a transaction that changes them. Raises what Redis raises before anything is done."""
+        token, keys = secrets.token_hex(8), [_key(*one) for one in lists]
+        await self._begin(keys=keys, args=[token, CHANGING_MS])
+        try:
+            yield
+        except AppError:
+            # A refusal: rolled back.
+            await self._done(keys, token)
+            raise
+        # After any other exception it may still be committed: all ask the database for a while.
+        await self._done(keys, token)
+
+    async def _done(self, keys: Sequence[str], token: str) -> None:
+        try:
+            await self._end(keys=list(keys), args=[token])
+        except Exception as error:
+            # The token expires, and until then the cache is not used.
+            _fail_open(error)
+
+
+def _key(kind: Kind, user_id: int) -> str:
+    return f"{kind.value}:{user_id}"
+
+
+def _fail_open(error: Exception) -> None:
+    if not is_outage(error):
+        report(error, "cache of lists failed")
+    log.debug("cache of lists is away", error=repr(error))

@@ -6,18 +6,18 @@ import msgspec
 import pytest
 
 from im_common.domain import in_flight
-from im_common.domain.in_flight import LEAST, InFlight
+from im_common.domain.in_flight import LEAST, InFlight, RetryKey
 from im_common.errors import AppError, Code
 from im_common.runtime.rate import Bucket
 
 
 def started(of: InFlight, count: int, conversation_id: str = "s:1:2") -> list[int]:
-    return [of.begin((1, str(n)), conversation_id, lambda _: None) for n in range(count)]
+    return [of.begin(RetryKey(1, str(n)), conversation_id, lambda _: None) for n in range(count)]
 
 
 def test_an_answer_is_given_once() -> None:
     of, got = InFlight(), list[bytes]()
-    token = of.begin((1, "c"), "s:1:2", got.append)
+    token = of.begin(RetryKey(1, "c"), "s:1:2", got.append)
     of.settle(token, b"1")
     of.settle(token, b"2")
     of.give_up(token)
@@ -34,8 +34,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_who_waits_too_long_is_told_to_try_again(clock: list[float]) -> None:
     of, got = InFlight(), list[bytes]()
-    token = of.begin((1, "c"), "s:1:2", got.append)
-    assert of.join((1, "c"), "s:1:2", got.append)
+    token = of.begin(RetryKey(1, "c"), "s:1:2", got.append)
+    assert of.join(RetryKey(1, "c"), "s:1:2", got.append)
     clock[0] += 9.9
     of.tick()
     assert not got
@@ -47,15 +47,15 @@ def test_who_waits_too_long_is_told_to_try_again(clock: list[float]) -> None:
         assert error["retry_after_ms"] > 0
     of.settle(token, b"late")
     assert (len(got), len(of)) == (2, 0)
-    assert not of.join((1, "c"), "s:1:2", got.append)
+    assert not of.join(RetryKey(1, "c"), "s:1:2", got.append)
 
 
 def test_who_tries_again_waits_for_the_record_that_is_on_its_way(clock: list[float]) -> None:
     of, got = InFlight(), list[bytes]()
-    token = of.begin((1, "c"), "s:1:2", lambda _: None)
+    token = of.begin(RetryKey(1, "c"), "s:1:2", lambda _: None)
     clock[0] += 10
     of.tick()
-    assert of.join((1, "c"), "s:1:2", got.append)
+    assert of.join(RetryKey(1, "c"), "s:1:2", got.append)
     clock[0] += 9.9
     of.tick()
     assert (got, len(of)) == ([], 1)
@@ -65,13 +65,13 @@ def test_who_tries_again_waits_for_the_record_that_is_on_its_way(clock: list[flo
 
 def test_what_nothing_is_heard_of_is_lost(clock: list[float]) -> None:
     of, got = InFlight(), list[bytes]()
-    of.begin((1, "c"), "s:1:2", lambda _: None)
+    of.begin(RetryKey(1, "c"), "s:1:2", lambda _: None)
     for _ in range(2):
         clock[0] += 10
         of.tick()
-        of.join((1, "c"), "s:1:2", got.append)
+        of.join(RetryKey(1, "c"), "s:1:2", got.append)
     assert (len(got), len(of)) == (1, 0)
-    assert not of.join((1, "c"), "s:1:2", got.append)
+    assert not of.join(RetryKey(1, "c"), "s:1:2", got.append)
 
 
 def test_what_would_wait_too_long_is_refused_at_once() -> None:
@@ -100,13 +100,13 @@ def test_a_lane_that_stands_still_holds_up_no_other(clock: list[float]) -> None:
     clock[0] += in_flight.STUCK_S + 0.1
     of.tick()
     with pytest.raises(AppError):
-        of.begin((1, "later"), "s:1:2", lambda _: None)
-    of.begin((2, "c"), "s:3:4", lambda _: None)
+        of.begin(RetryKey(1, "later"), "s:1:2", lambda _: None)
+    of.begin(RetryKey(2, "c"), "s:3:4", lambda _: None)
 
 
 def test_who_left_is_told_nothing() -> None:
     of, got = InFlight(), list[bytes]()
-    token = of.begin((1, "c"), "s:1:2", got.append)
+    token = of.begin(RetryKey(1, "c"), "s:1:2", got.append)
     of.leave(token, got.append)
     of.settle(token, b"1")
     assert got == []

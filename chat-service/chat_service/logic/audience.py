@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+
+from cachetools import TTLCache
 
 from chat_service.model import members
 from im_common.domain.ids import parse_conversation
@@ -20,20 +21,18 @@ class Audiences:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._groups: dict[str, tuple[float, Sequence[int]]] = {}
+        self._groups: TTLCache[str, Sequence[int]] = TTLCache(MOST_REMEMBERED, REMEMBER_S)
 
     async def of(self, conversation_id: str) -> Sequence[int]:
         """All members; nobody when there are too many to tell."""
         users = parse_conversation(conversation_id)
         if isinstance(users, tuple):
             return users
-        until, known = self._groups.get(conversation_id, (0.0, ()))
-        if until > time.monotonic():
+        known = self._groups.get(conversation_id)
+        if known is not None:
             return known
         async with self._db.read() as connection:
             found = await members.of_conversation(connection, conversation_id, limit=MOST_TOLD + 1)
-        if len(self._groups) >= MOST_REMEMBERED:
-            self._groups.clear()
         told: Sequence[int] = found if len(found) <= MOST_TOLD else ()
-        self._groups[conversation_id] = (time.monotonic() + REMEMBER_S, told)
+        self._groups[conversation_id] = told
         return told

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from chat_service.logic import membership
 from chat_service.logic.notify import Note
-from chat_service.model import members, messages
-from chat_service.model.members import Cursors, Key, Position
+from chat_service.model import conversations, members, messages
+from chat_service.model.members import Cursors, MemberKey, Position
 from chat_service.svc import ServiceContext
 from im_common.domain import frames
 from im_common.errors import AppError, invalid
@@ -28,7 +28,7 @@ class Move:
     connection_id: int = 0
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MemberKey:
         return self.user_id, self.conversation_id
 
 
@@ -44,10 +44,10 @@ async def mark_as_read(svc: ServiceContext, user_id: int, conversation_id: str, 
 
 async def advance_cursors(
     svc: ServiceContext, moves: Iterable[Move], gateway: str
-) -> dict[Key, AppError]:
+) -> dict[MemberKey, AppError]:
     """Moves cursors of many users by four statements at most, and tells the others. Gives the
     refusals; ``gateway`` is the one that has the moves' connections."""
-    merged: dict[Key, Move] = {}
+    merged: dict[MemberKey, Move] = {}
     for move in moves:
         merged[move.key] = _merge(merged[move.key], move) if move.key in merged else move
     if len(merged) > MOST_MOVES:
@@ -65,14 +65,16 @@ async def _advance_one(svc: ServiceContext, move: Move) -> Cursors:
 
 async def _advance(
     svc: ServiceContext, moves: Sequence[Move], gateway: str
-) -> tuple[dict[Key, AppError], dict[Key, Cursors]]:
+) -> tuple[dict[MemberKey, AppError], dict[MemberKey, Cursors]]:
     """Why moves were not made, and where the cursors of the others are now."""
     async with svc.db.read() as connection:
         rows = await members.positions(connection, [move.key for move in moves])
-        last_seqs = await members.last_seqs(connection, {move.conversation_id for move in moves})
+        last_seqs = await conversations.last_seqs(
+            connection, {move.conversation_id for move in moves}
+        )
     refused = await membership.refusals(svc, [move.key for move in moves], rows)
-    cursors: dict[Key, Cursors] = {}
-    changed: dict[Key, Cursors] = {}
+    cursors: dict[MemberKey, Cursors] = {}
+    changed: dict[MemberKey, Cursors] = {}
     for move in moves:
         if min(move.delivered_seq, move.read_seq) < 0:
             refused[move.key] = invalid("seq", "must not be negative")
@@ -98,7 +100,9 @@ def _moved(old: Position, move: Move, last_seq: int) -> Cursors:
     return Cursors(read, max(old.delivered_seq, read, min(move.delivered_seq, top)))
 
 
-async def _last_written(svc: ServiceContext, cursors: Mapping[Key, Cursors]) -> dict[Key, Cursors]:
+async def _last_written(
+    svc: ServiceContext, cursors: Mapping[MemberKey, Cursors]
+) -> dict[MemberKey, Cursors]:
     """Those of the cursors that stand at a message of the user's own. Sending moved them without a
     receipt, so what a device says about them now is still news."""
     async with svc.db.read() as connection:
@@ -119,7 +123,7 @@ def _merge(a: Move, b: Move) -> Move:
 
 
 async def _tell(
-    svc: ServiceContext, moves: Sequence[Move], cursors: dict[Key, Cursors], gateway: str
+    svc: ServiceContext, moves: Sequence[Move], cursors: dict[MemberKey, Cursors], gateway: str
 ) -> None:
     for move in moves:
         user_ids = await svc.audiences.of(move.conversation_id)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from chat_service.logic import membership
-from chat_service.model import conversations, messages
+from chat_service.model import members, messages
 from chat_service.svc import ServiceContext
 from im_common.domain.ids import check_id, group_conversation, single_conversation
 from im_common.domain.paging import page_limit
@@ -62,7 +62,7 @@ async def _page(
         if getattr(bounds, field) < 0:
             raise invalid(field, "must not be negative")
     async with svc.db.read() as connection:
-        hidden = await conversations.min_seqs(connection, user_id, [conversation_id])
+        hidden = await members.min_seqs(connection, user_id, [conversation_id])
         above = max(bounds.after_seq, hidden.get(conversation_id, 0))
         if bounds.around_seq:
             return await _around(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chat_service.model.members import Key, Position
+from chat_service.model.members import MemberKey, Position
 from chat_service.svc import ServiceContext
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
 from im_common.domain.ids import parse_conversation
@@ -33,15 +33,15 @@ async def check(
 
 
 async def refusals(
-    svc: ServiceContext, keys: Iterable[Key], rows: Mapping[Key, Position]
-) -> dict[Key, AppError]:
+    svc: ServiceContext, keys: Iterable[MemberKey], rows: Mapping[MemberKey, Position]
+) -> dict[MemberKey, AppError]:
     """Why users have no business in conversations; those who have are not in the result.
 
     A row says that somebody is a member. Without one (who joined a moment ago), or when it says
     that the member left, group-service is asked, once for all.
     """
-    refused: dict[Key, AppError] = {}
-    doubtful: dict[Key, int] = {}
+    refused: dict[MemberKey, AppError] = {}
+    doubtful: dict[MemberKey, int] = {}
     for key in keys:
         try:
             members = parse(key[1])
@@ -60,11 +60,11 @@ async def refusals(
     return refused
 
 
-async def _ask(svc: ServiceContext, doubtful: Mapping[Key, int]) -> dict[Key, AppError]:
+async def _ask(svc: ServiceContext, doubtful: Mapping[MemberKey, int]) -> dict[MemberKey, AppError]:
     asked = BatchGetSendInfoRequest(group_ids=sorted(set(doubtful.values())))
     answer = await svc.groups.BatchGetSendInfo(asked)
     groups = {group.group_id: group.member_ids for group in answer.groups}
-    refused: dict[Key, AppError] = {}
+    refused: dict[MemberKey, AppError] = {}
     for key, group_id in doubtful.items():
         if group_id not in groups:
             refused[key] = not_found(f"group {group_id}")

@@ -16,7 +16,7 @@ from im_common.domain.paging import Ascii, Int64, page_limit, read_cursor_as, wr
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class OverviewItem:
     """A conversation, and its newest message when the user may see it."""
 
     standing: Standing
@@ -25,7 +25,7 @@ class Listed:
 
 async def list_conversations(
     svc: ServiceContext, user_id: int, *, limit: int, cursor: str
-) -> tuple[list[Listed], str]:
+) -> tuple[list[OverviewItem], str]:
     """A page, pinned first, then newest activity first, and the cursor of the next one."""
     size = page_limit(limit)
     values = read_cursor_as(tuple[bool, Int64, Ascii], cursor)
@@ -35,7 +35,7 @@ async def list_conversations(
         page = found[:size]
         places = [(s.conversation_id, s.last_seq) for s in page if s.last_seq > s.hidden_seq]
         newest = await messages.at_places(connection, user_id, places)
-    listed = [Listed(standing, newest.get(standing.conversation_id)) for standing in page]
+    listed = [OverviewItem(standing, newest.get(standing.conversation_id)) for standing in page]
     if len(found) <= size:
         return listed, ""
     last = page[-1]

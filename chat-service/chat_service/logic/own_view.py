@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat_service.logic import membership
-from chat_service.model import members, messages
+from chat_service.model import conversations, members, messages
 from chat_service.svc import ServiceContext
 from im_common.errors import not_found
 
@@ -51,7 +51,7 @@ async def _last_seq(svc: ServiceContext, user_id: int, conversation_id: str) -> 
     key = (user_id, conversation_id)
     async with svc.db.read() as connection:
         row = (await members.positions(connection, [key])).get(key)
-        last_seqs = await members.last_seqs(connection, [conversation_id])
+        last_seqs = await conversations.last_seqs(connection, [conversation_id])
     await membership.check(svc, user_id, conversation_id, row)
     if conversation_id not in last_seqs:
         raise not_found("conversation")

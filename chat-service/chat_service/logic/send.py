@@ -11,6 +11,7 @@ from im_common.bus import BusUnavailable
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
 from im_common.domain.content import build_record
+from im_common.domain.in_flight import RetryKey
 from im_common.runtime import context
 
 # Longest wait for the outcome, and what of a caller's deadline is left for the way back.
@@ -52,10 +53,10 @@ async def submit(
         in_flight.leave(token, call.take)
 
 
-def _key(record: ChatRecord) -> tuple[int, str]:
+def _key(record: ChatRecord) -> RetryKey:
     if record.HasField("recall"):
-        return record.recall.user_id, f"recall:{record.recall.message_id}"
-    return record.message.sender_id, record.message.content.client_msg_id
+        return RetryKey(record.recall.user_id, f"recall:{record.recall.message_id}")
+    return RetryKey(record.message.sender_id, record.message.content.client_msg_id)
 
 
 def _conversation_of(record: ChatRecord) -> str:

@@ -1,4 +1,4 @@
-"""Queries on conversations and their members."""
+"""Queries on conversations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model.tables import conversation_members
+from chat_service.model.tables import conversations
 
 
-async def min_seqs(
-    connection: AsyncConnection, user_id: int, conversation_ids: Collection[str]
+async def last_seqs(
+    connection: AsyncConnection, conversation_ids: Collection[str]
 ) -> dict[str, int]:
-    """What is hidden from the user: messages up to this seq. Missing where there is no row."""
-    t = conversation_members.c
-    query = select(t.conversation_id, t.min_seq).where(
-        t.user_id == user_id, t.conversation_id.in_(conversation_ids)
-    )
+    """The newest seq of those of the conversations that exist."""
+    t = conversations.c
+    possible = [one for one in conversation_ids if one.isascii()]
+    query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(possible))
     return {row[0]: row[1] for row in await connection.execute(query)}

@@ -9,13 +9,13 @@ from sqlalchemy import Select, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
-from chat_service.model.tables import conversation_members, conversations
+from chat_service.model.tables import conversation_members
 from im_common.sql.db import Database
 
 _m = conversation_members.c
 
 # A user and a conversation.
-Key = tuple[int, str]
+MemberKey = tuple[int, str]
 
 
 class Position(NamedTuple):
@@ -36,7 +36,9 @@ class Cursors(NamedTuple):
     delivered_seq: int
 
 
-async def advance(db: Database, connection: AsyncConnection, moves: Mapping[Key, Cursors]) -> None:
+async def advance(
+    db: Database, connection: AsyncConnection, moves: Mapping[MemberKey, Cursors]
+) -> None:
     """Makes members where there is no row, and moves their cursors forward, never back."""
     # In one order, so that two writers never wait for each other.
     rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
@@ -55,7 +57,7 @@ def advancing(db: Database) -> Insert:
     )
 
 
-def new_row(key: Key, cursors: Cursors) -> dict[str, Any]:
+def new_row(key: MemberKey, cursors: Cursors) -> dict[str, Any]:
     """The row of a member that had none."""
     return {
         "user_id": key[0],
@@ -68,7 +70,9 @@ def new_row(key: Key, cursors: Cursors) -> dict[str, Any]:
     }
 
 
-async def positions(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Position]:
+async def positions(
+    connection: AsyncConnection, keys: Collection[MemberKey]
+) -> dict[MemberKey, Position]:
     """Of those of the keys that have a row."""
     query = _of_keys(
         select(
@@ -79,13 +83,13 @@ async def positions(connection: AsyncConnection, keys: Collection[Key]) -> dict[
     return {(row[0], row[1]): Position(*row[2:]) for row in await connection.execute(query)}
 
 
-async def last_seqs(
-    connection: AsyncConnection, conversation_ids: Collection[str]
+async def min_seqs(
+    connection: AsyncConnection, user_id: int, conversation_ids: Collection[str]
 ) -> dict[str, int]:
-    """The newest seq of those of the conversations that exist."""
-    t = conversations.c
-    possible = [one for one in conversation_ids if one.isascii()]
-    query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(possible))
+    """What is hidden from the user: messages up to this seq. Missing where there is no row."""
+    query = select(_m.conversation_id, _m.min_seq).where(
+        _m.user_id == user_id, _m.conversation_id.in_(conversation_ids)
+    )
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
@@ -101,7 +105,9 @@ async def of_conversation(
     return list((await connection.execute(query)).scalars())
 
 
-async def rows(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, dict[str, Any]]:
+async def rows(
+    connection: AsyncConnection, keys: Collection[MemberKey]
+) -> dict[MemberKey, dict[str, Any]]:
     """Whole rows, of those of the keys that have one."""
     if not keys:
         return {}
@@ -140,7 +146,7 @@ async def leave_all(
 async def set_own(
     db: Database,
     connection: AsyncConnection,
-    key: Key,
+    key: MemberKey,
     *,
     min_seq: int = 0,
     **flags: bool,
@@ -160,7 +166,7 @@ async def set_own(
     await connection.execute(statement, [row])
 
 
-def _of_keys(query: Select[Any], keys: Collection[Key]) -> Select[Any]:
+def _of_keys(query: Select[Any], keys: Collection[MemberKey]) -> Select[Any]:
     """By the primary key. Where another index begins with a part of it, MariaDB and MySQL weigh both
     for each key, at a cost that grows with the square of their number: seconds for a thousand."""
     # What no column can hold, they do not compare with one.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
-from chat_service.mq.listed import Listed
+from chat_service.mq.listed import ListedUsers
 from im.gateway.v1.outcome_pb2 import Answer
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.domain.missed import MissedLog
@@ -42,7 +42,7 @@ class Deliverer:
         self._missed = missed
         self._gateways = gateways
         self._offline_group_members = offline_group_members
-        self._listed = Listed()
+        self._listed = ListedUsers()
         # By gateway: who was not sent something there and has not been told yet, each with the number
         # of the last time.
         self._untold: dict[str, dict[int, int]] = defaultdict(dict)

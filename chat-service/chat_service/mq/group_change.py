@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model import members
-from chat_service.model.members import Key
+from chat_service.model import conversations, members
+from chat_service.model.members import MemberKey
 from chat_service.mq.entry import Entry, Poison
 from chat_service.mq.policy import Facts
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange
@@ -22,7 +22,7 @@ from im_common.bus import Record
 from im_common.domain.ids import group_conversation
 from im_common.sql.db import Database
 
-Rows = dict[Key, dict[str, Any]]
+Rows = dict[MemberKey, dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +74,9 @@ class Changes:
         if not changes:
             return
         async with self._db.write() as connection:
-            last_seqs = await members.last_seqs(connection, {c.conversation_id for c in changes})
+            last_seqs = await conversations.last_seqs(
+                connection, {c.conversation_id for c in changes}
+            )
             rows = await members.rows(connection, _concerned(changes))
             for change in changes:
                 if change.conversation_id in last_seqs:
@@ -84,7 +86,7 @@ class Changes:
                 await members.put(self._db, connection, [rows[key] for key in sorted(rows)])
 
 
-def _concerned(changes: Iterable[_Change]) -> set[Key]:
+def _concerned(changes: Iterable[_Change]) -> set[MemberKey]:
     return {
         (user_id, c.conversation_id)
         for c in changes
@@ -109,7 +111,7 @@ async def _take(connection: AsyncConnection, change: _Change, seq: int, rows: Ro
                 row["left_seq"] = seq
 
 
-def _join(rows: Rows, key: Key, seq: int, at: int) -> None:
+def _join(rows: Rows, key: MemberKey, seq: int, at: int) -> None:
     row = rows.get(key)
     if row is None:
         row = rows[key] = members.new_row(key, members.Cursors(seq, seq)) | {

@@ -11,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_
 
-from chat_service.model.members import Cursors, Key, advancing, new_row
+from chat_service.model.members import Cursors, MemberKey, advancing, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import conversations, messages
+from im_common.domain.in_flight import RetryKey
 from im_common.sql.db import Database
 from im_common.sql.direct import Script, Statement
 
@@ -54,10 +55,12 @@ class Ledger:
 
     # --- queries -----------------------------------------------------------------------------
 
-    def find_places(self, connection: Connection, keys: Collection[Key]) -> dict[Key, Place]:
-        """Those of the (sender_id, client_msg_id) that are stored, by one query on a unique key."""
+    def find_places(
+        self, connection: Connection, keys: Collection[RetryKey]
+    ) -> dict[RetryKey, Place]:
+        """Those of the messages that are stored, by one query on a unique key."""
         rows = connection.execute(_FIND, {"keys": list(keys)})
-        return {(row[0], row[1]): Place(*row[2:]) for row in rows}
+        return {RetryKey(row[0], row[1]): Place(*row[2:]) for row in rows}
 
     def reserve(self, rows: Sequence[Row]) -> Script[dict[str, int]]:
         """Adds each row's `last_seq` (a count of new messages) to its conversation, made when
@@ -77,6 +80,6 @@ class Ledger:
         """One multi-row insert."""
         return self._insert.many(rows)
 
-    def advance(self, moves: Mapping[Key, Cursors]) -> Statement:
+    def advance(self, moves: Mapping[MemberKey, Cursors]) -> Statement:
         """As ``members.advance``."""
         return self._advance.many([new_row(key, cursors) for key, cursors in sorted(moves.items())])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from cachetools import FIFOCache
 
 from im.gateway.v1.push_pb2 import PushRequest
 from im_common.domain.routes import Route
@@ -12,7 +13,7 @@ from im_common.domain.routes import Route
 MOST = 50_000
 
 
-class Listed:
+class ListedUsers:
     """Users whose list got something since they were last reached.
 
     Mostly they are away, and look at the list when they come. But a route may be lost and a gateway
@@ -20,19 +21,17 @@ class Listed:
     """
 
     def __init__(self) -> None:
-        self._users: OrderedDict[int, None] = OrderedDict()
+        self._users: FIFOCache[int, None] = FIFOCache(MOST)
 
     def add(self, user_ids: Iterable[int]) -> None:
         self._users.update(dict.fromkeys(user_ids))
-        while len(self._users) > MOST:
-            self._users.popitem(last=False)
 
     def send_first(
         self, requests: Mapping[str, PushRequest], routes: Mapping[int, Sequence[Route]]
     ) -> Collection[int]:
         """Has the gateways that are told something of these users look at their lists first. Gives
         them, as they are forgotten: add those again who are not reached."""
-        here = self._users.keys() & routes.keys()
+        here = [user_id for user_id in routes if user_id in self._users]
         for user_id in here:
             del self._users[user_id]
             for gateway in {route.gateway for route in routes[user_id]}:

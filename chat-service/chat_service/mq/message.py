@@ -13,6 +13,7 @@ from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
 from im_common.bus import Record
 from im_common.domain import content, frames
 from im_common.domain.ids import may_be_message_id
+from im_common.domain.in_flight import RetryKey
 from im_common.sql.db import Database, is_duplicate_key
 
 
@@ -26,9 +27,8 @@ class MessageEntry(Entry):
     group_members: Sequence[int] = ()
 
     @property
-    def key(self) -> tuple[int, str]:
-        """What tells a retry from a new message."""
-        return self.message.sender_id, self.message.content.client_msg_id
+    def key(self) -> RetryKey:
+        return RetryKey(self.message.sender_id, self.message.content.client_msg_id)
 
     @property
     def is_group(self) -> bool:

@@ -5,10 +5,11 @@ A service that does not answer makes the batch wait: nothing is let through unas
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
 
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.entry import Entry, Pair
@@ -61,7 +62,7 @@ class Policy:
         self._users = users
         self._blocks = blocks
         self._groups = groups
-        self._known_users: dict[int, float] = {}
+        self._known_users: TTLCache[int, bool] = TTLCache(MOST_KNOWN_USERS, KNOWN_USER_S)
 
     async def learn(self, entries: Iterable[Entry]) -> Facts:
         """What decides on these. Raises AppError UNAVAILABLE when an owner of the answer is away."""
@@ -77,14 +78,11 @@ class Policy:
         return Facts(unknown, blocked, await self._found_groups(group_ids))
 
     async def _unknown_users(self, user_ids: Iterable[int]) -> set[int]:
-        now = time.monotonic()
-        doubtful = [user for user in user_ids if self._known_users.get(user, 0.0) < now]
+        doubtful = [user for user in user_ids if user not in self._known_users]
         if not doubtful:
             return set()
         answer = await self._users.CheckUsers(CheckUsersRequest(user_ids=doubtful))
-        if len(self._known_users) > MOST_KNOWN_USERS:
-            self._known_users.clear()
-        self._known_users.update(dict.fromkeys(answer.user_ids, now + KNOWN_USER_S))
+        self._known_users.update(dict.fromkeys(answer.user_ids, True))
         return set(doubtful).difference(answer.user_ids)
 
     async def _found_groups(self, group_ids: Collection[int]) -> dict[int, GroupSendInfo]:

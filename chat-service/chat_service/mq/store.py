@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chat_service.model import content
-from chat_service.model.members import Cursors, Key
+from chat_service.model.members import Cursors, MemberKey
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq.ledger import Ledger, ledger_of
+from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError, Code
 from im_common.sql.db import Database
 from im_common.sql.direct import Script
@@ -37,7 +38,7 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
     An exception means that nothing is known: the transaction may have been committed or not. The
     next try finds out by ``find_places``.
     """
-    fresh: dict[tuple[int, str], MessageEntry] = {}
+    fresh: dict[RetryKey, MessageEntry] = {}
     repeated: list[MessageEntry] = []
     for item in items:
         if item.place is None and item.error is None:
@@ -86,9 +87,9 @@ def _write(ledger: Ledger, items: Sequence[MessageEntry]) -> Script[list[Place]]
 
 def _moves(
     items: Sequence[MessageEntry], places: Sequence[Place], firsts: Sequence[MessageEntry]
-) -> dict[Key, Cursors]:
+) -> dict[MemberKey, Cursors]:
     # A conversation's first message makes its members; sending reads up to the message sent.
-    cursors: dict[Key, Cursors] = {}
+    cursors: dict[MemberKey, Cursors] = {}
     for item in firsts:
         conversation_id = item.message.conversation_id
         for user_id in item.group_members if item.is_group else (item.message.to_user_id,):

@@ -28,6 +28,7 @@ from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import RouteTable
 from im_common.errors import AppError, Code
 from im_common.runtime import process
+from im_common.runtime.context import TRACEPARENT
 from im_common.runtime.faults import is_outage
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
@@ -111,7 +112,14 @@ class Worker:
         entry.error = AppError(Code.INTERNAL, "it cannot be stored")
 
     async def _bury(self, record: Record, reason: str) -> None:
-        log.error("dead letter", reason=reason, partition=record.partition, at=record.position)
+        log.error(
+            "dead letter",
+            reason=reason,
+            partition=record.partition,
+            at=record.position,
+            # Of the request or connection that it came by.
+            traceparent=record.headers.get(TRACEPARENT, b"").decode(errors="replace"),
+        )
         await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, reason)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row
 
 from chat_service.logic.history import Bounds
-from chat_service.logic.overview import Listed
+from chat_service.logic.overview import OverviewItem
 from chat_service.logic.sync import Delta
 from chat_service.model.content import of_row
 from chat_service.model.tables import GROUP, RECALLED
@@ -76,7 +76,7 @@ def message(row: Row[Any], reader: int) -> pb.Message:
     return shown
 
 
-def conversation(listed: Listed, reader: int) -> pb.Conversation:
+def conversation(listed: OverviewItem, reader: int) -> pb.Conversation:
     standing = listed.standing
     shown = pb.Conversation(
         conversation_id=standing.conversation_id,

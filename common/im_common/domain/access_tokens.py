@@ -15,6 +15,7 @@ import time
 from typing import Any, Protocol
 
 import jwt
+from cachetools import LRUCache, TLRUCache
 from jwt.algorithms import OKPAlgorithm
 from redis.asyncio import Redis
 
@@ -76,11 +77,13 @@ class AccessTokens:
         self, keys: PublicKeys, redis: Redis, *, session_cache_s: float = SESSION_CACHE_S
     ) -> None:
         """``session_cache_s``: for how long a session that was there is believed to be there."""
-        self._session_cache_s = session_cache_s
         self._keys = keys
         self._redis = redis
-        self._verified: dict[str, Identity] = {}
-        self._alive_until: dict[str, float] = {}
+        self._verified: LRUCache[str, Identity] = LRUCache(_CACHED)
+        # Session id -> time.monotonic() at which it was asked for, and was there.
+        self._alive: TLRUCache[str, float] = TLRUCache(
+            _CACHED, ttu=lambda _, asked_at, __: asked_at + session_cache_s, timer=time.monotonic
+        )
 
     async def verify(self, token: str) -> Identity:
         """Whom the token speaks for.
@@ -93,7 +96,7 @@ class AccessTokens:
         if identity is None:
             identity, pair_id = await self._check_signature(token)
             await self._begin_use(identity.session_id, pair_id)
-            _remember(self._verified, token, identity)
+            self._verified[token] = identity
             return identity
         if identity.expires_at_ms <= time.time() * 1000:
             del self._verified[token]
@@ -138,21 +141,13 @@ class AccessTokens:
             await self._redis.hdel(key, unused)
 
     async def _check_session(self, session_id: str) -> None:
-        now = time.monotonic()
-        if self._alive_until.get(session_id, 0.0) <= now:
+        if session_id not in self._alive:
+            asked_at = time.monotonic()
             is_there = await self._redis.exists(session_key(session_id))
-            self._note(session_id, bool(is_there), now)
+            self._note(session_id, bool(is_there), asked_at)
 
     def _note(self, session_id: str, is_there: bool, asked_at: float) -> None:
         if not is_there:
-            self._alive_until.pop(session_id, None)
+            self._alive.pop(session_id, None)
             raise AppError(Code.SESSION_REVOKED, "the session has ended")
-        _remember(self._alive_until, session_id, asked_at + self._session_cache_s)
-
-
-def _remember(cache: dict[str, Any], key: str, value: Any) -> None:
-    if len(cache) >= _CACHED:
-        # The oldest half goes: dicts keep the order of insertion.
-        for old in list(cache)[: _CACHED // 2]:
-            del cache[old]
-    cache[key] = value
+        self._alive[session_id] = asked_at

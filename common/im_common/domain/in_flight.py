@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from im.gateway.v1.outcome_pb2 import Answer
@@ -42,14 +43,19 @@ _REFUSED = metrics.REFUSED.labels("overload")
 
 # Takes the encoded answer: a `sent`, `recalled` or `error` frame.
 Waiter = Callable[[bytes], None]
-# Sender and client_msg_id.
-Key = tuple[int, str]
+
+
+class RetryKey(NamedTuple):
+    """What tells a message that comes again from a new one."""
+
+    sender_id: int
+    client_msg_id: str
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     token: int
-    key: Key
+    key: RetryKey
     conversation_id: str
     lane: int
     # time.monotonic() seconds.
@@ -70,7 +76,7 @@ class InFlight:
         # In the order in which they began.
         self._entries: dict[int, _Entry] = {}
         # The first of each key.
-        self._by_key: dict[Key, _Entry] = {}
+        self._by_key: dict[RetryKey, _Entry] = {}
         self._stuck: set[int] = set()
         self._limit = LEAST
         self._answered = self._refused = 0
@@ -81,11 +87,11 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def knows(self, key: Key) -> bool:
+    def knows(self, key: RetryKey) -> bool:
         """Whether ``join`` may find it."""
         return key in self._by_key
 
-    def join(self, key: Key, conversation_id: str, waiter: Waiter) -> bool:
+    def join(self, key: RetryKey, conversation_id: str, waiter: Waiter) -> bool:
         """Whether this message is on its way already; then ``waiter`` gets its answer, too. The same
         client_msg_id for another conversation is for the consumer to refuse."""
         entry = self._by_key.get(key)
@@ -94,7 +100,7 @@ class InFlight:
         entry.waiters.append(waiter)
         return True
 
-    def begin(self, key: Key, conversation_id: str, waiter: Waiter) -> int:
+    def begin(self, key: RetryKey, conversation_id: str, waiter: Waiter) -> int:
         """The token by which the answer finds ``waiter``.
 
         Raises:
@@ -189,7 +195,7 @@ class InFlight:
             "the message could not be stored in time, send it again",
             retry_after_ms=self._retry_after_ms(),
         )
-        return error_frame(error, entry.key[1] or None)
+        return error_frame(error, entry.key.client_msg_id or None)
 
     def _retry_after_ms(self) -> int:
         """The more are refused for each one that is answered, the later; not all at once."""

@@ -12,7 +12,7 @@ from im_common.bus import BusUnavailable, Producer
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
 from im_common.domain.content import build_record
-from im_common.domain.in_flight import InFlight
+from im_common.domain.in_flight import InFlight, RetryKey
 from im_common.errors import AppError, Code
 from im_common.runtime import metrics
 from im_common.runtime.context import TRACEPARENT, new_traceparent
@@ -103,7 +103,7 @@ class Inbound:
         try:
             record = build_record(connection.user_id, chat, Origin(address=in_flight.address))
             conversation_id = record.message.conversation_id
-            key = (connection.user_id, record.message.content.client_msg_id)
+            key = RetryKey(connection.user_id, record.message.content.client_msg_id)
             if in_flight.join(key, conversation_id, connection.send):
                 return None
             token = in_flight.begin(key, conversation_id, connection.send)
@@ -144,7 +144,8 @@ class Inbound:
                 retry_after_ms=max(1, int(wait_s * 1000)),
             )
         in_flight, client_msg_id = self._in_flight, chat.client_msg_id
-        if in_flight.has_room or in_flight.knows((self._connection.user_id, client_msg_id or "")):
+        key = RetryKey(self._connection.user_id, client_msg_id or "")
+        if in_flight.has_room or in_flight.knows(key):
             return None
         return in_flight.refusal(client_msg_id)
 

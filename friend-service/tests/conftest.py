@@ -19,7 +19,7 @@ from friend_service.config import Settings
 from im.bus.v1.event_pb2 import UserEvent
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
-from im_common.bus.browsing import browse
+from im_common.bus.kinds import open_bus
 from im_common.bus.topics import EVENT_TOPIC
 from im_common.runtime.config import BusConf, DbConf
 from im_common.testing import databases
@@ -125,7 +125,7 @@ class Friends:
 
         async def enough() -> bool:
             events.clear()
-            async for record in browse(BUS, self.redis, EVENT_TOPIC):
+            async for record in open_bus(BUS, lambda: self.redis).browse(EVENT_TOPIC):
                 event = UserEvent.FromString(record.value)
                 if event.user_id == user_id:
                     events.append(event)

@@ -14,12 +14,30 @@ _REQUEST: dict[str, Any] = {
     "request_id": 7,
     "from_user_id": 1002,
     "to_user_id": 1001,
+    "username": "bob",
+    "nickname": "Bob",
+    "avatar": "b.png",
     "message": "hi",
     "status": "pending",
     "created_at": 31,
 }
-_FRIEND: dict[str, Any] = {"user_id": 1002, "remark": "Bobby", "created_at": 32}
-_BLOCKED: dict[str, Any] = {"user_id": 1003, "created_at": 33}
+_FRIEND: dict[str, Any] = {
+    "user_id": 1002,
+    "username": "bob",
+    "nickname": "Bob",
+    "avatar": "b.png",
+    "remark": "Bobby",
+    "online": True,
+    "last_seen": 34,
+    "created_at": 32,
+}
+_BLOCKED: dict[str, Any] = {
+    "user_id": 1003,
+    "username": "eve",
+    "nickname": "Eve",
+    "avatar": "",
+    "created_at": 33,
+}
 
 
 async def test_asking_for_friendship_gives_a_request_id(check: Check) -> None:
@@ -34,11 +52,51 @@ async def test_asking_for_friendship_gives_a_request_id(check: Check) -> None:
     )
 
 
+async def test_asking_who_has_asked_makes_friends(check: Check) -> None:
+    await check(
+        "POST /v1/friends/requests",
+        "SendFriendRequest",
+        friend.SendFriendRequestRequest(user_id=1002),
+        friend.SendFriendRequestResponse(request_id=7, accepted=True),
+        200,
+        {"request_id": 7, "accepted": True},
+        {"user_id": 1002},
+    )
+
+
+async def test_a_request_can_be_taken_back(check: Check) -> None:
+    await check(
+        "DELETE /v1/friends/requests/{id}",
+        "CancelFriendRequest",
+        friend.CancelFriendRequestRequest(request_id=7),
+        friend.CancelFriendRequestResponse(),
+        204,
+        path="/v1/friends/requests/7",
+    )
+
+
+async def test_friend_requests_are_listed_by_what_became_of_them(check: Check) -> None:
+    await check(
+        "GET /v1/friends/requests",
+        "ListFriendRequests",
+        friend.ListFriendRequestsRequest(
+            direction=friend.DIRECTION_IN, status="all", limit=5, cursor="c"
+        ),
+        friend.ListFriendRequestsResponse(
+            requests=[friend.FriendRequest(**_REQUEST)], next_cursor="d"
+        ),
+        body={"items": [_REQUEST], "next_cursor": "d"},
+        path="/v1/friends/requests?status=all&limit=5&cursor=c",
+    )
+
+
 async def test_friend_requests_are_listed_by_direction(check: Check) -> None:
     await check(
         "GET /v1/friends/requests",
         "ListFriendRequests",
-        friend.ListFriendRequestsRequest(direction=friend.DIRECTION_OUT, limit=50),
+        friend.ListFriendRequestsRequest(
+            direction=friend.DIRECTION_OUT, status="pending", limit=50
+        ),
         friend.ListFriendRequestsResponse(requests=[friend.FriendRequest(**_REQUEST)]),
         body={"items": [_REQUEST], "next_cursor": None},
         path="/v1/friends/requests?direction=out",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
@@ -25,6 +25,7 @@ from api_gateway.schemas.friends import (
     FriendRequestBody,
     FriendRequestMade,
     RemarkBody,
+    Status,
 )
 from im.friend.v1 import friend_pb2 as pb
 
@@ -32,25 +33,38 @@ router = APIRouter(prefix="/v1/friends", tags=["friends"], dependencies=[signed_
 blocks_router = APIRouter(prefix="/v1/blocks", tags=["friends"], dependencies=[signed_in])
 
 
-@router.post("/requests", status_code=201, summary="Ask a user for friendship")
-async def send_friend_request(body: FriendRequestBody, svc: Svc) -> FriendRequestMade:
+@router.post(
+    "/requests",
+    status_code=201,
+    summary="Ask a user for friendship",
+    responses={
+        200: {"model": FriendRequestMade, "description": "The other one had asked: friends now."}
+    },
+)
+async def send_friend_request(
+    body: FriendRequestBody, svc: Svc, response: Response
+) -> FriendRequestMade:
     request = pb.SendFriendRequestRequest(user_id=body.user_id, message=body.message or "")
     answer = await svc.friends.SendFriendRequest(request)
-    return FriendRequestMade(request_id=answer.request_id)
+    if answer.accepted:
+        response.status_code = 200
+    return FriendRequestMade(request_id=answer.request_id, accepted=answer.accepted or None)
 
 
-@router.get("/requests", summary="Pending requests, newest first")
+@router.get("/requests", summary="Friend requests, newest first")
 async def list_friend_requests(
     svc: Svc,
     direction: Annotated[Direction, Query(description="To the caller, or of the caller.")] = "in",
+    status: Annotated[Status, Query(description="What became of them.")] = "pending",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = "",
 ) -> Page[FriendRequest]:
-    answer = await svc.friends.ListFriendRequests(
-        pb.ListFriendRequestsRequest(direction=DIRECTIONS[direction], limit=limit, cursor=cursor)
+    request = pb.ListFriendRequestsRequest(
+        direction=DIRECTIONS[direction], status=status, limit=limit, cursor=cursor
     )
+    answer = await svc.friends.ListFriendRequests(request)
     return Page(
-        items=[FriendRequest.of(request) for request in answer.requests],
+        items=[FriendRequest.of(one) for one in answer.requests],
         next_cursor=answer.next_cursor or None,
     )
 
@@ -65,7 +79,12 @@ async def reject_friend_request(request_id: RequestIdPath, svc: Svc) -> None:
     await svc.friends.RejectFriendRequest(pb.RejectFriendRequestRequest(request_id=request_id))
 
 
-@router.get("", summary="The caller's friends")
+@router.delete("/requests/{id}", status_code=204, summary="Take one's own request back")
+async def cancel_friend_request(request_id: RequestIdPath, svc: Svc) -> None:
+    await svc.friends.CancelFriendRequest(pb.CancelFriendRequestRequest(request_id=request_id))
+
+
+@router.get("", summary="The caller's friends, by remark or nickname")
 async def list_friends(svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = "") -> Page[Friend]:
     answer = await svc.friends.ListFriends(pb.ListFriendsRequest(limit=limit, cursor=cursor))
     return Page(

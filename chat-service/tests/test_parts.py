@@ -55,13 +55,16 @@ async def test_a_bug_in_a_part_ends_the_service(
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "name"),
-    [(Blocks, "keep_leases", "leases"), (StreamsConsumer, "run", "consumer")],
+    ("kind", "method", "names"),
+    [
+        (Blocks, "keep_leases", ["leases"]),
+        (StreamsConsumer, "run", ["consumer of im-chat-topic", "consumer of im-event-topic"]),
+    ],
 )
 async def test_a_bug_in_a_part_ends_the_consumer(
     kind: type,
     method: str,
-    name: str,
+    names: list[str],
     db_conf: DbConf,
     valkey: ValkeyServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -71,5 +74,5 @@ async def test_a_bug_in_a_part_ends_the_consumer(
         name="chat-mq", user_rpc=NOBODY, **common(db_conf, valkey)
     )
     resources = await run_to_the_end(chat_service.mq.worker.serve, settings)
-    assert resources.failed == [name]
+    assert sorted(resources.failed) == names
     assert await resources.dev_server.failing()

@@ -22,7 +22,7 @@ from ws_gateway.logic.backlog import Backlog
 from ws_gateway.logic.connection import TOO_SLOW, UNREAD_MS, Connection, Connections, Stores
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.relay import Relay
-from ws_gateway.logic.seen import WINDOW, Seen
+from ws_gateway.logic.seen import MOST_EVENTS, WINDOW, Seen, SeenEvents
 from ws_gateway.logic.turns import Turns
 
 Start = Callable[..., Backlog]
@@ -536,3 +536,40 @@ async def test_who_can_wait_goes_on_one_by_one_and_none_is_forgotten() -> None:
     assert seen.count(1) >= 1
     await go(9)
     assert gone[-1] == 9
+
+
+def event(number: int) -> bytes:
+    return b'{"type":"event","event_id":"e%d"}' % number
+
+
+def test_an_event_that_is_repeated_or_was_put_into_the_log_twice_is_sent_once_and_in_order() -> (
+    None
+):
+    """A device that connected after 1 and 2 were delivered gets 3; a new consumer repeats them all."""
+    one = connection()
+    for number, place in ((3, 3), (1, 1), (2, 2), (3, 3), (4, 4), (3, 5), (5, 6)):
+        one.deliver(event(number), "events:0", place, f"e{number}")
+    assert [f["event_id"] for f in sent(one)] == ["e3", "e4", "e5"]
+
+
+async def test_an_event_of_the_list_and_of_now_goes_out_once_to_all_devices(start: Start) -> None:
+    one, other = connection(), connection(number=2)
+    other.deliver(event(1), "events:0", 5, "e1")
+    listed = List(event(1), event(2), event(1))
+    listed.limit = 10
+    backlog = start(one, listed, Recalls(), lambda: [other])
+    # Far apart, as places in a stream are.
+    for number, place in ((1, 5 << 20), (2, 6 << 20), (2, 7 << 20), (3, 8 << 20)):
+        one.deliver(event(number), "events:0", place, f"e{number}")
+    batch, last = await _confirm_all(one, backlog, 2)
+    assert [f["event_id"] for f in batch["frames"]] == ["e1", "e2"]
+    assert last["event_id"] == "e3"
+    assert [f["event_id"] for f in sent(other)] == ["e1", "e2"]
+    assert one.ending is None
+
+
+def test_seen_events_forgets_the_oldest() -> None:
+    seen = SeenEvents()
+    assert all(seen.add(str(number)) for number in range(MOST_EVENTS + 1))
+    assert [str(number) in seen for number in (0, 1, MOST_EVENTS)] == [False, True, True]
+    assert not seen.add("1")

@@ -15,24 +15,36 @@ from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer
 
 
-async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_the_push() -> None:
+def _gateway(*users: tuple[int, str]) -> Any:
+    """With a connection for each (user, session)."""
     connections, nothing = Connections(), object()
     stores = Stores(nothing, nothing, nothing)  # type: ignore[arg-type]
-    for number, user_id in enumerate((7, 8), 1):
-        identity = Identity(user_id, "s", "d", "web", 0)
-        one = Connection(identity, Route("h:1", number, "web", "d"), stores, max_queue=100)
-        connections.add(one)
-    svc: Any = SimpleNamespace(
+    for number, (user_id, session_id) in enumerate(users, 1):
+        identity = Identity(user_id, session_id, "d", "web", 0)
+        route = Route("h:1", number, "web", "d")
+        connections.add(Connection(identity, route, stores, max_queue=100))
+    return SimpleNamespace(
         in_flight=InFlight(),
         connections=connections,
         turns=Turns(),
         missed_taken_at=time.monotonic(),
     )
+
+
+async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_the_push() -> None:
+    svc = _gateway((7, "s"), (8, "s"))
     delivery = Delivery(frame=b"new", user_ids=[7, 8, 9], conversation_id="g:1", seq=5)
     answer = await PushServicer(svc).Push(
         PushRequest(deliveries=[delivery], listed_user_ids=[7]), None
     )
-    held, free = connections.of(7)[0], connections.of(8)[0]
+    held, free = svc.connections.of(7)[0], svc.connections.of(8)[0]
     assert (len(held.outbox), len(free.outbox), list(answer.absent_user_ids)) == (0, 1, [9])
     held.release()
     assert [item.frame for item in held.outbox.queue] == [b"new"]
+
+
+async def test_a_session_that_is_left_out_is_not_told() -> None:
+    svc = _gateway((7, "gone"), (7, "stays"))
+    delivery = Delivery(frame=b"new", user_ids=[7], except_session_ids=["gone"])
+    await PushServicer(svc).Push(PushRequest(deliveries=[delivery]), None)
+    assert [len(connection.outbox) for connection in svc.connections.of(7)] == [0, 1]

@@ -11,6 +11,8 @@ class Settings(BaseSettings):
     bus: BusConf = BusConf()
     # Consumers of one group share the partitions between them.
     group: str = "chat-mq"
+    # The same, of events.
+    event_group: str = "chat-mq-events"
     # Most records in a batch.
     max_batch: int = Field(default=500, ge=1, le=1000)
     # A group with more members gets no copies in the offline list; its members sync.

@@ -9,9 +9,10 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack, aclosing
 
 from chat_service.mq.config import Settings
+from im.bus.v1.event_pb2 import UserEvent
 from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable, Record
-from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 from im_common.runtime import log as logs
 from im_common.runtime.config import LogConf
 from im_common.runtime.dev_server import DevServer
@@ -72,7 +73,8 @@ def description(record: Record) -> str:
     lines = [f"position: {record.position}", f"key: {_text(record.key)}"]
     lines += [f"{name}: {_text(value)}" for name, value in sorted(record.headers.items())]
     try:
-        lines += ["record:", str(ChatRecord.FromString(record.value)).rstrip()]
+        kind = UserEvent if _header(record, "dlq-topic") == EVENT_TOPIC else ChatRecord
+        lines += ["record:", str(kind.FromString(record.value)).rstrip()]
     except Exception:  # protobuf raises its own DecodeError, and others
         lines.append(f"value ({len(record.value)} bytes): {record.value.hex()}")
     return "\n".join(lines) + "\n"

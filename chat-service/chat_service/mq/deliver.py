@@ -194,6 +194,8 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Entry, routes: Route
                     except_connection_id=origin.connection_id if at_origin else 0,
                     conversation_id=item.conversation_id,
                     seq=item.seq,
+                    event_id=item.event_id,
+                    except_session_ids=item.left_out_sessions,
                 )
             )
 

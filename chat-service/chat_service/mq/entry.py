@@ -90,6 +90,16 @@ class Entry(ABC):
         """The connection that gets no copy of the frame."""
         return Origin()
 
+    @property
+    def event_id(self) -> str:
+        """By which a connection knows an event that was put into the log twice; else empty."""
+        return ""
+
+    @property
+    def left_out_sessions(self) -> Sequence[str]:
+        """The sessions whose connections get no copy."""
+        return ()
+
     @abstractmethod
     def answer(self) -> bytes:
         """The frame for who waits at the origin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -12,6 +13,7 @@ from chat_service.mq.blocks import Blocks
 from chat_service.mq.config import Settings
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.entry import Entry, Kind, Poison
+from chat_service.mq.events import EventWorker
 from chat_service.mq.group_change import Changes
 from chat_service.mq.message import Messages
 from chat_service.mq.policy import Policy
@@ -20,8 +22,8 @@ from im.chat.v1.record_pb2 import ChatRecord
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
-from im_common.bus import Producer, Record, dead_letter
-from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.bus import Handler, Producer, Record, dead_letter
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
@@ -140,21 +142,38 @@ async def serve(settings: Settings, resources: Resources) -> None:
         gateways,
         offline_group_members=settings.offline_group_members,
     )
+    producer = await resources.producer(settings.bus)
     worker = Worker(
         resources.database(settings.db),
         policy,
         deliverer,
-        await resources.producer(settings.bus),
+        producer,
         recall_window_ms=settings.recall_window,
     )
-    source = resources.consumer(
-        settings.bus, topic=CHAT_TOPIC, group=settings.group, max_batch=settings.max_batch
-    )
+    events = EventWorker(deliverer, producer)
     resources.keep(blocks.keep_leases(), "leases")
-    consuming = resources.keep(source.run(worker.handle), "consumer")
+    consuming = [
+        _consume(settings, resources, CHAT_TOPIC, settings.group, worker.handle),
+        _consume(settings, resources, EVENT_TOPIC, settings.event_group, events.handle),
+    ]
 
     async def drain() -> None:
-        await source.stop()
-        await consuming
+        await asyncio.gather(*(stop() for stop in consuming))
 
     await process.serve(settings, resources, drain=drain)
+
+
+def _consume(
+    settings: Settings, resources: Resources, topic: str, group: str, handler: Handler
+) -> Callable[[], Awaitable[None]]:
+    """Begins; what it gives ends it, when what is in hand is finished."""
+    source = resources.consumer(
+        settings.bus, topic=topic, group=group, max_batch=settings.max_batch
+    )
+    running = resources.keep(source.run(handler), f"consumer of {topic}")
+
+    async def stop() -> None:
+        await source.stop()
+        await running
+
+    return stop

@@ -156,6 +156,13 @@ class IsTyping(ServerFrame, tag="typing"):
     user_id: int
 
 
+class Event(ServerFrame, tag="event"):
+    event_id: str
+    event: str
+    data: Raw
+    timestamp: int
+
+
 class Offline(ServerFrame, tag="offline"):
     batch_id: str
     frames: list[Raw]

@@ -26,15 +26,20 @@ RETRY_S = 0.5
 
 
 class _Place(msgspec.Struct):
-    """What of a frame says which message it is."""
+    """What of a frame says which message or event it is."""
 
     type: str = ""
     conversation_id: str = ""
     seq: int = 0
+    event_id: str = ""
 
     @property
     def is_message(self) -> bool:
         return self.type == "message" and bool(self.conversation_id and self.seq)
+
+    @property
+    def is_event(self) -> bool:
+        return self.type == "event" and bool(self.event_id)
 
 
 _places = msgspec.json.Decoder(_Place)
@@ -129,6 +134,12 @@ class Backlog:
             if place is None:
                 taken.append(frame)
                 continue
+            if place.is_event:
+                if self._connection.sees_event(place.event_id):
+                    taken.append(frame)
+                for other in others:
+                    other.take_listed_event(frame, place.event_id)
+                continue
             if self._connection.sees(place.conversation_id, place.seq):
                 taken.append(frame)
             for other in others:
@@ -161,10 +172,13 @@ def in_order(frames: Iterable[bytes]) -> list[tuple[bytes, _Place | None]]:
     placed = [(frame, _place(frame)) for frame in frames]
     sorted_: dict[str, list[tuple[bytes, _Place | None]]] = {}
     for item in placed:
-        if item[1] is not None:
+        if item[1] is not None and item[1].is_message:
             sorted_.setdefault(item[1].conversation_id, []).append(item)
     queues = {key: iter(sorted(items, key=_seq)) for key, items in sorted_.items()}
-    return [item if item[1] is None else next(queues[item[1].conversation_id]) for item in placed]
+    return [
+        next(queues[item[1].conversation_id]) if item[1] and item[1].is_message else item
+        for item in placed
+    ]
 
 
 def _seq(item: tuple[bytes, _Place | None]) -> int:
@@ -176,4 +190,4 @@ def _place(frame: bytes) -> _Place | None:
         place = _places.decode(frame)
     except msgspec.DecodeError:
         return None
-    return place if place.is_message else None
+    return place if place.is_message or place.is_event else None

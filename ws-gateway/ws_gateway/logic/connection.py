@@ -18,7 +18,7 @@ from im_common.runtime.context import Identity
 from ws_gateway.logic.backlog import Backlog
 from ws_gateway.logic.outbox import Ending, Outbox, Outlet, Queued
 from ws_gateway.logic.requests import Requests
-from ws_gateway.logic.seen import Seen
+from ws_gateway.logic.seen import Seen, SeenEvents
 
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
@@ -39,6 +39,8 @@ class Live(NamedTuple):
     frame: bytes
     conversation_id: str
     seq: int
+    # Of an event.
+    event_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Connection:
         self._catching_up: asyncio.Task[None] | None = None
         self._held: deque[Live] | None = None
         self._seen = Seen()
+        self._seen_events = SeenEvents()
         self._max_queue = max_queue
 
     def begin(self, outlet: Outlet) -> None:
@@ -123,12 +126,14 @@ class Connection:
         if self.ending is None and self.opened_at and len(self.outbox) < self._max_queue // 2:
             self._put(Queued(frame, False))
 
-    def deliver(self, frame: bytes, conversation_id: str, seq: int) -> None:
-        """A message, dropped when it or a younger one of its conversation was sent here; or, with
-        seq 0, another frame that keeps its order among the messages."""
+    def deliver(self, frame: bytes, conversation_id: str, seq: int, event_id: str = "") -> None:
+        """A message or an event, dropped when it or a younger one of its conversation was sent here;
+        or, with seq 0, another frame that keeps its order among the messages."""
         if seq and not self._seen.is_newer(conversation_id, seq):
             return
-        live = Live(frame, conversation_id, seq)
+        if event_id in self._seen_events:
+            return
+        live = Live(frame, conversation_id, seq, event_id)
         if self._held is None and self.ending is None:
             self._put_live(live)
             return
@@ -151,6 +156,8 @@ class Connection:
         while held and self.ending is None:
             live = held.popleft()
             # It may have been in the offline list, too.
+            if live.event_id and not self.sees_event(live.event_id):
+                continue
             if not live.seq or self.sees(live.conversation_id, live.seq):
                 self._put(Queued(live.frame, True))
             elif self.ending is not None:
@@ -168,6 +175,16 @@ class Connection:
             return False
         self._seen.add(conversation_id, seq)
         return True
+
+    def sees_event(self, event_id: str) -> bool:
+        """Notes an event that is sent in another way than by ``deliver``; whether it is the first
+        time."""
+        return self._seen_events.add(event_id)
+
+    def take_listed_event(self, frame: bytes, event_id: str) -> None:
+        """As ``take_listed``, of an event."""
+        if self.ending is None and self.sees_event(event_id):
+            self._put(Queued(frame, True))
 
     def take_listed(self, frame: bytes, conversation_id: str, seq: int) -> None:
         """A message out of the offline list that another device of the user is about to take away."""
@@ -202,6 +219,8 @@ class Connection:
     def _put_live(self, live: Live) -> None:
         if live.seq:
             self._seen.add(live.conversation_id, live.seq)
+        if live.event_id:
+            self._seen_events.add(live.event_id)
         self._put(Queued(live.frame, True))
 
     def _put(self, item: Queued) -> None:

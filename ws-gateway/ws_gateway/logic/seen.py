@@ -1,4 +1,4 @@
-"""Which messages a connection has had."""
+"""Which messages and events a connection has had."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections import OrderedDict
 WINDOW = 4096
 _MASK = (1 << WINDOW) - 1
 MOST_CONVERSATIONS = 256
+# More than the offline list keeps.
+MOST_EVENTS = 2048
 
 
 class Seen:
@@ -42,3 +44,24 @@ class Seen:
         self._windows.move_to_end(conversation_id)
         if len(self._windows) > MOST_CONVERSATIONS:
             self._windows.popitem(last=False)
+
+
+class SeenEvents:
+    """The ids of the newest."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._ids
+
+    def add(self, event_id: str) -> bool:
+        """Whether that is the first time."""
+        if event_id in self._ids:
+            return False
+        self._ids[event_id] = None
+        if len(self._ids) > MOST_EVENTS:
+            del self._ids[next(iter(self._ids))]
+        return True

@@ -31,7 +31,7 @@ class PushServicer(PushServiceServicer):
                 if not connections and not delivery.ephemeral:
                     absent.add(user_id)
                 for connection in connections:
-                    if connection.id != delivery.except_connection_id:
+                    if not _is_left_out(delivery, connection):
                         _hand_over(delivery, connection)
         return pb.PushResponse(absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms)
 
@@ -47,8 +47,17 @@ class PushServicer(PushServiceServicer):
         return pb.KickResponse(closed=len(closed))
 
 
+def _is_left_out(delivery: pb.Delivery, connection: Connection) -> bool:
+    return (
+        connection.id == delivery.except_connection_id
+        or connection.identity.session_id in delivery.except_session_ids
+    )
+
+
 def _hand_over(delivery: pb.Delivery, connection: Connection) -> None:
     if delivery.ephemeral:
         connection.offer(delivery.frame)
     else:
-        connection.deliver(delivery.frame, delivery.conversation_id, delivery.seq)
+        connection.deliver(
+            delivery.frame, delivery.conversation_id, delivery.seq, delivery.event_id
+        )

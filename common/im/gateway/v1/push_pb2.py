@@ -26,7 +26,7 @@ from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 from im.gateway.v1 import outcome_pb2 as im_dot_gateway_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/gateway/v1/push.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\x1a\x1bim/gateway/v1/outcome.proto\"\x94\x01\n\x0bPushRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.im.gateway.v1.Delivery\x12\x17\n\x0flisted_user_ids\x18\x03 \x03(\x03\x12\x17\n\x0fmissed_user_ids\x18\x04 \x03(\x03\"\x82\x01\n\x08\x44\x65livery\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\x12\x1c\n\x14\x65xcept_connection_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x11\n\tephemeral\x18\x06 \x01(\x08\":\n\x0cPushResponse\x12\x17\n\x0f\x61\x62sent_user_ids\x18\x01 \x03(\x03\x12\x11\n\tbehind_ms\x18\x02 \x01(\x05\"C\n\x0bKickRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x1e\n\x0cKickResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\x32\x9e\x01\n\x0bPushService\x12\x45\n\x04Push\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03\x12H\n\x04Kick\x12\x1a.im.gateway.v1.KickRequest\x1a\x1b.im.gateway.v1.KickResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/gateway/v1/push.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\x1a\x1bim/gateway/v1/outcome.proto\"\x94\x01\n\x0bPushRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.im.gateway.v1.Delivery\x12\x17\n\x0flisted_user_ids\x18\x03 \x03(\x03\x12\x17\n\x0fmissed_user_ids\x18\x04 \x03(\x03\"\xb0\x01\n\x08\x44\x65livery\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\x12\x1c\n\x14\x65xcept_connection_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x11\n\tephemeral\x18\x06 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x1a\n\x12\x65xcept_session_ids\x18\x08 \x03(\t\":\n\x0cPushResponse\x12\x17\n\x0f\x61\x62sent_user_ids\x18\x01 \x03(\x03\x12\x11\n\tbehind_ms\x18\x02 \x01(\x05\"C\n\x0bKickRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x1e\n\x0cKickResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\x32\x9e\x01\n\x0bPushService\x12\x45\n\x04Push\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03\x12H\n\x04Kick\x12\x1a.im.gateway.v1.KickRequest\x1a\x1b.im.gateway.v1.KickResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,13 +40,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHREQUEST']._serialized_start=100
   _globals['_PUSHREQUEST']._serialized_end=248
   _globals['_DELIVERY']._serialized_start=251
-  _globals['_DELIVERY']._serialized_end=381
-  _globals['_PUSHRESPONSE']._serialized_start=383
-  _globals['_PUSHRESPONSE']._serialized_end=441
-  _globals['_KICKREQUEST']._serialized_start=443
-  _globals['_KICKREQUEST']._serialized_end=510
-  _globals['_KICKRESPONSE']._serialized_start=512
-  _globals['_KICKRESPONSE']._serialized_end=542
-  _globals['_PUSHSERVICE']._serialized_start=545
-  _globals['_PUSHSERVICE']._serialized_end=703
+  _globals['_DELIVERY']._serialized_end=427
+  _globals['_PUSHRESPONSE']._serialized_start=429
+  _globals['_PUSHRESPONSE']._serialized_end=487
+  _globals['_KICKREQUEST']._serialized_start=489
+  _globals['_KICKREQUEST']._serialized_end=556
+  _globals['_KICKRESPONSE']._serialized_start=558
+  _globals['_KICKRESPONSE']._serialized_end=588
+  _globals['_PUSHSERVICE']._serialized_start=591
+  _globals['_PUSHSERVICE']._serialized_end=749
 # @@protoc_insertion_point(module_scope)

@@ -73,18 +73,26 @@ class Delivery(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     EPHEMERAL_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EXCEPT_SESSION_IDS_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     except_connection_id: _builtins.int
     """A connection that is left out (the sender's own); 0 for none."""
     conversation_id: _builtins.str
-    """The message's place, by which a connection that has had the frame already is left out; 0 when
-    the frame may come twice.
+    """The message's place, by which a connection that has had it or a younger one is left out; 0 when the
+    frame may come twice. An event's is that in the log.
     """
     seq: _builtins.int
     ephemeral: _builtins.bool
     """Of use only now (a receipt, typing): a slow connection does without it, nobody counts as absent."""
+    event_id: _builtins.str
+    """Of an event: a connection that has had one with this id is left out, also when its place is another."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def except_session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Connections of these sessions are left out."""
+
     def __init__(
         self,
         *,
@@ -94,10 +102,12 @@ class Delivery(_message.Message):
         conversation_id: _builtins.str = ...,
         seq: _builtins.int = ...,
         ephemeral: _builtins.bool = ...,
+        event_id: _builtins.str = ...,
+        except_session_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "except_connection_id", b"except_connection_id", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "event_id", b"event_id", "except_connection_id", b"except_connection_id", "except_session_ids", b"except_session_ids", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

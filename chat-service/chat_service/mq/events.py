@@ -1,0 +1,113 @@
+"""The records of im-event-topic: what is told to a user's devices beside messages.
+
+Nothing is stored here: who wrote the record has done that. A batch is delivered as one of messages is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import structlog
+from msgspec import Raw
+
+from chat_service.mq.deliver import Deliverer
+from chat_service.mq.entry import Entry, Poison
+from im.bus.v1.event_pb2 import UserEvent
+from im_common.bus import Producer, Record, dead_letter
+from im_common.bus.topics import DEAD_LETTER_TOPIC
+from im_common.domain import frames
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class EventEntry(Entry):
+    event: UserEvent
+
+    @property
+    def conversation_id(self) -> str:
+        """What it has an order in: the records of a partition, which are all that a user gets."""
+        return f"events:{self.record.partition}"
+
+    @property
+    def seq(self) -> int:
+        return _number(self.record.position)
+
+    @property
+    def author_id(self) -> int:
+        return 0
+
+    @property
+    def timestamp(self) -> int:
+        return self.event.timestamp
+
+    @property
+    def members(self) -> Sequence[int]:
+        return (self.event.user_id,)
+
+    @property
+    def to_deliver(self) -> bool:
+        return True
+
+    @property
+    def event_id(self) -> str:
+        return self.event.event_id
+
+    @property
+    def left_out_sessions(self) -> Sequence[str]:
+        return self.event.except_session_ids
+
+    def answer(self) -> bytes:
+        raise NotImplementedError("nobody waits for it")
+
+    def frame(self, *, for_author: bool) -> bytes:
+        event = self.event
+        return frames.encode(
+            frames.Event(
+                event_id=event.event_id,
+                event=event.event,
+                data=Raw(event.data_json.encode()),
+                timestamp=event.timestamp,
+            )
+        )
+
+
+class EventWorker:
+    def __init__(self, deliverer: Deliverer, producer: Producer) -> None:
+        self._deliverer = deliverer
+        self._producer = producer
+
+    async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
+        """Gives the delivery of the batch."""
+        entries: list[EventEntry] = []
+        for record in records:
+            try:
+                entries.append(decode(record))
+            except Poison as poison:
+                log.error("dead letter", reason=str(poison), at=record.position)
+                await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, str(poison))
+        return partial(self._deliverer.deliver, entries)
+
+
+def decode(record: Record) -> EventEntry:
+    """Raises Poison."""
+    try:
+        event = UserEvent.FromString(record.value)
+        data = msgspec.json.decode(event.data_json)
+    except Exception as error:  # protobuf raises its own DecodeError, and others
+        raise Poison(f"cannot be decoded: {error}") from None
+    if not event.event_id or not event.event or event.user_id <= 0:
+        raise Poison("event_id, event or user_id is missing")
+    if not isinstance(data, dict):
+        raise Poison("data is no object")
+    return EventEntry(record=record, event=event)
+
+
+def _number(position: str) -> int:
+    """A place in a partition as a number that grows: an offset, or the id of a stream's entry, which
+    has milliseconds and a count."""
+    first, _, count = position.partition("-")
+    return (int(first) << 20) + int(count) if count else int(first) + 1

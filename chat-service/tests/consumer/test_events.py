@@ -1,0 +1,93 @@
+"""Events on their way from the log to devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chat_service.mq.entry import Poison
+from chat_service.mq.events import EventWorker, decode
+from im.bus.v1.event_pb2 import UserEvent
+from im_common.bus import Record
+from im_common.domain.events import BlockListChanged, user_event
+from im_common.domain.routes import Route, RouteTable
+
+# Fixtures' classes, of conftest.py, which tests do not import.
+World = Any
+
+A, B = 1001, 1002
+
+
+def _record(user_id: int, target: int, position: str = "0") -> Record:
+    made = user_event(user_id, BlockListChanged(user_id=target, blocked=True))
+    return Record(made.topic, 2, position, made.key.encode(), made.value, {})
+
+
+def _broken(value: bytes) -> Record:
+    return Record("im-event-topic", 2, "0", b"1", value, {})
+
+
+async def _handle(world: World, *records: Record) -> None:
+    worker = EventWorker(world.consumer._deliverer, world.letters)
+    finish = await worker.handle(records)
+    await finish()
+
+
+async def test_who_is_online_is_told_in_order(world: World) -> None:
+    await world.online(A)
+    records = [_record(A, target, str(at)) for at, target in enumerate((7, 8, 9))]
+    await _handle(world, *records)
+    told = world.gateway.delivered(A)
+    assert [f["data"] for f in told] == [{"user_id": n, "blocked": True} for n in (7, 8, 9)]
+    assert {(f["type"], f["event"]) for f in told} == {("event", "BlockListChanged")}
+    assert [f["event_id"] for f in told] == [decode(record).event_id for record in records]
+    assert await world.offline(A) == []
+
+
+async def test_who_is_away_finds_it_in_the_list_in_order(world: World) -> None:
+    await _handle(world, _record(A, 7), _record(B, 8), _record(A, 9))
+    assert [f["data"]["user_id"] for f in await world.offline(A)] == [7, 9]
+    assert [f["data"]["user_id"] for f in await world.offline(B)] == [8]
+
+
+async def test_an_unreachable_gateway_counts_as_away(world: World) -> None:
+    gone = Route("127.0.0.1:1", 5, "web", "d")
+    await RouteTable(world.redis).put([(A, gone)])
+    await _handle(world, _record(A, 7))
+    assert [f["data"]["user_id"] for f in await world.offline(A)] == [7]
+
+
+async def test_who_came_online_meanwhile_is_told_to_look_at_the_list(world: World) -> None:
+    await world.online(A)
+    world.gateway.users.clear()
+    await _handle(world, _record(A, 7))
+    assert list(world.gateway.requests[-1].listed_user_ids) == [A]
+
+
+async def test_a_record_that_is_no_event_becomes_a_dead_letter_and_holds_nobody_up(
+    world: World,
+) -> None:
+    await world.online(A)
+    nobody = UserEvent(event_id="e", event="X", data_json="{}").SerializeToString()
+    no_json = UserEvent(event_id="e", event="X", user_id=A, data_json="{").SerializeToString()
+    no_object = UserEvent(event_id="e", event="X", user_id=A, data_json="1").SerializeToString()
+    broken = [_broken(value) for value in (b"\xff", nobody, no_json, no_object)]
+    await _handle(world, *broken, _record(A, 7))
+    assert len(world.letters.sent) == 4
+    assert len(world.gateway.delivered(A)) == 1
+
+
+@pytest.mark.parametrize("positions", [("9", "10"), ("1732793000000-9", "1732793000000-10")])
+def test_a_place_in_the_log_is_a_number_that_grows(positions: tuple[str, str]) -> None:
+    first, second = (decode(_record(A, 7, position)).seq for position in positions)
+    assert 0 < first < second < 2**63
+
+
+def test_what_the_log_starts_with_has_a_place() -> None:
+    assert decode(_record(A, 7, "0")).seq > 0
+
+
+def test_a_record_without_an_id_is_refused() -> None:
+    with pytest.raises(Poison):
+        decode(_broken(UserEvent(event="X", user_id=A, data_json="{}").SerializeToString()))

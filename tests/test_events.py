@@ -1,0 +1,173 @@
+"""Events: every change is told to every device once and in order, whatever is killed in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from im_client import Connect, Device, Frame, MakeUser, User
+from im_infra import kill_and_start, pid_of
+from redis.asyncio import Redis
+
+from im_local.testing import System
+
+KILLS = 3
+SETTLED_S = 40.0
+RETRY_S = 0.1
+
+
+@dataclass
+class Ears:
+    """A device that comes back when it is cut off, and what it was told."""
+
+    events: list[Frame] = field(default_factory=list)
+    # Those that came twice on one connection.
+    repeated: list[Frame] = field(default_factory=list)
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self, ws: str, user: User) -> None:
+        while True:
+            try:
+                async with await Device.connect(ws, user) as device:
+                    self.is_open.set()
+                    await self._read(device)
+            except Exception:  # cut off, or not there yet
+                await asyncio.sleep(RETRY_S)
+
+    async def _read(self, device: Device) -> None:
+        here: set[str] = set()
+        async for frame in device.stream():
+            for event in _events([frame]):
+                if event["event_id"] in here:
+                    self.repeated.append(event)
+                elif event["event_id"] not in {e["event_id"] for e in self.events}:
+                    self.events.append(event)
+                here.add(event["event_id"])
+
+
+def _events(frames: list[Frame]) -> list[Frame]:
+    """Those among the frames, the offline batches' included, in order."""
+    listed = [f["frames"] if f["type"] == "offline" else [f] for f in frames]
+    return [f for some in listed for f in some if f["type"] == "event"]
+
+
+async def _events_of(device: Device, count: int) -> list[Frame]:
+    await device.wait_for(lambda _: len(_events(device.frames)) >= count)
+    return _events(device.frames)
+
+
+@asynccontextmanager
+async def _listening(system: System, user: User, devices: int) -> AsyncIterator[list[Ears]]:
+    ears = [Ears() for _ in range(devices)]
+    tasks = [asyncio.create_task(one.listen(system.ready.ws, user)) for one in ears]
+    try:
+        for one in ears:
+            await one.is_open.wait()
+        yield ears
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _told(ears: list[Ears], count: int) -> None:
+    async with asyncio.timeout(SETTLED_S):
+        while any(len(one.events) < count for one in ears):
+            await asyncio.sleep(RETRY_S)
+
+
+async def _set_block(user: User, target: int, blocked: bool) -> None:
+    response = await user.request("PUT" if blocked else "DELETE", f"/v1/blocks/{target}")
+    assert response.status_code == 204, response.text
+
+
+async def _until_set(user: User, target: int, blocked: bool) -> None:
+    """Tries again until it is done: a change whose answer was lost is none the second time."""
+    while True:
+        try:
+            return await _set_block(user, target, blocked)
+        except (AssertionError, httpx.HTTPError):
+            await asyncio.sleep(RETRY_S)
+
+
+async def test_a_change_of_the_block_list_is_told_to_ones_own_devices_only(
+    new_user: MakeUser, online: Connect
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    phone, laptop, others = await online(ann), await online(ann), await online(bob)
+    await _set_block(ann, bob.user_id, True)
+    await _set_block(ann, bob.user_id, True)
+    await _set_block(ann, bob.user_id, False)
+    await _set_block(ann, bob.user_id, False)
+    told = [await _events_of(device, 2) for device in (phone, laptop)]
+    assert told[0] == told[1]
+    assert [(e["event"], e["data"]) for e in told[0]] == [
+        ("BlockListChanged", {"user_id": bob.user_id, "blocked": True}),
+        ("BlockListChanged", {"user_id": bob.user_id, "blocked": False}),
+    ]
+    assert set(told[0][0]) == {"type", "event_id", "event", "data", "timestamp"}
+    await _set_block(bob, ann.user_id, True)
+    (own,) = await _events_of(others, 1)
+    assert own["data"]["user_id"] == ann.user_id
+    assert len(_events(phone.frames)) == 2
+
+
+async def test_who_is_away_finds_events_in_order_and_once(
+    system: System, new_user: MakeUser, online: Connect
+) -> None:
+    ann, bob, eve = await new_user(), await new_user(), await new_user()
+    for target in (bob, eve):
+        await _set_block(ann, target.user_id, True)
+    phone = await online(ann)
+    assert [e["data"]["user_id"] for e in await _events_of(phone, 2)] == [bob.user_id, eve.user_id]
+    redis = Redis.from_url(system.ready.redis)
+    async with asyncio.timeout(5):
+        while await redis.exists(f"offline:msg:{ann.user_id}"):
+            await asyncio.sleep(0.01)
+    await redis.aclose()
+    await phone.close()
+    again = await online(ann)
+    await _set_block(ann, bob.user_id, False)
+    (event,) = await _events_of(again, 1)
+    assert event["data"] == {"user_id": bob.user_id, "blocked": False}
+
+
+@pytest.mark.parametrize("name", ["friend", "chat-mq", "redis", "mysql", "kafka"])
+async def test_every_change_is_told_once_and_in_order_whatever_is_killed(
+    system: System, new_user: MakeUser, name: str
+) -> None:
+    if pid_of(system, name) is None:
+        pytest.skip("only among the real servers")
+    ann = await new_user()
+    targets = [await new_user() for _ in range(3)]
+    changes: list[tuple[int, bool]] = []
+    enough = asyncio.Event()
+
+    async def change() -> None:
+        blocked = False
+        while not enough.is_set():
+            blocked = not blocked
+            for target in targets:
+                await _until_set(ann, target.user_id, blocked)
+                changes.append((target.user_id, blocked))
+
+    async with _listening(system, ann, 2) as ears:
+        changing = asyncio.create_task(change())
+        for _ in range(KILLS):
+            await asyncio.sleep(1.0)
+            await kill_and_start(system, name)
+        enough.set()
+        await changing
+        await _told(ears, len(changes))
+        # What was told of a change that was taken back would be before this one.
+        was_blocked = changes[-len(targets)][1]
+        await _until_set(ann, targets[0].user_id, not was_blocked)
+        changes.append((targets[0].user_id, not was_blocked))
+        await _told(ears, len(changes))
+    for one in ears:
+        assert one.repeated == []
+        assert [(e["data"]["user_id"], e["data"]["blocked"]) for e in one.events] == changes

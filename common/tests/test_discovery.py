@@ -16,12 +16,13 @@ from im_common.discovery import (
     EtcdError,
     Registration,
 )
+from im_common.discovery.pauses import Pauses
 from im_common.errors import unauthenticated
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
+from im_common.runtime import process
 from im_common.runtime.config import EtcdConf, RpcSettings
 from im_common.runtime.context import Identity
-from im_common.runtime.process import serve_rpc
 from im_common.runtime.resources import Resources
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.ports import free_port
@@ -100,7 +101,7 @@ async def test_who_listens_on_all_interfaces_is_found_at_one(
             gatekeeper=gatekeeper,
             timeout_ms=settings.timeout,
         )
-        await serve_rpc(settings, resources, server)
+        await process.serve(settings, resources, rpc=server)
 
     monkeypatch.setenv("POD_IP", "127.0.0.7")
     port = free_port()
@@ -156,6 +157,28 @@ async def test_registering_waits_for_etcd_in_the_background(etcd: EtcdServer) ->
         assert registration.registered
         assert await addresses(client) == {HERE}
     await client.close()
+
+
+async def test_when_etcd_has_lost_its_data_an_instance_does_not_wait_as_for_one_that_is_away(
+    etcd: EtcdServer, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Noted(Pauses):
+        def next(self) -> float:
+            pauses.append(super().next())
+            return pauses[-1]
+
+    monkeypatch.setattr("im_common.discovery.registration.Pauses", Noted)
+    async with registered(client) as registration:
+        etcd.kill()
+        await eventually(lambda: len(pauses) >= 4, within_s=30)
+        etcd.lose_data()
+        grown = len(pauses)
+        await asyncio.to_thread(etcd.start)
+        await eventually(lambda: registration.registered, within_s=30)
+    assert max(pauses) < 1.6
+    assert min(pauses[grown:]) < 0.2
 
 
 @pytest.mark.parametrize("keeps_data", [True, False], ids=["same data", "no data"])

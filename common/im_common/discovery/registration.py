@@ -13,6 +13,8 @@ from im_common.discovery.pauses import Pauses
 log = structlog.get_logger(__name__)
 
 STOP_S = 1.0
+# Nobody finds an instance before it has tried again.
+LONGEST_PAUSE_S = 1.2
 
 
 class Registration:
@@ -28,7 +30,7 @@ class Registration:
         self._key = key
         self._address = address
         self._ttl_s = ttl_s
-        self._pauses = Pauses()
+        self._pauses = Pauses(longest_s=LONGEST_PAUSE_S)
         self._lease: int | None = None
         self._is_put = False
         # time.monotonic() until which etcd keeps the entry, by our reckoning.
@@ -75,6 +77,9 @@ class Registration:
                 pause_s = self._ttl_s / 3
             except LeaseGone:
                 log.warning("the lease in etcd is gone", key=self._key)
+                if self._is_put:
+                    # etcd is there and has lost the entry: the pauses had grown while it was away.
+                    self._pauses.reset()
                 self._forget()
                 pause_s = self._pauses.next()
             except EtcdError as error:

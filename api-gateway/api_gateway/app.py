@@ -17,6 +17,9 @@ from api_gateway.svc import ServiceContext
 from im_common.errors import AppError
 from im_common.runtime import context
 
+# Fields that the API calls by another name than the services.
+SPELLINGS = {"query": "q", "to_user_id": "to", "ext_json": "ext", "request_id": "id"}
+
 
 class Api(FastAPI):
     def openapi(self) -> dict[str, object]:
@@ -50,7 +53,7 @@ def build_app(svc: ServiceContext) -> FastAPI:
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(AppError)
     async def on_app_error(_request: Request, error: AppError) -> Response:
-        return problem(error)
+        return problem(error.respelled(SPELLINGS))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> Response:

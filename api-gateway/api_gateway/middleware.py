@@ -23,6 +23,8 @@ from im_common.runtime.addresses import read_address
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
+# Of routes that take more.
+BODY_BYTES = {"/v1/sync": 1024 * 1024}
 # A body that is too large is read up to here and thrown away: the client is still sending it, and
 # only then does it look for the answer. A larger one ends the connection.
 MAX_IGNORED_BYTES = 1024 * 1024
@@ -36,14 +38,25 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class BodyTooLarge(HTTPException):
-    """The body is longer than MAX_BODY_BYTES."""
+    """The body is longer than the route takes."""
 
-    def __init__(self, *, close: bool) -> None:
+    def __init__(self, most: int, *, close: bool) -> None:
         """``close`` ends the connection, as the rest of the body is not read."""
         super().__init__(
             413,
-            f"the body may have at most {MAX_BODY_BYTES} bytes",
+            f"the body may have at most {most} bytes",
             {"Connection": "close"} if close else None,
+        )
+
+
+class NotUnderstood(HTTPException):
+    """The body is packed in some way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            415,
+            "the body must be as it is, without a Content-Encoding",
+            {"Accept-Encoding": "identity", "Connection": "close"},
         )
 
 
@@ -61,6 +74,7 @@ class RequestMiddleware:
         if scope["method"] == "HEAD":
             # Answered and counted as GET; the server, which has a scope of its own, sends no body.
             scope = {**scope, "method": "GET"}
+        scope = {**scope, "query_string": _without_empty(scope["query_string"])}
         headers = Headers(scope=scope)
         request = context.begin(
             request_id=headers.get(context.REQUEST_ID),
@@ -80,10 +94,11 @@ class RequestMiddleware:
     ) -> None:
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
-                _check_length(headers)
-                await self._app(scope, _limited(receive), answer.send)
+                most = BODY_BYTES.get(scope["path"], MAX_BODY_BYTES)
+                _check_body(headers, most)
+                await self._app(scope, _limited(receive, most), answer.send)
                 return
-        except BodyTooLarge as error:
+        except (BodyTooLarge, NotUnderstood) as error:
             response = http_problem(error.status_code, error.detail, error.headers)
         except Exception as error:
             if answer.status:
@@ -136,21 +151,31 @@ def _plain(socket_address: str) -> str:
         return socket_address
 
 
-def _check_length(headers: Headers) -> None:
+def _without_empty(query: bytes) -> bytes:
+    """A parameter without a value is absent."""
+    if b"=&" not in query and not query.endswith(b"="):
+        return query
+    return b"&".join(part for part in query.split(b"&") if part.partition(b"=")[2])
+
+
+def _check_body(headers: Headers, most: int) -> None:
+    encodings = ",".join(headers.getlist("content-encoding")).split(",")
+    if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
+        raise NotUnderstood
     length = int(headers.get("content-length") or 0)
-    if length > MAX_BODY_BYTES:
-        raise BodyTooLarge(close=length > MAX_IGNORED_BYTES)
+    if length > most:
+        raise BodyTooLarge(most, close=length > MAX_IGNORED_BYTES)
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, most: int) -> Receive:
     received = 0
 
     async def limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise BodyTooLarge(close=not await _ignore_rest(message, received, receive))
+        if received > most:
+            raise BodyTooLarge(most, close=not await _ignore_rest(message, received, receive))
         return message
 
     return limited

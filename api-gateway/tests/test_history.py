@@ -79,6 +79,10 @@ async def test_an_escaped_id_is_the_same_id(gateway: Gateway) -> None:
         ("limit=2&after_seq=6", chat.Page(after_seq=8, limit=2)),
         ("limit=2&after_seq=6&before_seq=20", chat.Page(before_seq=20, after_seq=8, limit=2)),
         ("limit=2&around_seq=7", chat.Page(after_seq=8, limit=2)),
+        ("limit=2&after_seq=0", chat.Page(after_seq=8, limit=2)),
+        ("limit=2&around_seq=0", chat.Page(after_seq=8, limit=2)),
+        ("limit=2&after_seq=0&before_seq=0", chat.Page(before_seq=0, after_seq=8, limit=2)),
+        ("limit=2&after_seq=&before_seq=9", chat.Page(before_seq=7, limit=2)),
     ],
 )
 async def test_the_cursor_goes_on_in_the_direction_of_the_page(
@@ -92,6 +96,26 @@ async def test_the_cursor_goes_on_in_the_direction_of_the_page(
     assert [item["seq"] for item in page["items"]] == [7, 8]
     await gateway.request("GET", f"{path}?limit=2&cursor={page['next_cursor']}")
     assert gateway.services.last.message.page == next_page
+
+
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ("", chat.Page(limit=50)),
+        ("after_seq=0", chat.Page(after_seq=0, limit=50)),
+        ("before_seq=0", chat.Page(before_seq=0, limit=50)),
+        ("around_seq=0", chat.Page(around_seq=0, limit=50)),
+        ("after_seq=0&before_seq=0", chat.Page(after_seq=0, before_seq=0, limit=50)),
+        ("after_seq=&before_seq&limit=&cursor=", chat.Page(limit=50)),
+    ],
+)
+async def test_a_bound_of_0_is_a_bound_and_an_empty_one_is_none(
+    gateway: Gateway, query: str, page: chat.Page
+) -> None:
+    gateway.services.answers["GetHistory"] = chat.GetHistoryResponse()
+    response = await gateway.request("GET", f"/v1/conversations/g:1001/messages?{query}")
+    assert response.status_code == 200, response.text
+    assert gateway.services.last.message.page == page
 
 
 async def test_the_last_page_has_no_cursor(gateway: Gateway) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from im.chat.v1.chat_pb2 import SyncResponse
 from im.user.v1.user_pb2 import GetProfileResponse
-from im_common.errors import TABLE, AppError, Code
+from im_common.errors import TABLE, AppError, Code, invalid
 
 # A fixture's class, of conftest.py, which tests do not import.
 Gateway = Any
 
+DESCRIBED = ["SearchMessages", "SearchUsers", "SendMessage", "GetOnlineUsers", "InviteMembers"]
+DESCRIBED += ["AcceptFriendRequest"]
 LOGIN = {"username": "ann", "password": "correct horse"}
 
 
@@ -214,7 +217,32 @@ async def test_a_body_of_any_depth_is_a_problem_and_no_fault(gateway: Gateway, d
         ("GET", "/v1/users/online?ids=0", None, "ids"),
         ("GET", f"/v1/users/online?ids={'9' * 19}", None, "ids"),
         ("GET", "/v1/users/online?ids=" + ",".join(["1"] * 1001), None, "ids"),
-        ("PATCH", "/v1/users/me", {"nickname": None}, "nickname"),
+        ("PATCH", "/v1/users/me", {"nickname": None}, None),
+        *(
+            ("GET", f"/v1/users/{id}", None, "user_id")
+            for id in ("01044", "+1044", "1_044", "%201")
+        ),
+        *(
+            ("GET", f"/v1/users/{id}", None, "user_id")
+            for id in ("1044.0", "٣", "1e3", "-1", "0x1")
+        ),
+        *(("PUT", f"/v1/blocks/{id}", None, "user_id") for id in ("01044", "+1044", "1_044")),
+        *(("GET", f"/v1/groups/{id}", None, "group_id") for id in ("01044", "+1044", "1_044")),
+        *(
+            ("GET", f"/v1/users/online?ids=1,{id}", None, "ids")
+            for id in ("01", "%2B1", "1_0", "٣")
+        ),
+        *(("GET", f"/v1/users?q=a&limit={n}", None, "limit") for n in ("01", "%2B1", "1_0", "1.0")),
+        ("GET", "/v1/conversations/g:1/messages?after_seq=01", None, "after_seq"),
+        ("GET", "/v1/conversations/g:1/messages?after_seq=-1", None, "after_seq"),
+        ("GET", "/v1/conversations/g:01/messages", None, "conversation_id"),
+        ("GET", "/v1/messages/search?q=", None, "q"),
+        ("POST", "/v1/messages", {"to": 2, "content": None}, "content"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x", "content_type": ""}, "content_type"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x", "reply_to": ""}, "reply_to"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x", "client_msg_id": 7}, "client_msg_id"),
+        ("POST", "/v1/auth/login", {"username": None, "password": "x"}, "username"),
+        ("POST", "/v1/sync", {"cursors": {f"g:{n}": 0 for n in range(20_001)}}, "cursors"),
         ("PATCH", "/v1/users/me", {"gender": "MALE"}, "gender"),
         ("PATCH", "/v1/users/me", {"presence_hidden": "yes"}, "presence_hidden"),
         ("PATCH", "/v1/users/me", {"ext": [1]}, "ext"),
@@ -265,6 +293,54 @@ async def test_half_a_character_is_refused(gateway: Gateway, field: str) -> None
     headers = {"Content-Type": "application/json"}
     response = await gateway.request("POST", "/v1/messages", content=body, headers=headers)
     assert_problem(response, 400, Code.INVALID_ARGUMENT, field)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "ours", "theirs"),
+    [
+        ("GET", "/v1/messages/search?q=x", None, "query", "q"),
+        ("GET", "/v1/users?q=x", None, "query", "q"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x"}, "to_user_id", "to"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x"}, "ext_json", "ext"),
+        ("POST", "/v1/messages", {"to": 2, "content": "x"}, "ext_json.size", "ext.size"),
+        ("GET", "/v1/users/online?ids=1", None, "user_ids", "ids"),
+        ("POST", "/v1/groups/1001/members", {"user_ids": [1]}, "user_ids", "user_ids"),
+        ("POST", "/v1/friends/requests/1/accept", None, "request_id", "id"),
+    ],
+)
+async def test_a_field_is_named_as_the_caller_spelled_it(
+    gateway: Gateway, verb: str, path: str, body: Any, ours: str, theirs: str
+) -> None:
+    async def refuse(_message: object) -> Any:
+        raise invalid(ours, "must be another one")
+
+    for method in DESCRIBED:
+        gateway.services.answers[method] = refuse
+    response = await gateway.request(verb, path, **({} if body is None else {"json": body}))
+    problem = assert_problem(response, 400, Code.INVALID_ARGUMENT, theirs)
+    assert problem["detail"] == f"{theirs} must be another one"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "x", "identity, gzip", "GZIP"])
+async def test_a_body_that_is_packed_is_not_understood(gateway: Gateway, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = await gateway.anonymous("POST", "/v1/auth/login", content=b"{}", headers=headers)
+    assert_problem(response, 415, Code.INVALID_ARGUMENT)
+    assert response.headers["accept-encoding"] == "identity"
+
+
+async def test_a_body_that_is_not_packed_may_say_so(gateway: Gateway) -> None:
+    headers = {"Content-Encoding": "identity"}
+    response = await gateway.anonymous("POST", "/v1/auth/login", json={}, headers=headers)
+    assert_problem(response, 400, Code.INVALID_ARGUMENT, "username")
+
+
+async def test_20_000_cursors_are_taken(gateway: Gateway) -> None:
+    gateway.services.answers["Sync"] = SyncResponse()
+    cursors = {f"s:{10**15 + n}:{10**16 + n}": n for n in range(20_000)}
+    response = await gateway.request("POST", "/v1/sync", json={"cursors": cursors})
+    assert response.status_code == 200, response.text
+    assert gateway.services.last.message.cursors == cursors
 
 
 async def test_fields_that_nobody_knows_are_ignored(gateway: Gateway) -> None:

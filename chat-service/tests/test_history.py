@@ -60,3 +60,43 @@ async def test_its_members_read_a_conversation_and_nobody_else(desk: Any) -> Non
 async def test_an_id_that_is_none_is_named(desk: Any, conversation_id: str) -> None:
     error = await refusal(_read(desk, A, conversation_id))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "conversation_id")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "seqs", "more"),
+    [
+        ({}, [1, 2, 3, 4, 5], False),
+        ({"limit": 2}, [4, 5], True),
+        ({"after_seq": 0, "limit": 2}, [1, 2], True),
+        ({"after_seq": 0}, [1, 2, 3, 4, 5], False),
+        ({"after_seq": 3, "limit": 2}, [4, 5], False),
+        ({"after_seq": 5}, [], False),
+        ({"before_seq": 0}, [], False),
+        ({"before_seq": 1}, [], False),
+        ({"before_seq": 3, "limit": 1}, [2], True),
+        ({"after_seq": 0, "before_seq": 0}, [], False),
+        ({"after_seq": 0, "before_seq": 3, "limit": 1}, [1], True),
+        ({"after_seq": 1, "before_seq": 4}, [2, 3], False),
+        ({"around_seq": 0, "limit": 2}, [1, 2], True),
+        ({"around_seq": 3, "limit": 2}, [2, 3], True),
+        ({"around_seq": 9, "limit": 4}, [4, 5], False),
+        ({"around_seq": 3, "before_seq": 3}, [1, 2], False),
+        ({"around_seq": 3, "before_seq": 0}, [], False),
+        ({"around_seq": 0, "after_seq": 0, "limit": 1}, [1], True),
+        ({"around_seq": 2, "after_seq": 2}, [3, 4, 5], False),
+        ({"before_seq": 2**63 - 1, "after_seq": 0, "limit": 1}, [1], True),
+        ({"around_seq": 2**63 - 1, "limit": 2}, [5], False),
+    ],
+)
+async def test_a_page_is_within_its_bounds(
+    desk: Any, bounds: dict[str, int], seqs: list[int], more: bool
+) -> None:
+    await desk.say(A, B, "1", "2", "3", "4", "5")
+    rows, has_more = await history.get_history(desk.svc, A, "s:1001:1002", Bounds(**bounds))
+    assert ([row.seq for row in rows], has_more) == (seqs, more)
+
+
+@pytest.mark.parametrize("field", ["before_seq", "after_seq", "around_seq"])
+async def test_a_bound_below_the_beginning_is_none(desk: Any, field: str) -> None:
+    error = await refusal(history.get_history(desk.svc, A, "s:1001:1002", Bounds(**{field: -1})))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, field)

@@ -7,6 +7,8 @@ of ours: it is logged, and the caller learns no more than INTERNAL.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,10 +118,30 @@ class AppError(Exception):
     def traits(self) -> Traits:
         return TABLE[self.code]
 
+    def respelled(self, names: Mapping[str, str]) -> AppError:
+        """The same for a caller who knows the field by another name (our name to theirs)."""
+        ours, dot, inner = (self.field or "").partition(".")
+        if ours not in names:
+            return self
+        field = names[ours] + dot + inner
+        message = self.message
+        if message.startswith((f"{self.field} ", f"{self.field}:")):
+            message = field + message[len(self.field or "") :]
+        return AppError(self.code, message, field=field, retry_after_ms=self.retry_after_ms)
+
 
 def invalid(field: str, problem: str) -> AppError:
     """INVALID_ARGUMENT for one field: ``invalid("limit", "must be at most 100")``."""
     return AppError(Code.INVALID_ARGUMENT, f"{field} {problem}", field=field)
+
+
+@contextmanager
+def spelling(**names: str) -> Iterator[None]:
+    """A block whose errors name their fields as the caller spells them: our name = theirs."""
+    try:
+        yield
+    except AppError as error:
+        raise error.respelled(names) from None
 
 
 def unauthenticated(message: str) -> AppError:

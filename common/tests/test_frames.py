@@ -45,6 +45,14 @@ def _chat(more: str) -> str:
         ('{"type":"chat","to":1,"content":"x","ext":[1]}', "ext", None),
         ('{"type":"chat","to":1.5,"content":"x"}', "to", None),
         ('{"type":"ack","conversation_id":"s:1:2"}', "seq", None),
+        ('{"type":"ack","conversation_id":"\\ud83d","seq":1}', "conversation_id", None),
+        ('{"type":"read","conversation_id":null,"seq":1}', "conversation_id", None),
+        ('{"type":"recall","message_id":"\\ud83d","client_msg_id":"c"}', "message_id", "c"),
+        ('{"type":"offline_ack","batch_id":"\\ud83d"}', "batch_id", None),
+        ('{"type":"sync","cursors":{"\\ud83d":1}}', "cursors", None),
+        ('{"type":"sync","cursors":{"s:1:2":"1"}}', "cursors", None),
+        ('{"type":"ping","client_msg_id":7}', "client_msg_id", None),
+        ('{"type":null}', "type", None),
         (_chat('"content":"\\ud83d"'), "content", "c"),
         (_chat('"content":"x","ext":{"a":["\\ude00"]}'), "ext", "c"),
         (_chat('"content":"x","ext":{"\\ud83d":1}'), "ext", "c"),
@@ -84,6 +92,58 @@ def test_free_json_that_everybody_takes_is_kept(value: str) -> None:
     frame = frames.decode(_chat(f'"content":"x","ext":{{"a":{value}}}'))
     assert isinstance(frame, frames.Chat)
     assert build_record(1, frame, Origin()).message.content.ext_json == f'{{"a":{value}}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "as_if"),
+    [
+        (_chat('"content":"x","content_type":null,"mentions":null'), _chat('"content":"x"')),
+        (_chat('"content":"x","reply_to":null,"ext":null,"group_id":null'), _chat('"content":"x"')),
+        (
+            _chat('"content":"x","mentions":null,"ext":{"a":null}'),
+            _chat('"content":"x","ext":{"a":null}'),
+        ),
+        ('{"type":"sync","cursors":null,"limit":null}', '{"type":"sync"}'),
+        ('{"type":"sync","cursors":{"a":null,"b":0}}', '{"type":"sync","cursors":{"b":0}}'),
+        ('{"type":"typing","to":2,"group_id":null}', '{"type":"typing","to":2}'),
+    ],
+)
+def test_null_is_absent(text: str, as_if: str) -> None:
+    assert frames.decode(text) == frames.decode(as_if)
+
+
+FIELDS = ["content", "seq", "conversation_id", "message_id", "cursors", "limit", "batch_id", "to"]
+
+
+@given(
+    st.sampled_from(
+        ["ack", "read", "recall", "typing", "sync", "offline_ack", "ping", "chat", "x"]
+    ),
+    st.dictionaries(
+        st.sampled_from(FIELDS),
+        st.none()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters(), max_size=5)
+        | st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=2)),
+    ),
+)
+def test_any_frame_is_taken_or_refused_by_name(kind: str, fields: dict[str, object]) -> None:
+    text = json.dumps({"type": kind, "client_msg_id": "c", **fields})
+    refused = _bad(text)
+    if refused is None:
+        assert frames.decode(text).client_msg_id == "c"
+    else:
+        assert refused.field in (*FIELDS, "type"), refused.message
+        assert refused.client_msg_id == "c"
+
+
+def _bad(text: str) -> frames.BadFrame | None:
+    try:
+        frames.decode(text)
+    except frames.BadFrame as error:
+        return error
+    return None
 
 
 def _refusal(text: str) -> AppError | None:

@@ -116,8 +116,7 @@ def _places(rng: random.Random, last_seq: int) -> dict[str, Place]:
         "oldest": Place(f"&before_seq={PAGE + 1}", 1),
     }
     for bound, offset in BOUNDS.items():
-        # From 2 on: after_seq=0 would ask for the newest.
-        first = rng.randint(2, last_seq - PAGE + 1)
+        first = rng.randint(1, last_seq - PAGE + 1)
         places[bound] = Place(f"&{bound}={first + offset}", first)
     return places
 

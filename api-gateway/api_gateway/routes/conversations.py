@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter
 
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
     ConversationIdPath,
     Cursor,
     Limit,
+    SeqBound,
     Svc,
     signed_in,
 )
@@ -27,12 +29,12 @@ from api_gateway.schemas.conversations import (
 from api_gateway.schemas.messages import Message
 from im.chat.v1 import chat_pb2 as pb
 from im_common.domain.ids import MAX_ID
-from im_common.domain.paging import read_cursor, write_cursor
-from im_common.errors import invalid
+from im_common.domain.paging import read_cursor_as, write_cursor
+
+# Of a page; None for none.
+Bound = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] | None
 
 router = APIRouter(prefix="/v1", tags=["conversations"], dependencies=[signed_in])
-
-SeqBound = Annotated[int, Query(ge=0, le=MAX_ID, description="0 for none.")]
 
 
 @router.get("/conversations", summary="The caller's conversations, newest activity first")
@@ -53,9 +55,9 @@ async def list_conversations(
 async def get_history(
     conversation_id: ConversationIdPath,
     svc: Svc,
-    before_seq: SeqBound = 0,
-    after_seq: SeqBound = 0,
-    around_seq: SeqBound = 0,
+    before_seq: SeqBound = None,
+    after_seq: SeqBound = None,
+    around_seq: SeqBound = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = "",
 ) -> Page[Message]:
@@ -92,13 +94,13 @@ async def sync(body: SyncBody, svc: Svc) -> SyncAnswer:
 
 
 def _page_at(cursor: str, limit: int) -> pb.Page:
-    bounds = read_cursor(cursor, 2)
-    if bounds is None or not all(0 <= bound <= MAX_ID for bound in bounds):
-        raise invalid("cursor", "is not one that this list gave")
+    bounds = read_cursor_as(tuple[Bound, Bound], cursor)
+    assert bounds is not None
     return pb.Page(before_seq=bounds[0], after_seq=bounds[1], limit=limit)
 
 
 def _next_cursor(page: pb.Page, messages: Sequence[pb.Message]) -> str:
-    if page.after_seq or page.around_seq:
-        return write_cursor(page.before_seq, messages[-1].seq)
-    return write_cursor(messages[0].seq, 0)
+    if page.HasField("after_seq") or page.HasField("around_seq"):
+        before = page.before_seq if page.HasField("before_seq") else None
+        return write_cursor(before, messages[-1].seq)
+    return write_cursor(messages[0].seq, None)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from api_gateway.svc import ServiceContext
 from im_common.domain.ids import MAX_ID, parse_conversation
 from im_common.domain.paging import DEFAULT_LIMIT, MAX_LIMIT
 from im_common.errors import invalid, unauthenticated
-from im_common.rpc.access import bearer_token
+from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime import context
 
-# gRPC refuses metadata of more than 8 KiB in all.
-MAX_TOKEN = 4096
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 
 async def _service_context(request: Request) -> ServiceContext:
@@ -34,7 +34,7 @@ class _Bearer(HTTPBearer):
         token = bearer_token(request.headers.get("authorization", ""))
         if not token:
             raise unauthenticated("an access token is needed")
-        if not token.isascii() or not token.isprintable() or len(token) > MAX_TOKEN:
+        if not may_be_token(token):
             raise unauthenticated("the access token is not valid")
         current = context.current.get()
         if current is not None:
@@ -48,9 +48,18 @@ signed_in = Depends(
 )
 
 
-UserIdPath = Annotated[int, Path(ge=1, le=MAX_ID)]
-GroupIdPath = Annotated[int, Path(ge=1, le=MAX_ID)]
-RequestIdPath = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
+def _as_json(text: object) -> object:
+    """A number has one spelling, as in JSON: `01044`, `+1044` and `1_044` are none."""
+    if isinstance(text, str) and not _NUMBER.fullmatch(text):
+        raise ValueError("must be a whole number")
+    return text
+
+
+Number = Annotated[int, BeforeValidator(_as_json)]
+UserIdPath = Annotated[Number, Path(ge=1, le=MAX_ID)]
+GroupIdPath = Annotated[Number, Path(ge=1, le=MAX_ID)]
+RequestIdPath = Annotated[Number, Path(alias="id", ge=1, le=MAX_ID)]
+SeqBound = Annotated[Number | None, Query(ge=0, le=MAX_ID, description="0 is the beginning.")]
 
 
 def _conversation_id(text: str) -> str:
@@ -67,7 +76,7 @@ ConversationIdPath = Annotated[
     AfterValidator(_conversation_id),
 ]
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")]
+Limit = Annotated[Number, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")]
 Cursor = Annotated[
     str, Query(max_length=512, description="The `next_cursor` of the page before this one.")
 ]
@@ -78,7 +87,9 @@ __all__ = [
     "Cursor",
     "GroupIdPath",
     "Limit",
+    "Number",
     "RequestIdPath",
+    "SeqBound",
     "Svc",
     "UserIdPath",
     "signed_in",

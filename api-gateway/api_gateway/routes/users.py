@@ -11,8 +11,8 @@ from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import Me, Presence, Presences, ProfileBody, User
 from im.user.v1 import user_pb2 as pb
-from im_common.domain.ids import MAX_ID
-from im_common.errors import AppError, Code, invalid
+from im_common.domain.ids import read_id
+from im_common.errors import AppError, Code, invalid, spelling
 
 router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[signed_in])
 
@@ -40,7 +40,8 @@ async def get_online(
     svc: Svc, ids: Annotated[str, Query(description="User ids, separated by commas.")]
 ) -> Presences:
     request = pb.GetOnlineUsersRequest(user_ids=_ids(ids))
-    answer = await svc.presence.GetOnlineUsers(request)
+    with spelling(user_ids="ids"):
+        answer = await svc.presence.GetOnlineUsers(request)
     return Presences(items=[Presence.of(presence) for presence in answer.presences])
 
 
@@ -63,12 +64,10 @@ async def search_users(
 
 
 def _ids(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and part.isascii() and len(part) < 20 for part in parts):
-        raise invalid("ids", "must be user ids, separated by commas")
-    ids = [int(part) for part in parts]
-    if not all(1 <= user_id <= MAX_ID for user_id in ids):
-        raise invalid("ids", "must be positive 64-bit numbers")
+    ids = [read_id(part.strip()) for part in text.split(",")]
     if len(ids) > MAX_PRESENCES:
         raise invalid("ids", f"may be at most {MAX_PRESENCES}")
-    return ids
+    found = [user_id for user_id in ids if user_id is not None]
+    if len(found) < len(ids):
+        raise invalid("ids", "must be user ids, separated by commas")
+    return found

@@ -9,8 +9,12 @@ from im.auth.v1 import auth_pb2 as pb
 
 
 class DeviceBody(Body):
-    device_id: Text | None = Field(None, description="Made up by the server when missing.")
-    platform: Text | None = Field(None, description="ios, android, web, desktop or other.")
+    device_id: Text | None = Field(
+        None, min_length=1, description="Made up by the server when missing."
+    )
+    platform: Text | None = Field(
+        None, min_length=1, description="ios, android, web, desktop or other."
+    )
 
     def device(self) -> pb.Device:
         return pb.Device(device_id=self.device_id or "", platform=self.platform or "")

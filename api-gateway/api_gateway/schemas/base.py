@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from im_common.domain import free_json
@@ -48,9 +48,14 @@ Absent = Annotated[T | SkipJsonSchema[None], Field(default=None, exclude_if=_is_
 
 
 class Body(BaseModel):
-    """A request: wrong types are refused, unknown fields are ignored."""
+    """A request: wrong types are refused, unknown fields are ignored, null is the same as absent."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        return free_json.without_nulls(fields) if isinstance(fields, dict) else fields
 
 
 class View(BaseModel):

@@ -9,6 +9,7 @@ from api_gateway.schemas.messages import Message
 from im.chat.v1 import chat_pb2 as pb
 
 MAX_SYNC = 500
+MAX_CURSORS = 20_000
 
 
 class ReadBody(Body):
@@ -17,7 +18,9 @@ class ReadBody(Body):
 
 class SyncBody(Body):
     cursors: dict[Text, Seq] = Field(
-        {}, description="conversation_id to the last seq that the client has."
+        {},
+        max_length=MAX_CURSORS,
+        description="conversation_id to the last seq that the client has.",
     )
     limit: int | None = Field(None, ge=1, le=MAX_SYNC, description="Messages in all; 200.")
 

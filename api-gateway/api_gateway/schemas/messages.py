@@ -22,7 +22,9 @@ class MessageBody(Body):
     group_id: Id | None = Field(None, description="A group.")
     content: Text = Field(description="At most 16 KiB of UTF-8.")
     content_type: Text | None = Field(
-        None, description="text, image, file, audio, video, location or custom; text when missing."
+        None,
+        min_length=1,
+        description="text, image, file, audio, video, location or custom; text when missing.",
     )
     client_msg_id: Text | None = Field(
         None,
@@ -30,7 +32,7 @@ class MessageBody(Body):
         max_length=64,
         description="The sender's own key: the same one never makes a second message.",
     )
-    reply_to: Text | None = Field(None, description="A message_id.")
+    reply_to: Text | None = Field(None, min_length=1, description="A message_id.")
     mentions: list[Id] | None = Field(None, description="User ids.")
     ext: JsonObject | None = Field(None, description="The application's own fields.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,11 @@ from im_common.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Which part of a history; 0 means no bound."""
+    """Which part of a history; 0 is a bound."""
 
-    before_seq: int = 0
-    after_seq: int = 0
-    around_seq: int = 0
+    before_seq: int | None = None
+    after_seq: int | None = None
+    around_seq: int | None = None
     limit: int = 0
 
 
@@ -59,50 +60,33 @@ async def _page(
 ) -> tuple[list[Row[Any]], bool]:
     limit = page_limit(bounds.limit)
     for field in ("before_seq", "after_seq", "around_seq"):
-        if getattr(bounds, field) < 0:
+        if (getattr(bounds, field) or 0) < 0:
             raise invalid(field, "must not be negative")
     async with svc.db.read() as connection:
         hidden = await members.min_seqs(connection, user_id, [conversation_id])
-        above = max(bounds.after_seq, hidden.get(conversation_id, 0))
-        if bounds.around_seq:
-            return await _around(
-                connection, user_id, conversation_id, bounds.around_seq, above, limit
-            )
+        above = max(bounds.after_seq or 0, hidden.get(conversation_id, 0))
+
+        async def page(**part: Any) -> list[Row[Any]]:
+            return await messages.page(connection, conversation_id, reader=user_id, **part)
+
+        if bounds.around_seq is not None:
+            return await _around(page, bounds.around_seq, above, bounds.before_seq, limit)
         # Downwards from the end or from `before`, upwards from `after`.
-        newest = not bounds.after_seq
-        rows = await messages.page(
-            connection,
-            conversation_id,
-            reader=user_id,
-            above=above,
-            below=bounds.before_seq or None,
-            limit=limit + 1,
-            newest=newest,
-        )
+        newest = bounds.after_seq is None
+        rows = await page(above=above, below=bounds.before_seq, limit=limit + 1, newest=newest)
     more = len(rows) > limit
     return (rows[1:] if newest else rows[:limit]) if more else rows, more
 
 
 async def _around(
-    connection: Any, reader: int, conversation_id: str, seq: int, above: int, limit: int
+    page: Callable[..., Awaitable[list[Row[Any]]]],
+    seq: int,
+    above: int,
+    below: int | None,
+    limit: int,
 ) -> tuple[list[Row[Any]], bool]:
-    older = await messages.page(
-        connection,
-        conversation_id,
-        reader=reader,
-        above=above,
-        below=seq,
-        limit=limit // 2,
-        newest=True,
-    )
-    newer = await messages.page(
-        connection,
-        conversation_id,
-        reader=reader,
-        above=max(above, seq - 1),
-        below=None,
-        limit=limit - len(older) + 1,
-        newest=False,
-    )
-    more = len(newer) > limit - len(older)
-    return [*older, *newer[: limit - len(older)]], more
+    older_than = seq if below is None else min(seq, below)
+    older = await page(above=above, below=older_than, limit=limit // 2, newest=True)
+    room = limit - len(older)
+    newer = await page(above=max(above, seq - 1), below=below, limit=room + 1, newest=False)
+    return [*older, *newer[:room]], len(newer) > room

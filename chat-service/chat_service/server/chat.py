@@ -22,6 +22,7 @@ from chat_service.server import views
 from chat_service.svc import ServiceContext
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.chat_pb2_grpc import ChatServiceServicer
+from im_common.errors import spelling
 from im_common.runtime.context import identity
 
 
@@ -30,17 +31,19 @@ class ChatServicer(ChatServiceServicer):
         self._svc = svc
 
     async def SendMessage(self, request: pb.SendMessageRequest, _: Any) -> pb.SendMessageResponse:
-        chat = views.chat(request.content)
-        chat.to = request.to_user_id
-        sent = await send.send_message(self._svc, identity().user_id, chat)
+        with spelling(to="to_user_id", ext="ext_json"):
+            chat = views.chat(request.content)
+            chat.to = request.to_user_id
+            sent = await send.send_message(self._svc, identity().user_id, chat)
         return pb.SendMessageResponse(placed=views.placed(sent))
 
     async def SendGroupMessage(
         self, request: pb.SendGroupMessageRequest, _: Any
     ) -> pb.SendGroupMessageResponse:
-        chat = views.chat(request.content)
-        chat.group_id = request.group_id
-        sent = await send.send_message(self._svc, identity().user_id, chat)
+        with spelling(ext="ext_json"):
+            chat = views.chat(request.content)
+            chat.group_id = request.group_id
+            sent = await send.send_message(self._svc, identity().user_id, chat)
         return pb.SendGroupMessageResponse(placed=views.placed(sent))
 
     async def GetHistory(self, request: pb.GetHistoryRequest, _: Any) -> pb.GetHistoryResponse:

@@ -37,7 +37,7 @@ def _ext(text: str) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
-        raise invalid("ext_json", "must be a JSON object") from None
+        raise invalid("ext", "must be a JSON object") from None
 
 
 def placed(sent: frames.Sent) -> pb.Placed:
@@ -51,7 +51,12 @@ def placed(sent: frames.Sent) -> pb.Placed:
 
 
 def bounds(page: pb.Page) -> Bounds:
-    return Bounds(page.before_seq, page.after_seq, page.around_seq, page.limit)
+    return Bounds(
+        before_seq=page.before_seq if page.HasField("before_seq") else None,
+        after_seq=page.after_seq if page.HasField("after_seq") else None,
+        around_seq=page.around_seq if page.HasField("around_seq") else None,
+        limit=page.limit,
+    )
 
 
 def messages(rows: Sequence[Row[Any]], reader: int) -> list[pb.Message]:

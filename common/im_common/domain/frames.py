@@ -24,15 +24,16 @@ MAX_SYNC = 500
 CONTENT_TYPES = ("text", "image", "file", "audio", "video", "location", "custom")
 
 
-class ClientFrame(msgspec.Struct, tag_field="type"):
-    """Any frame from a client."""
+class ClientFrame(msgspec.Struct, tag_field="type", kw_only=True):
+    """Any frame from a client. An error says its ``client_msg_id`` again, if it has one."""
+
+    client_msg_id: str | None = None
 
 
 class Chat(ClientFrame, tag="chat"):
     content: str
     to: int | None = None
     group_id: int | None = None
-    client_msg_id: str | None = None
     content_type: str = "text"
     reply_to: str | None = None
     mentions: list[int] = msgspec.field(default_factory=list)
@@ -229,21 +230,32 @@ class BadFrame(AppError):
 
 
 def decode(text: str) -> AnyClientFrame:
-    """Decodes a client frame. Raises BadFrame."""
+    """Decodes a client frame; a field that is null is absent. Raises BadFrame."""
     try:
         return _decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is one too
-        raise _explain(text, error) from None
+    except (msgspec.DecodeError, RecursionError):  # ValidationError is one too
+        return _slowly(text)
 
 
-def _explain(text: str, error: Exception) -> BadFrame:
-    """msgspec says `Expected `int`, got `str` - at `$.to``: turned into a field and a sentence."""
+def _slowly(text: str) -> AnyClientFrame:
+    """One that has null where there is no need to say so, or a BadFrame for what is wrong."""
     frame = _leniently(text)
     if frame is None:
-        return BadFrame("a frame must be one JSON object", None, None)
-    client_msg_id = frame.get("client_msg_id")
-    if not isinstance(client_msg_id, str) or free_json.text_problem(client_msg_id):
-        client_msg_id = None
+        raise BadFrame("a frame must be one JSON object", None, None)
+    present = free_json.without_nulls(frame)
+    refused = _unusable(present)
+    if refused is not None:
+        raise refused
+    try:
+        taken: AnyClientFrame = msgspec.convert(present, AnyClientFrame)
+    except msgspec.ValidationError as error:
+        raise _explain(present, error) from None
+    return taken
+
+
+def _unusable(frame: dict[str, Any]) -> BadFrame | None:
+    """What is wrong with an object, whatever its type demands."""
+    client_msg_id = _client_msg_id(frame)
     known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]
     if frame.get("type") not in known:
         return BadFrame(f"type must be one of {', '.join(known)}", "type", client_msg_id)
@@ -251,8 +263,22 @@ def _explain(text: str, error: Exception) -> BadFrame:
         if said := free_json.text_problem(field) or free_json.problem(value):
             named = None if free_json.text_problem(field) else field
             return BadFrame(f"{named or 'a field'} {said}", named, client_msg_id)
+    return None
+
+
+def _client_msg_id(frame: dict[str, Any]) -> str | None:
+    client_msg_id = frame.get("client_msg_id")
+    if not isinstance(client_msg_id, str) or free_json.text_problem(client_msg_id):
+        return None
+    return client_msg_id
+
+
+def _explain(frame: dict[str, Any], error: Exception) -> BadFrame:
+    """msgspec says `Expected `int`, got `str` - at `$.to``: turned into a field and a sentence."""
+    client_msg_id = _client_msg_id(frame)
     problem, _, place = str(error).partition(" - at `$.")
-    field = place.rstrip("`")
+    # Of `cursors[...]`, too.
+    field = place.rstrip("`").partition("[")[0]
     if not field and "required field" in problem:
         field = problem.rpartition("field `")[2].rstrip("`")
         return BadFrame(f"{field} is missing", field, client_msg_id)

@@ -37,6 +37,15 @@ def problem(value: Any, *, largest: float = MAX_ID, depth: int = MAX_DEPTH) -> s
     )
 
 
+def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """A client's object: a field that is null is absent, and so is an entry of a map of ours
+    (``cursors``). What is the application's own (``ext``) stays as it is."""
+    present = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(cursors := present.get("cursors"), dict):
+        present["cursors"] = {key: seq for key, seq in cursors.items() if seq is not None}
+    return present
+
+
 def text_problem(text: str) -> str | None:
     """JSON can say half of a surrogate pair; nothing can store it."""
     try:

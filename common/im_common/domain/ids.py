@@ -42,6 +42,14 @@ def check_id(field: str, value: int) -> int:
     return value
 
 
+def read_id(text: str) -> int | None:
+    """A user's or group's id as JSON spells it; None when it is none (`01044`, `+1044`, `1_044`)."""
+    if not text.isdecimal() or not text.isascii() or text[0] == "0" or len(text) > 19:
+        return None
+    value = int(text)
+    return value if value <= MAX_ID else None
+
+
 def single_conversation(a: int, b: int) -> str:
     """The conversation of two users, whoever writes first."""
     return f"s:{a}:{b}" if a < b else f"s:{b}:{a}"
@@ -56,13 +64,11 @@ def parse_conversation(conversation_id: str) -> tuple[int, int] | int | None:
     if len(conversation_id) > _LONGEST_CONVERSATION_ID:
         return None
     kind, *parts = conversation_id.split(":")
-    if not all(part.isdecimal() and part.isascii() and part[0] != "0" for part in parts):
+    if kind == "g" and len(parts) == 1:
+        return read_id(parts[0])
+    if kind != "s" or len(parts) != 2:
         return None
-    members = [int(part) for part in parts]
-    if any(member > MAX_ID for member in members):
+    lower, higher = read_id(parts[0]), read_id(parts[1])
+    if lower is None or higher is None or lower >= higher:
         return None
-    if kind == "g" and len(members) == 1:
-        return members[0]
-    if kind == "s" and len(members) == 2 and members[0] < members[1]:
-        return members[0], members[1]
-    return None
+    return lower, higher

@@ -29,7 +29,7 @@ def page_limit(limit: int, *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMI
     return limit
 
 
-def write_cursor(*values: int | str) -> str:
+def write_cursor(*values: int | str | None) -> str:
     """Where a page ended, as text that a client gives back as it is."""
     return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
 

@@ -14,6 +14,8 @@ from im_common.runtime import context
 from im_common.runtime.context import Identity, RequestContext
 
 Access = access_pb2.Access
+# gRPC refuses metadata of more than 8 KiB in all.
+MAX_TOKEN = 4096
 
 
 class UserTokens(Protocol):
@@ -71,6 +73,11 @@ class Gatekeeper:
                 raise unauthenticated("a service token is needed")
             await self._user_tokens.verify(bearer)
             raise AppError(Code.PERMISSION_DENIED, "only services may call this method")
+
+
+def may_be_token(text: str) -> bool:
+    """Whether it can be sent on as one; that it is genuine is for auth-service to say."""
+    return bool(text) and text.isascii() and text.isprintable() and len(text) <= MAX_TOKEN
 
 
 def bearer_token(header: str) -> str:

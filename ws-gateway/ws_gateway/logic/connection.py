@@ -23,6 +23,7 @@ from ws_gateway.logic.seen import Seen, SeenEvents
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
 
+TOKEN_INVALID = 4001
 KICKED = 4002
 TOO_SLOW = 4003
 BROKEN_PROTOCOL = 4004

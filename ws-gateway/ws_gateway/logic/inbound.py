@@ -70,7 +70,7 @@ class Inbound:
         try:
             self._take(frame)
         except AppError as error:
-            self._connection.send(frames.error_frame(error))
+            self._connection.send(frames.error_frame(error, frame.client_msg_id))
         return None
 
     def _take(self, frame: frames.AnyClientFrame) -> None:

@@ -34,34 +34,34 @@ class Requests:
             raise invalid("limit", f"must be 1 to {frames.MAX_SYNC}")
         if not all(0 <= seq < 2**63 for seq in frame.cursors.values()):
             raise invalid("cursors", "must be numbers that are not negative")
-        self._begin(self._sync(frame))
+        self._begin(self._sync(frame), frame.client_msg_id)
 
     def recall(self, frame: frames.Recall) -> None:
         """The answer is the `recalled` that everybody gets, or an error. Raises as ``sync``."""
-        self._begin(self._recall(frame))
+        self._begin(self._recall(frame), frame.client_msg_id)
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], client_msg_id: str | None) -> None:
         if len(self._tasks) >= MOST_AT_ONCE:
             work.close()
             raise AppError(Code.RATE_LIMITED, "too many requests at once", retry_after_ms=1000)
-        task = asyncio.create_task(self._answer(work))
+        task = asyncio.create_task(self._answer(work, client_msg_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _answer(self, work: Coroutine[Any, Any, None], client_msg_id: str | None) -> None:
         try:
             await work
         except AppError as error:
-            self._connection.send(frames.error_frame(error))
+            self._connection.send(frames.error_frame(error, client_msg_id))
         except Exception as error:
             report(error, "request failed", user_id=self._connection.user_id)
             internal = AppError(Code.INTERNAL, "internal error")
-            self._connection.send(frames.error_frame(internal))
+            self._connection.send(frames.error_frame(internal, client_msg_id))
 
     async def _sync(self, frame: frames.Sync) -> None:
         request = pb.SyncForRequest(

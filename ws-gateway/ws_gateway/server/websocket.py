@@ -80,7 +80,7 @@ class WebSocketServer:
         try:
             admission = await self._check(request)
             if isinstance(admission, Refusal):
-                socket.refuse(admission.status, admission.text + "\n", _retry_after(admission))
+                _refuse(socket, request, admission)
             elif socket.accept(request):
                 await self._serve_one(socket, self._connection(admission))
         except Exception as error:
@@ -196,6 +196,13 @@ async def _until(done: Callable[[], bool], within_s: float) -> None:
     deadline = asyncio.get_running_loop().time() + within_s
     while not done() and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.02)
+
+
+def _refuse(socket: Socket, request: Request, refusal: Refusal) -> None:
+    if refusal.close_code is None:
+        socket.refuse(refusal.status, refusal.text + "\n", _retry_after(refusal))
+    elif socket.accept(request):
+        socket.close(refusal.close_code, refusal.text)
 
 
 def _retry_after(refusal: Refusal) -> dict[str, str]:

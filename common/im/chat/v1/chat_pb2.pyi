@@ -107,7 +107,7 @@ Global___Placed: _TypeAlias = Placed  # noqa: Y015
 
 @_typing.final
 class Page(_message.Message):
-    """Page selects a part of a history; without a bound, the newest."""
+    """Page selects a part of a history; without a bound, the newest. A bound of 0 is a bound."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,26 +116,37 @@ class Page(_message.Message):
     AROUND_SEQ_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     before_seq: _builtins.int
-    """Only below this seq; 0 for none."""
+    """Only below this seq; downwards from it, unless there is another bound."""
     after_seq: _builtins.int
-    """Only above this seq; 0 for none."""
+    """Only above this seq, and upwards from it: 0 is the beginning."""
     around_seq: _builtins.int
-    """The page around this seq; 0 for none."""
+    """The page around this seq."""
     limit: _builtins.int
     """At most 100; 50 when 0."""
     def __init__(
         self,
         *,
-        before_seq: _builtins.int = ...,
-        after_seq: _builtins.int = ...,
-        around_seq: _builtins.int = ...,
+        before_seq: _builtins.int | None = ...,
+        after_seq: _builtins.int | None = ...,
+        around_seq: _builtins.int | None = ...,
         limit: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "_around_seq", b"_around_seq", "_before_seq", b"_before_seq", "after_seq", b"after_seq", "around_seq", b"around_seq", "before_seq", b"before_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "around_seq", b"around_seq", "before_seq", b"before_seq", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "_around_seq", b"_around_seq", "_before_seq", b"_before_seq", "after_seq", b"after_seq", "around_seq", b"around_seq", "before_seq", b"before_seq", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
+    _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015
+    _WhichOneofReturnType__around_seq: _TypeAlias = _typing.Literal["around_seq"]  # noqa: Y015
+    _WhichOneofArgType__around_seq: _TypeAlias = _typing.Literal["_around_seq", b"_around_seq"]  # noqa: Y015
+    _WhichOneofReturnType__before_seq: _TypeAlias = _typing.Literal["before_seq"]  # noqa: Y015
+    _WhichOneofArgType__before_seq: _TypeAlias = _typing.Literal["_before_seq", b"_before_seq"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_seq) -> _WhichOneofReturnType__after_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__around_seq) -> _WhichOneofReturnType__around_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before_seq) -> _WhichOneofReturnType__before_seq | None: ...
 
 Global___Page: _TypeAlias = Page  # noqa: Y015
 

@@ -75,10 +75,6 @@ class Backlog:
             # At once: a message that arrives from now on is younger than what is in the list.
             self._connection.hold()
 
-    @property
-    def idle(self) -> bool:
-        return not self._looking and not self._wanted.is_set()
-
     def confirm(self, batch_id: str) -> None:
         if batch_id == self._batch_id:
             self._confirmed.set()

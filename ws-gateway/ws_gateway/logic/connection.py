@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from im.gateway.v1.push_pb2 import Delivery
 from im_common.domain.frames import Kick, encode
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
@@ -261,5 +262,34 @@ class Connections:
     def of(self, user_id: int) -> list[Connection]:
         return self._by_user.get(user_id, [])
 
+    def hand_over(self, delivery: Delivery) -> list[int]:
+        """Gives a frame to all connections of its users; those of them who should have had it and are
+        not here."""
+        absent = []
+        for user_id in delivery.user_ids:
+            connections = self.of(user_id)
+            if not connections and not delivery.ephemeral:
+                absent.append(user_id)
+            for connection in connections:
+                if not _is_left_out(delivery, connection):
+                    _hand_over(delivery, connection)
+        return absent
+
     def all(self) -> list[Connection]:
         return [connection for of_user in self._by_user.values() for connection in of_user]
+
+
+def _is_left_out(delivery: Delivery, connection: Connection) -> bool:
+    return (
+        connection.id == delivery.except_connection_id
+        or connection.identity.session_id in delivery.except_session_ids
+    )
+
+
+def _hand_over(delivery: Delivery, connection: Connection) -> None:
+    if delivery.ephemeral:
+        connection.offer(delivery.frame)
+    else:
+        connection.deliver(
+            delivery.frame, delivery.conversation_id, delivery.seq, delivery.event_id
+        )

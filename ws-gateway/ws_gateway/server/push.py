@@ -7,7 +7,6 @@ from typing import Any
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
 from ws_gateway.logic import upkeep
-from ws_gateway.logic.connection import Connection
 from ws_gateway.svc import ServiceContext
 
 
@@ -26,13 +25,7 @@ class PushServicer(PushServiceServicer):
                 connection.backlog.look()
         absent: set[int] = set()
         for delivery in request.deliveries:
-            for user_id in delivery.user_ids:
-                connections = svc.connections.of(user_id)
-                if not connections and not delivery.ephemeral:
-                    absent.add(user_id)
-                for connection in connections:
-                    if not _is_left_out(delivery, connection):
-                        _hand_over(delivery, connection)
+            absent.update(svc.connections.hand_over(delivery))
         return pb.PushResponse(absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms)
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
@@ -45,19 +38,3 @@ class PushServicer(PushServiceServicer):
         for connection in closed:
             connection.kick(request.reason or "kicked")
         return pb.KickResponse(closed=len(closed))
-
-
-def _is_left_out(delivery: pb.Delivery, connection: Connection) -> bool:
-    return (
-        connection.id == delivery.except_connection_id
-        or connection.identity.session_id in delivery.except_session_ids
-    )
-
-
-def _hand_over(delivery: pb.Delivery, connection: Connection) -> None:
-    if delivery.ephemeral:
-        connection.offer(delivery.frame)
-    else:
-        connection.deliver(
-            delivery.frame, delivery.conversation_id, delivery.seq, delivery.event_id
-        )

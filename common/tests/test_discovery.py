@@ -172,7 +172,7 @@ async def test_when_etcd_has_lost_its_data_an_instance_does_not_wait_as_for_one_
     monkeypatch.setattr("im_common.discovery.registration.Pauses", Noted)
     async with registered(client) as registration:
         etcd.kill()
-        await eventually(lambda: len(pauses) >= 4, within_s=30)
+        await eventually(lambda: len(pauses) >= 4 and not registration.registered, within_s=30)
         etcd.lose_data()
         grown = len(pauses)
         await asyncio.to_thread(etcd.start)

@@ -1,0 +1,171 @@
+"""What a device has missed comes first, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from ws_parts import (
+    List,
+    Recalls,
+    Start,
+    confirm_all,
+    connection,
+    event,
+    message,
+    recalled,
+    sent,
+    until,
+)
+
+from ws_gateway.logic.backlog import Backlog
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Backlog]]:
+    """Starts a backlog, which has been told to look."""
+    tasks = []
+
+    def begin(*parts: Any) -> Backlog:
+        backlog = parts[0].backlog = Backlog(*parts)
+        tasks.append(asyncio.create_task(backlog.run()))
+        backlog.look()
+        return backlog
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_batches_follow_one_another_when_confirmed(start: Start) -> None:
+    one = connection()
+    backlog = start(one, List(b"1", b"2", b"3", b"3"), Recalls())
+    one.deliver(b'"live"', "c", 9)
+    (batch,) = await until(one, 1)
+    assert (batch["frames"], batch["remaining"]) == ([1, 2], 2)
+    backlog.confirm("another batch")
+    backlog.confirm(batch["batch_id"])
+    _, batch = await until(one, 2)
+    assert (batch["frames"], batch["remaining"]) == ([3], 0)
+    backlog.confirm(batch["batch_id"])
+    *_, last = await until(one, 3)
+    assert last == "live"
+
+
+async def test_what_is_in_the_list_and_comes_live_too_is_sent_once_and_in_order(
+    start: Start,
+) -> None:
+    one = connection()
+    repeated = [message(seq) for seq in (1, 2, 1, 2, 3)]
+    backlog = start(one, List(*repeated, recalled(1)), Recalls())
+    # A consumer repeats from 2 on while the list is being sent.
+    for seq in (2, 3, 4):
+        one.deliver(message(seq), "c", seq)
+    *batches, last = await confirm_all(one, backlog, 3)
+    got = [(f["type"], f["seq"]) for batch in batches for f in batch["frames"]]
+    assert got == [("message", 1), ("message", 2), ("message", 3), ("recalled", 1)]
+    assert last["seq"] == 4
+
+
+async def test_what_was_delivered_before_it_got_into_the_list_is_not_sent_again(
+    start: Start,
+) -> None:
+    """The gateway was so slow that the consumer took it for dead."""
+    one, listed = connection(), List(message(1), message(2), message(3))
+    for seq in (1, 2):
+        one.deliver(message(seq), "c", seq)
+    backlog = start(one, listed, Recalls())
+    one.deliver(message(4), "c", 4)
+    *_, batch, last = await confirm_all(one, backlog, 4)
+    assert ([f["seq"] for f in batch["frames"]], last["seq"]) == ([3], 4)
+    assert listed.frames == []
+
+
+async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Start) -> None:
+    one, other, behind = connection(), connection(number=2), connection(number=3)
+    other.deliver(message(1), "c", 1)
+    # It went on without 2 and 3: it has to come back.
+    behind.deliver(message(4), "c", 4)
+    listed = List(*map(message, (1, 2, 3)))
+    backlog = start(one, listed, Recalls(), lambda: [other, behind])
+    batches = await confirm_all(one, backlog, 2)
+    assert [f["seq"] for batch in batches for f in batch["frames"]] == [1, 2, 3]
+    assert [f["seq"] for f in sent(other)] == [1, 2, 3]
+    assert (behind.ending is not None, other.ending) == (True, None)
+
+
+async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> None:
+    """It was put into the list behind younger ones."""
+    one, listed = connection(), List(message(3), message(2), recalled(2), message(1))
+    listed.limit = 10
+    backlog = start(one, listed, Recalls())
+    (batch,) = await confirm_all(one, backlog, 1)
+    assert [(f["type"], f["seq"]) for f in batch["frames"]] == [
+        ("message", 1),
+        ("message", 2),
+        ("recalled", 2),
+        ("message", 3),
+    ]
+
+
+async def test_a_backlog_that_has_ended_begins_nothing_new(start: Start) -> None:
+    """A push tells it to look while its connection is being closed."""
+    one, listed = connection(), List(message(1))
+    backlog = one.backlog = Backlog(one, listed, Recalls())  # type: ignore[arg-type]
+    task = asyncio.create_task(backlog.run())
+    backlog.look()
+    await until(one, 1)
+    task.cancel()
+    backlog.look()
+    await asyncio.gather(task, return_exceptions=True)
+    backlog.look()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_missed_recalls_come_after_the_list_before_live_messages_and_once(
+    start: Start,
+) -> None:
+    one = connection()
+    listed, missed = List(b"1", b"2"), Recalls(b"2", b"7")
+    backlog = start(one, listed, missed)
+    one.deliver(b'"live"', "c", 9)
+    (batch,) = await until(one, 1)
+    assert one.caught_up_at == 0
+    backlog.confirm(batch["batch_id"])
+    # What the list had is not told again.
+    assert (await until(one, 3))[1:] == [7, "live"]
+    listed.frames = [b"5"]
+    backlog.look()
+    *_, batch = await until(one, 4)
+    backlog.confirm(batch["batch_id"])
+    one.deliver(b'"last"', "c", 10)
+    assert (await until(one, 5))[-1] == "last"
+
+
+async def test_who_confirms_nothing_gets_live_messages_all_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws_gateway.logic.backlog.HOLD_S", 0.01)
+    one = connection()
+    start(one, List(b"1"), Recalls())
+    one.deliver(b'"live"', "c", 9)
+    assert (await until(one, 2))[1] == "live"
+
+
+async def test_an_event_of_the_list_and_of_now_goes_out_once_to_all_devices(start: Start) -> None:
+    one, other = connection(), connection(number=2)
+    other.deliver(event(1), "events:0", 5, "e1")
+    listed = List(event(1), event(2), event(1))
+    listed.limit = 10
+    backlog = start(one, listed, Recalls(), lambda: [other])
+    # Far apart, as places in a stream are.
+    for number, place in ((1, 5 << 20), (2, 6 << 20), (2, 7 << 20), (3, 8 << 20)):
+        one.deliver(event(number), "events:0", place, f"e{number}")
+    batch, last = await confirm_all(one, backlog, 2)
+    assert [f["event_id"] for f in batch["frames"]] == ["e1", "e2"]
+    assert last["event_id"] == "e3"
+    assert [f["event_id"] for f in sent(other)] == ["e1", "e2"]
+    assert one.ending is None

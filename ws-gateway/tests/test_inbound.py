@@ -1,0 +1,91 @@
+"""What client frames do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from ws_parts import Log, connection, inbound, sent, take
+
+from im.chat.v1.record_pb2 import ChatRecord
+from im_common.bus import BusUnavailable
+from im_common.runtime.rate import Bucket
+from ws_gateway.logic.inbound import Inbound
+
+
+@pytest.mark.parametrize("log", [Log(BusUnavailable("late")), Log(refuse=True)])
+async def test_a_bus_that_does_not_take_it_is_an_error_to_try_again(log: Log) -> None:
+    one = connection()
+    frames, answers = inbound(one, log)
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await asyncio.sleep(0)
+    (error,) = sent(one)
+    assert (error["code"], error["client_msg_id"]) == ("UNAVAILABLE", "c")
+    assert len(answers) == 0
+
+
+async def test_what_the_bus_took_is_answered_later() -> None:
+    one = connection()
+    frames, answers = inbound(one, Log())
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await asyncio.sleep(0)
+    assert (sent(one), len(answers)) == ([], 1)
+
+
+async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() -> None:
+    one, again, log = connection(), connection(number=2), Log()
+    frames, answers = inbound(one, log)
+    for text in ('"to":8,"content":"x"', '"to":8,"content":"x"', '"to":9,"content":"x"'):
+        await take(frames, f'{{"type":"chat",{text},"client_msg_id":"c"}}')
+    # The device came back.
+    after = Inbound(again, answers, log, relay=frames._relay)  # type: ignore[arg-type]
+    await take(after, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    # The one to another user is for the consumer to refuse.
+    assert (len(log.records), len(answers)) == (2, 2)
+    first, _ = (ChatRecord.FromString(record) for record in log.records)
+    answers.settle(first.origin.token, b'{"type":"sent"}')
+    answers.settle(first.origin.token, b'{"type":"sent"}')
+    assert [len(sent(c)) for c in (one, again)] == [2, 1]
+
+
+async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None:
+    one, log = connection(max_queue=10_000), Log()
+    frames, _ = inbound(one, log, Bucket(20, 40))
+    for number in range(200):
+        await take(frames, f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+    assert len(log.records) == 40
+    refused = sent(one)
+    assert {f["code"] for f in refused} == {"RATE_LIMITED"}
+    # In the order in which their turns come, so that not all come back at once.
+    waits = [f["retry_after_ms"] for f in refused]
+    assert waits == sorted(waits)
+    assert 7_000 < waits[-1] < 9_000
+    assert one.ending is None
+    for number in range(1_100):
+        await take(frames, f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}')
+    assert one.ending is not None
+    assert one.ending.code == 4008
+
+
+async def test_binary_frames_and_pings() -> None:
+    one = connection()
+    frames, _ = inbound(one, Log())
+    await take(frames, b"\x00")
+    await take(frames, '{"type":"ping"}')
+    assert [f["type"] for f in sent(one)] == ["error", "pong"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "field"),
+    [
+        ('{"type":"ack","conversation_id":"x","seq":1}', "INVALID_ARGUMENT", "conversation_id"),
+        ('{"type":"read","conversation_id":"s:7:8","seq":-1}', "INVALID_ARGUMENT", "seq"),
+    ],
+)
+async def test_a_cursor_that_is_wrong_at_first_sight_goes_nowhere(
+    frame: str, code: str, field: str | None
+) -> None:
+    one = connection(7)
+    await take(inbound(one, Log())[0], frame)
+    (error,) = sent(one)
+    assert (error["code"], error.get("field")) == (code, field)

@@ -1,0 +1,147 @@
+"""Connections without sockets, and what stands for the services around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from im.chat.v1 import chat_pb2 as pb
+from im_common.bus import BusUnavailable
+from im_common.domain.in_flight import InFlight
+from im_common.domain.routes import Route
+from im_common.errors import AppError, Code
+from im_common.runtime.context import Identity
+from im_common.runtime.rate import Bucket
+from ws_gateway.logic.backlog import Backlog
+from ws_gateway.logic.connection import Connection, Stores
+from ws_gateway.logic.inbound import Inbound
+from ws_gateway.logic.relay import Relay
+
+Start = Callable[..., Backlog]
+
+
+def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Connection:
+    identity = Identity(user_id, "s", "d", "web", 0)
+    stores = Stores(List(), Recalls(), Chat())  # type: ignore[arg-type]
+    route = Route("h:1", number, "web", "d")
+    opened = Connection(identity, route, stores, max_queue=max_queue)
+    opened.opened_at = 1.0
+    return opened
+
+
+def sent(of: Connection) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(item.frame) for item in of.outbox.queue]
+
+
+class Log:
+    """A bus that does as it is told."""
+
+    def __init__(self, outcome: Exception | None = None, *, refuse: bool = False) -> None:
+        self.records: list[bytes] = []
+        self._outcome = outcome
+        self._refuse = refuse
+
+    async def enqueue(
+        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger_s: float
+    ) -> asyncio.Future[None]:
+        if self._refuse:
+            raise BusUnavailable("full")
+        self.records.append(value)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._outcome:
+            future.set_exception(self._outcome)
+        else:
+            future.set_result(None)
+        return future
+
+
+class List:
+    """An offline list of one user."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.frames = list(frames)
+        self.limit = 2
+
+    async def head(self, _user_id: int) -> tuple[list[bytes], int]:
+        limit = self.limit
+        return self.frames[:limit], max(0, len(self.frames) - limit)
+
+    async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
+        for frame in frames:
+            if self.frames[:1] == [frame]:
+                del self.frames[0]
+
+
+class Recalls:
+    """The recalls that one device has missed."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.frames = list(frames)
+
+    async def missed(self, _user_id: int, _device_id: str) -> list[bytes]:
+        return self.frames
+
+
+class Chat:
+    """A chat-service that refuses nothing, or is away."""
+
+    def __init__(self, *refusals: pb.CursorRefusal) -> None:
+        self.calls: list[pb.AdvanceCursorsRequest] = []
+        self.refusals = refusals
+        self.typing: list[pb.Typing] = []
+        self.away = False
+
+    async def RelayTyping(self, request: pb.RelayTypingRequest) -> pb.RelayTypingResponse:
+        self.typing += request.typing
+        if self.away:
+            raise AppError(Code.UNAVAILABLE, "away")
+        return pb.RelayTypingResponse()
+
+    async def AdvanceCursors(self, request: pb.AdvanceCursorsRequest) -> pb.AdvanceCursorsResponse:
+        self.calls.append(request)
+        if self.away:
+            raise AppError(Code.UNAVAILABLE, "away")
+        return pb.AdvanceCursorsResponse(refusals=self.refusals)
+
+
+def inbound(one: Connection, log: Log, rate: Bucket | None = None) -> tuple[Inbound, InFlight]:
+    answers, chat = InFlight(), Chat()
+    answers.address = "h:1"
+    relay = Relay(chat)  # type: ignore[arg-type]
+    return Inbound(one, answers, log, relay=relay, rate=rate), answers  # type: ignore[arg-type]
+
+
+async def take(frames: Inbound, text: str | bytes) -> None:
+    if (producing := frames.handle(text)) is not None:
+        await producing
+
+
+async def until(of: Connection, count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(5):
+        while len(of.outbox) < count:
+            await asyncio.sleep(0.001)
+    return sent(of)
+
+
+def message(seq: int) -> bytes:
+    return b'{"type":"message","conversation_id":"c","seq":%d}' % seq
+
+
+def recalled(seq: int) -> bytes:
+    return b'{"type":"recalled","conversation_id":"c","seq":%d}' % seq
+
+
+async def confirm_all(one: Connection, backlog: Backlog, count: int) -> list[dict[str, Any]]:
+    """Waits for so many frames, and confirms batches as they come."""
+    for number in range(1, count + 1):
+        frame = (await until(one, number))[-1]
+        if frame["type"] == "offline":
+            backlog.confirm(frame["batch_id"])
+    return sent(one)
+
+
+def event(number: int) -> bytes:
+    return b'{"type":"event","event_id":"e%d"}' % number

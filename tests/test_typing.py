@@ -1,4 +1,4 @@
-"""Typing is told to the other one, and to nobody who blocked the typist."""
+"""Typing is told to the other one, unless one of the two has blocked the other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ async def test_typing_is_told(new_user: MakeUser, online: Connect) -> None:
     device_b.frames.clear()
     assert (await b.request("PUT", f"/v1/blocks/{a.user_id}")).status_code == 204
     await device_a.send(type="typing", to=b.user_id)
-    # The other way it is still told, and that comes later.
     await device_b.send(type="typing", to=a.user_id)
-    await device_a.wait_for(lambda f: f["type"] == "typing")
+    # What the two send to others comes later.
+    c = await new_user()
+    device_c = await online(c)
+    for device in (device_a, device_b):
+        await device.send(type="typing", to=c.user_id)
+    for typist in (a, b):
+        await device_c.wait_for(lambda f, by=typist: f.get("conversation_id") == single(by, c))
     assert not device_b.of("typing")
+    assert not device_a.of("typing")
     await device_a.send(type="typing")
     await device_a.wait_for(lambda f: f.get("code") == "INVALID_ARGUMENT")

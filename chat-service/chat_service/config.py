@@ -9,6 +9,8 @@ class Settings(RpcSettings):
     db: DbConf
     # What `messages expire` removes when it is not told; 0 keeps messages for ever.
     retention_days: int = Field(default=0, ge=0)
+    # Whether two users must be friends to write to each other: as the consumer has it.
+    require_friendship: bool = False
     bus: BusConf = BusConf()
     auth_rpc: ClientConf = ClientConf(key="auth.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")

@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 import chat_service
+from chat_service.config import Settings
 from chat_service.logic.audience import Audiences
 from chat_service.logic.notify import Note
 from chat_service.model.messages import Place
@@ -20,6 +21,7 @@ from chat_service.mq.store import store
 from chat_service.svc import ServiceContext
 from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import NewMessage
+from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, BatchIsBlockedResponse
 from im.group.v1.group_pb2 import (
     BatchGetSendInfoRequest,
     BatchGetSendInfoResponse,
@@ -28,6 +30,7 @@ from im.group.v1.group_pb2 import (
 from im_common.bus import Record
 from im_common.domain.ids import new_message_id, now_ms, single_conversation
 from im_common.domain.in_flight import InFlight
+from im_common.errors import unavailable
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
@@ -73,6 +76,27 @@ class Groups:
         )
 
 
+@dataclass
+class Friends:
+    """Answers for friend-service: (user, target) whose target has blocked the user, and friends."""
+
+    blocked: set[tuple[int, int]] = field(default_factory=set)
+    pairs: set[tuple[int, int]] = field(default_factory=set)
+    away: bool = False
+
+    async def BatchIsBlocked(self, request: BatchIsBlockedRequest) -> BatchIsBlockedResponse:
+        if self.away:
+            raise unavailable("away")
+        pairs = [(pair.user_id, pair.target_id) for pair in request.pairs]
+        both = request.both_ways
+        return BatchIsBlockedResponse(
+            blocked=[
+                pair in self.blocked or (both and pair[::-1] in self.blocked) for pair in pairs
+            ],
+            friends=[pair in self.pairs for pair in pairs] if request.with_friends else (),
+        )
+
+
 class Notes:
     """Remembers what would be told."""
 
@@ -89,6 +113,7 @@ class Desk:
 
     svc: ServiceContext
     groups: Groups
+    friends: Friends
     notes: Notes
 
     async def say(self, sender: int, to: int, *contents: str, **more: Any) -> list[Place]:
@@ -128,18 +153,18 @@ def _item(sender: int, to: int, content: str, **more: Any) -> MessageEntry:
 
 @pytest.fixture
 async def desk(db: Database, redis: Redis) -> Desk:
-    groups, notes = Groups(), Notes()
+    groups, friends, notes = Groups(), Friends(), Notes()
     unused: Any = None
     svc = ServiceContext(
-        settings=unused,
+        settings=Settings.model_construct(require_friendship=False),
         db=db,
         redis=redis,
         producer=unused,
         groups=groups,  # type: ignore[arg-type]
-        friends=unused,
+        friends=friends,  # type: ignore[arg-type]
         tokens=unused,
         in_flight=InFlight(),
         notifier=notes,  # type: ignore[arg-type]
         audiences=Audiences(db),
     )
-    return Desk(svc, groups, notes)
+    return Desk(svc, groups, friends, notes)

@@ -27,6 +27,7 @@ class Friends:
 
     lease_ms: int = 10_000
     blocked: set[Pair] = field(default_factory=set)
+    friends: set[Pair] = field(default_factory=set)
     away: bool = False
     answers_after_s: float = 0.0
     asked: list[list[Pair]] = field(default_factory=list)
@@ -43,7 +44,8 @@ class Friends:
             await asyncio.sleep(self.answers_after_s)
         self.answered_since = asked_at
         blocked = [pair in self.blocked for pair in pairs]
-        return BatchIsBlockedResponse(blocked=blocked, lease_ms=self.lease_ms)
+        friends = [pair in self.friends for pair in pairs] if request.with_friends else ()
+        return BatchIsBlockedResponse(blocked=blocked, friends=friends, lease_ms=self.lease_ms)
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ def friends(monkeypatch: pytest.MonkeyPatch) -> Friends:
 
 
 @asynccontextmanager
-async def _leasing(friends: Friends) -> AsyncIterator[Blocks]:
+async def _leasing(friends: Friends, **more: bool) -> AsyncIterator[Blocks]:
     stub: Any = friends
-    blocks = Blocks(stub)
+    blocks = Blocks(stub, **more)
     keeper = asyncio.create_task(blocks.keep_leases())
     yield blocks
     assert not keeper.done()
@@ -110,8 +112,27 @@ async def test_a_blocked_pair_has_no_lease(friends: Friends) -> None:
         await eventually(lambda: friends.asked[BUSY_BATCHES:])
         assert set(friends.asked[-1]) == {BUSY, BLOCKED}
         assert not await _costs_a_call(friends, blocks, BUSY)
-        assert await blocks.among([BUSY, BLOCKED]) == {BLOCKED}
+        assert await blocks.among([BUSY, BLOCKED]) == {BLOCKED: Code.BLOCKED}
         assert friends.asked[-1] == [BLOCKED]
+
+
+async def test_where_only_friends_may_write_strangers_are_barred(friends: Friends) -> None:
+    friends.blocked, friends.friends = {BLOCKED}, {BUSY}
+    async with _leasing(friends, require_friendship=True) as blocks:
+        pairs = [BUSY, BLOCKED, QUIET]
+        barred = {BLOCKED: Code.BLOCKED, QUIET: Code.NOT_FRIENDS}
+        questions = len(friends.asked)
+        assert await blocks.among(pairs) == barred
+        assert len(friends.asked) == questions + 1
+        await _talk(blocks, *pairs)
+        await eventually(lambda: len(friends.asked) > questions + 1 + BUSY_BATCHES)
+        # Only friends have a lease, and it ends with the friendship.
+        assert await blocks.among(pairs) == barred
+        assert set(friends.asked[-1]) == {BLOCKED, QUIET}
+        friends.friends = set()
+        questions = len(friends.asked)
+        await eventually(lambda: len(friends.asked) > questions)
+        assert await blocks.among([BUSY]) == {BUSY: Code.NOT_FRIENDS}
 
 
 async def test_a_block_ends_the_lease_with_the_next_question(friends: Friends) -> None:
@@ -119,10 +140,10 @@ async def test_a_block_ends_the_lease_with_the_next_question(friends: Friends) -
         await _talk(blocks, BUSY)
         await eventually(lambda: friends.asked[BUSY_BATCHES:])
         friends.blocked = {BUSY}
-        assert await blocks.among([BUSY]) == set()
+        assert await blocks.among([BUSY]) == {}
         questions = len(friends.asked)
         await eventually(lambda: len(friends.asked) > questions)
-        assert await blocks.among([BUSY]) == {BUSY}
+        assert await blocks.among([BUSY]) == {BUSY: Code.BLOCKED}
 
 
 async def test_a_lease_is_not_relied_on_longer_than_it_lasts_from_the_question(
@@ -139,7 +160,7 @@ async def test_a_lease_is_not_relied_on_longer_than_it_lasts_from_the_question(
         await eventually(leased)
         friends.away = True
         relied_at = time.monotonic()
-        assert await blocks.among([BUSY]) == set()
+        assert await blocks.among([BUSY]) == {}
         error = None
         while error is None:
             assert relied_at < friends.answered_since + 5

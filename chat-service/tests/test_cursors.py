@@ -55,6 +55,23 @@ async def test_who_answered_and_then_reads_is_told_of(desk: Any) -> None:
     assert (frame["delivered_seq"], frame["read_seq"]) == (2, 2)
 
 
+async def test_who_is_blocked_and_who_blocked_hear_nothing_of_each_other(desk: Any) -> None:
+    await desk.say(A, B, "1", "2")
+    desk.friends.blocked = {(A, B)}
+    assert await cursors.mark_as_read(desk.svc, B, AB, 1) == 1
+    desk.friends.blocked = {(B, A)}
+    assert await cursors.mark_as_read(desk.svc, B, AB, 2) == 2
+    # Their own devices do.
+    assert [told for _, told in desk.notes.told] == [[B], [B]]
+
+
+async def test_cursors_do_not_wait_for_friend_service(desk: Any) -> None:
+    await desk.say(A, B, "1")
+    desk.friends.away = True
+    assert await cursors.mark_as_read(desk.svc, B, AB, 1) == 1
+    assert [told for _, told in desk.notes.told] == [[B]]
+
+
 async def test_only_members_move_cursors(desk: Any) -> None:
     desk.groups.make(5, A, B)
     await desk.say(A, 0, "x", group=5)

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chat_service.logic import membership
+from chat_service.logic.apart import apart
 from chat_service.logic.notify import Note
 from chat_service.model import conversations, members, messages
 from chat_service.model.members import Cursors, MemberKey, Position
 from chat_service.svc import ServiceContext
 from im_common.domain import frames
+from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, invalid
+from im_common.runtime.faults import report
 
 MOST_MOVES = 1000
 
@@ -125,8 +128,12 @@ def _merge(a: Move, b: Move) -> Move:
 async def _tell(
     svc: ServiceContext, moves: Sequence[Move], cursors: dict[MemberKey, Cursors], gateway: str
 ) -> None:
+    silent = await _silent(svc, moves)
     for move in moves:
-        user_ids = await svc.audiences.of(move.conversation_id)
+        if move.key in silent:
+            user_ids: Sequence[int] = [move.user_id]
+        else:
+            user_ids = await svc.audiences.of(move.conversation_id)
         if not user_ids:
             continue
         receipt = frames.Receipt(
@@ -137,3 +144,19 @@ async def _tell(
         )
         note = Note(frames.encode(receipt), user_ids, gateway, move.connection_id)
         svc.notifier.tell(("receipt", *move.key), note)
+
+
+async def _silent(svc: ServiceContext, moves: Sequence[Move]) -> set[MemberKey]:
+    """Those that only the user's own devices are told of, as one of the two has blocked the other. All
+    of two users when friend-service is away: cursors wait for nobody, and a receipt may be lost."""
+    pairs = {
+        move.key: users
+        for move in moves
+        if isinstance(users := parse_conversation(move.conversation_id), tuple)
+    }
+    try:
+        found = await apart(svc, list(pairs.values()))
+    except AppError as error:
+        report(error, "receipts lost", count=len(pairs))
+        return set(pairs)
+    return {key for key, users in pairs.items() if users in found}

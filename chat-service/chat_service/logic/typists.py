@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chat_service.logic.apart import MOST_PAIRS, apart
 from chat_service.logic.audience import MOST_TOLD
 from chat_service.logic.notify import Note
 from chat_service.svc import ServiceContext
-from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
 from im_common.domain import frames
 from im_common.domain.ids import group_conversation, single_conversation
 from im_common.errors import invalid
 
-MOST_AT_ONCE = 1000
+MOST_AT_ONCE = MOST_PAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Typing:
 
 
 async def relay_typing(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
-    """Tells the other user unless that one blocked the typist, or the other members of a group that
-    is not too big. Two calls to other services at most; raises AppError when one is away."""
+    """Tells the other user unless one of the two blocked the other, or the other members of a group
+    that is not too big. Two calls to other services at most; raises AppError when one is away."""
     if len(typists) > MOST_AT_ONCE:
         raise invalid("typing", f"may be at most {MOST_AT_ONCE}")
     await _tell_users(svc, [typist for typist in typists if typist.to_user_id], gateway)
@@ -36,12 +36,10 @@ async def relay_typing(svc: ServiceContext, typists: Sequence[Typing], gateway: 
 
 
 async def _tell_users(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
-    if not typists:
-        return
-    asked = [IsBlockedRequest(user_id=t.user_id, target_id=t.to_user_id) for t in typists]
-    answer = await svc.friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=asked))
-    for typist, blocked in zip(typists, answer.blocked, strict=True):
-        if not blocked:
+    pairs = [(typist.user_id, typist.to_user_id) for typist in typists]
+    silent = await apart(svc, pairs, friends_only=svc.settings.require_friendship)
+    for typist, pair in zip(typists, pairs, strict=True):
+        if pair not in silent:
             conversation_id = single_conversation(typist.user_id, typist.to_user_id)
             _tell(svc, typist, conversation_id, [typist.to_user_id], gateway)
 

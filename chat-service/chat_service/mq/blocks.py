@@ -1,8 +1,10 @@
-"""Who has blocked whom, asked of friend-service, with leases for pairs that talk a lot.
+"""Who has blocked whom, and with `RequireFriendship` who are friends, asked of friend-service, with
+leases for pairs that talk a lot.
 
-friend-service says for how long it stands by "not blocked": a block is not confirmed to who asked
-for it before the older answers have lapsed. So a pair that keeps talking is asked for beside its
-messages, not in front of each of them; every other pair is asked for with its batch.
+friend-service says for how long it stands by "not blocked" and "friends": a block, or the end of a
+friendship, is not confirmed to who asked for it before the older answers have lapsed. So a pair that
+keeps talking is asked for beside its messages, not in front of each of them; every other pair is asked
+for with its batch.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
-from im_common.errors import AppError
+from im_common.errors import AppError, Code
 
 if TYPE_CHECKING:
     from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
@@ -35,22 +37,25 @@ MOST_BUSY = 1000
 
 
 class Blocks:
-    def __init__(self, friends: FriendServiceAsyncStub) -> None:
+    def __init__(
+        self, friends: FriendServiceAsyncStub, *, require_friendship: bool = False
+    ) -> None:
         self._friends = friends
+        self._require_friendship = require_friendship
         self._batches: Counter[Pair] = Counter()
         self._busy: list[Pair] = []
-        # Until when (time.monotonic() seconds) the answer "not blocked" may be relied on.
+        # Until when (time.monotonic() seconds) it may be relied on that nothing bars the sender.
         self._leases: dict[Pair, float] = {}
         # For how long from the question, as friend-service says.
         self._lease_s = 0.0
 
-    async def among(self, pairs: Collection[Pair]) -> set[Pair]:
-        """Those whose receiver has blocked the sender. Raises AppError UNAVAILABLE when
-        friend-service is away and there is a pair without a lease."""
+    async def among(self, pairs: Collection[Pair]) -> dict[Pair, Code]:
+        """Those whose sender may not write to the receiver, and why: BLOCKED, NOT_FRIENDS. Raises
+        AppError UNAVAILABLE when friend-service is away and there is a pair without a lease."""
         now = time.monotonic()
         self._batches.update(pairs)
         doubtful = [pair for pair in pairs if self._leases.get(pair, 0.0) <= now]
-        return await self._ask(doubtful) if doubtful else set()
+        return await self._ask(doubtful) if doubtful else {}
 
     async def keep_leases(self) -> None:
         """For ever asks for the pairs that talk a lot, before their leases end."""
@@ -74,12 +79,21 @@ class Blocks:
 
     async def _renew(self) -> None:
         asked_at, asked = time.monotonic(), self._busy
-        blocked = await self._ask(asked)
+        barred = await self._ask(asked)
         ends_at = asked_at + self._lease_s
-        self._leases = {pair: ends_at for pair in asked if pair not in blocked}
+        self._leases = {pair: ends_at for pair in asked if pair not in barred}
 
-    async def _ask(self, pairs: Sequence[Pair]) -> set[Pair]:
+    async def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Code]:
         asked = [IsBlockedRequest(user_id=sender, target_id=to) for sender, to in pairs]
-        answer = await self._friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=asked))
+        answer = await self._friends.BatchIsBlocked(
+            BatchIsBlockedRequest(pairs=asked, with_friends=self._require_friendship)
+        )
         self._lease_s = answer.lease_ms / 1000
-        return {pair for pair, blocked in zip(pairs, answer.blocked, strict=True) if blocked}
+        barred: dict[Pair, Code] = {}
+        if self._require_friendship:
+            known = zip(pairs, answer.friends, strict=True)
+            barred = {pair: Code.NOT_FRIENDS for pair, friends in known if not friends}
+        for pair, blocked in zip(pairs, answer.blocked, strict=True):
+            if blocked:
+                barred[pair] = Code.BLOCKED
+        return barred

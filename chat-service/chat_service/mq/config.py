@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     offline_group_members: int = Field(default=500, ge=0)
     # How long its sender can take a message back, in milliseconds; group managers always can.
     recall_window: int = Field(default=120_000, ge=0)
+    # Whether two users must be friends to write to each other.
+    require_friendship: bool = False
     user_rpc: ClientConf = ClientConf(key="user.rpc")
     friend_rpc: ClientConf = ClientConf(key="friend.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # Accounts are never deleted, so that somebody exists may be remembered for a while.
 KNOWN_USER_S = 60.0
 MOST_KNOWN_USERS = 100_000
+_BARRED = {
+    Code.BLOCKED: "the receiver does not take your messages",
+    Code.NOT_FRIENDS: "only friends may write to each other",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class Facts:
     """What the owners say of the users and groups of one batch."""
 
     unknown_users: Collection[int] = ()
-    # Whose receiver has blocked the sender.
-    blocked: Collection[Pair] = ()
+    # Whose sender may not write to the receiver: BLOCKED, NOT_FRIENDS.
+    barred: Mapping[Pair, Code] = field(default_factory=dict)
     # Those that exist.
     groups: Mapping[int, GroupSendInfo] = field(default_factory=dict)
 
@@ -47,8 +51,8 @@ class Facts:
             return _refusal(self.groups.get(group_id or 0), sender_id, group_id or 0)
         if pair[1] in self.unknown_users:
             return not_found(f"user {pair[1]}")
-        if pair in self.blocked:
-            return AppError(Code.BLOCKED, "the receiver does not take your messages")
+        if (code := self.barred.get(pair)) is not None:
+            return AppError(code, _BARRED[code])
         return None
 
 
@@ -74,8 +78,8 @@ class Policy:
                 group_ids.add(group_id)
         # Mostly all users are known already.
         unknown = await self._unknown_users({receiver for _, receiver in pairs})
-        blocked = await self._blocks.among(pairs) if pairs else ()
-        return Facts(unknown, blocked, await self._found_groups(group_ids))
+        barred = await self._blocks.among(pairs) if pairs else {}
+        return Facts(unknown, barred, await self._found_groups(group_ids))
 
     async def _unknown_users(self, user_ids: Iterable[int]) -> set[int]:
         doubtful = [user for user in user_ids if user not in self._known_users]

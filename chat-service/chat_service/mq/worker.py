@@ -127,7 +127,10 @@ class Worker:
 
 async def serve(settings: Settings, resources: Resources) -> None:
     redis = resources.redis()
-    blocks = Blocks(FriendServiceStub(await resources.channel(settings.friend_rpc)))
+    blocks = Blocks(
+        FriendServiceStub(await resources.channel(settings.friend_rpc)),
+        require_friendship=settings.require_friendship,
+    )
     policy = Policy(
         UserServiceStub(await resources.channel(settings.user_rpc)),
         blocks,

@@ -23,8 +23,7 @@ async def test_typing_is_told(new_user: MakeUser, online: Connect) -> None:
     device_c = await online(c)
     for device in (device_a, device_b):
         await device.send(type="typing", to=c.user_id)
-    for typist in (a, b):
-        await device_c.wait_for(lambda f, by=typist: f.get("conversation_id") == single(by, c))
+    await device_c.wait_count("typing", 2)
     assert not device_b.of("typing")
     assert not device_a.of("typing")
     await device_a.send(type="typing")

@@ -1,0 +1,155 @@
+"""Friends over HTTP, and what their devices are told over the WebSocket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+from im_client import Connect, Device, MakeUser, User, register
+
+from im_local.testing import System
+
+
+async def _ask(asker: User, asked: User, message: str = "hi") -> int:
+    body = {"user_id": asked.user_id, "message": message}
+    response = await asker.request("POST", "/v1/friends/requests", json=body)
+    assert response.status_code == 201, response.text
+    assert list(response.json()) == ["request_id"]
+    return int(response.json()["request_id"])
+
+
+async def _befriend(a: User, b: User) -> None:
+    request_id = await _ask(a, b)
+    await _do(b, "POST", f"/v1/friends/requests/{request_id}/accept")
+
+
+async def _do(user: User, method: str, path: str, **arguments: Any) -> None:
+    response = await user.request(method, path, **arguments)
+    assert response.status_code == 204, response.text
+
+
+async def _refused(user: User, method: str, path: str, **arguments: Any) -> tuple[int, str]:
+    response = await user.request(method, path, **arguments)
+    return response.status_code, response.json()["code"]
+
+
+async def _friends(user: User) -> list[int]:
+    return [friend["user_id"] for friend in (await user.get("/v1/friends"))["items"]]
+
+
+async def test_two_people_become_friends_and_part(new_user: MakeUser) -> None:
+    a, b = await new_user(), await new_user()
+    request_id = await _ask(a, b, "hello")
+    assert await a.get("/v1/friends/requests") == {"items": [], "next_cursor": None}
+    [item] = (await b.get("/v1/friends/requests", direction="in"))["items"]
+    assert isinstance(item.pop("created_at"), int)
+    assert item == {
+        "request_id": request_id,
+        "from_user_id": a.user_id,
+        "to_user_id": b.user_id,
+        "username": a.username,
+        "nickname": a.username,
+        "avatar": "",
+        "message": "hello",
+        "status": "pending",
+    }
+    [sent] = (await a.get("/v1/friends/requests", direction="out"))["items"]
+    assert (sent["request_id"], sent["username"]) == (request_id, b.username)
+    path = f"/v1/friends/requests/{request_id}"
+    for _ in range(2):
+        await _do(b, "POST", f"{path}/accept")
+    assert await _refused(b, "POST", f"{path}/reject") == (409, "FAILED_PRECONDITION")
+    await _do(a, "PATCH", f"/v1/friends/{b.user_id}", json={"remark": "Bobby"})
+    [friend] = (await a.get("/v1/friends"))["items"]
+    assert isinstance(friend.pop("created_at"), int)
+    assert friend == {
+        "user_id": b.user_id,
+        "username": b.username,
+        "nickname": b.username,
+        "avatar": "",
+        "remark": "Bobby",
+        "online": False,
+        "last_seen": 0,
+    }
+    assert await _friends(b) == [a.user_id]
+    await _do(b, "DELETE", f"/v1/friends/{a.user_id}")
+    assert await _friends(a) == await _friends(b) == []
+
+
+async def test_asking_who_has_asked_is_an_acceptance(new_user: MakeUser) -> None:
+    a, b = await new_user(), await new_user()
+    request_id = await _ask(a, b)
+    response = await b.request("POST", "/v1/friends/requests", json={"user_id": a.user_id})
+    assert response.status_code == 200
+    assert response.json() == {"request_id": request_id, "accepted": True}
+    assert await _friends(a) == [b.user_id]
+
+
+async def test_requests_are_taken_back_and_turned_down(new_user: MakeUser) -> None:
+    a, b = await new_user(), await new_user()
+    taken_back = await _ask(a, b)
+    await _do(a, "DELETE", f"/v1/friends/requests/{taken_back}")
+    rejected = await _ask(a, b)
+    await _do(b, "POST", f"/v1/friends/requests/{rejected}/reject")
+    for request_id in (taken_back, rejected):
+        path = f"/v1/friends/requests/{request_id}/accept"
+        assert await _refused(b, "POST", path) == (409, "FAILED_PRECONDITION")
+    items = (await b.get("/v1/friends/requests", status="all"))["items"]
+    assert [(item["request_id"], item["status"]) for item in items] == [
+        (rejected, "rejected"),
+        (taken_back, "cancelled"),
+    ]
+
+
+async def test_who_cannot_be_asked(new_user: MakeUser) -> None:
+    a, b, c = await new_user(), await new_user(), await new_user()
+
+    async def refused(asker: User, user_id: int) -> tuple[int, str]:
+        return await _refused(asker, "POST", "/v1/friends/requests", json={"user_id": user_id})
+
+    assert await refused(a, a.user_id) == (400, "INVALID_ARGUMENT")
+    assert await refused(a, 2**60) == (404, "NOT_FOUND")
+    await _ask(a, b)
+    assert await refused(a, b.user_id) == (409, "ALREADY_EXISTS")
+    await _do(c, "PUT", f"/v1/blocks/{a.user_id}")
+    assert await refused(a, c.user_id) == (403, "BLOCKED")
+    assert await refused(c, a.user_id) == (409, "FAILED_PRECONDITION")
+    assert (await a.request("PATCH", f"/v1/friends/{b.user_id}", json={"remark": "x"})).json()[
+        "code"
+    ] == "NOT_FRIENDS"
+
+
+async def test_a_block_holds_everywhere(new_user: MakeUser, online: Connect) -> None:
+    a, b = await new_user(), await new_user()
+    await _befriend(a, b)
+    device_a, device_b = await online(a), await online(b)
+    await _do(b, "PUT", f"/v1/blocks/{a.user_id}")
+    assert await _friends(a) == await _friends(b) == []
+    assert (await device_a.ask(to=b.user_id, content="x"))["code"] == "BLOCKED"
+    body = {"to": b.user_id, "content": "x", "client_msg_id": "c"}
+    assert await _refused(a, "POST", "/v1/messages", json=body) == (403, "BLOCKED")
+    assert (await device_b.ask(to=a.user_id, content="x"))["type"] == "sent"
+    [blocked] = (await b.get("/v1/blocks"))["items"]
+    assert (blocked["user_id"], blocked["username"]) == (a.user_id, a.username)
+    await _do(b, "DELETE", f"/v1/blocks/{a.user_id}")
+    assert (await device_a.ask(to=b.user_id, content="x"))["type"] == "sent"
+    assert await _friends(a) == []
+
+
+async def test_only_friends_may_write_where_that_is_required(tmp_path: Path) -> None:
+    # Always on servers of its own: the others' consumer is of the same group.
+    env = {"IM_RATE_LIMITS": "off", "IM_REQUIRE_FRIENDSHIP": "true"}
+    with System.start(tmp_path, env=env) as system:
+        async with httpx.AsyncClient(base_url=system.ready.api, timeout=15) as http:
+            a, b = await register(http), await register(http)
+            async with await Device.connect(system.ready.ws, a) as device:
+                assert (await device.ask(to=b.user_id, content="x"))["code"] == "NOT_FRIENDS"
+                await _befriend(a, b)
+                assert (await device.ask(to=b.user_id, content="x"))["type"] == "sent"
+                await _do(b, "DELETE", f"/v1/friends/{a.user_id}")
+                # At once, and also where there is a conversation.
+                assert (await device.ask(to=b.user_id, content="x"))["code"] == "NOT_FRIENDS"
+                body = {"to": a.user_id, "content": "x"}
+                refused = await _refused(b, "POST", "/v1/messages", json=body)
+                assert refused == (403, "NOT_FRIENDS")

@@ -199,7 +199,7 @@ class StreamsConsumer:
             keys=_keys(holding), args=[holding.token, int(_LEASE_S * 1000)]
         )
         if length < 0:
-            holding.queue.lost = True
+            holding.queue.lose()
         else:
             holding.until, holding.length = until, length
 

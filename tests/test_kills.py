@@ -12,10 +12,11 @@ import pytest
 from im_client import PASSWORD, Device, User, make_group, register, single
 from im_infra import kill, pid_of, start_what_is_dead
 
+from im_local import processes
 from im_local.testing import System
 
 WORKS_AGAIN_S = 15.0
-SERVICES = ["user", "auth", "friend", "group", "chat", "chat-mq", "ws-gateway", "api-gateway"]
+SERVICES = [service.name for service in processes.SERVICES]
 
 
 async def _retry(step: Callable[[], Awaitable[None]], deadline: float) -> None:

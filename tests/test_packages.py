@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from im_local.processes import SERVICES
+
 ROOT = Path(__file__).parents[1]
-SERVICES = ["user", "auth", "friend", "group", "chat"]
-PACKAGES = {f"{name}-service": f"{name}_service" for name in SERVICES} | {
-    "ws-gateway": "ws_gateway",
-    "api-gateway": "api_gateway",
-}
+PACKAGES = {service.folder: service.package for service in SERVICES}
 
 
 def _install(folder: Path, name: str, target: Path) -> None:
@@ -49,15 +47,16 @@ def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path) -> None:
 
     version = run("-m", module, "version")
     assert version.stdout.split()[0] == name, version.stderr
-    (config,) = [file for file in (tmp_path / name / "etc").iterdir() if "mq" not in file.name]
-    valid = run("-m", module, "config", "validate", "-f", str(config))
-    assert valid.returncode == 0, valid.stderr
+    for service in (service for service in SERVICES if service.folder == name):
+        config = tmp_path / name / "etc" / service.config
+        valid = run("-m", service.module, "config", "validate", "-f", str(config))
+        assert valid.returncode == 0, valid.stderr
     server = "server"
     loaded = run("-c", f"import {module}.{server}, sys; print([m for m in sys.modules])")
     assert loaded.returncode == 0, loaded.stderr
     siblings = set(PACKAGES.values()) - {module}
     assert not [m for m in siblings if f"'{m}'" in loaded.stdout]
     assert run("-c", f"import {sorted(siblings)[0]}").returncode == 1
-    if name.endswith("-service"):
+    if any(service.migrations for service in SERVICES if service.folder == name):
         assert (target / module / "migrations" / "env.py").exists()
         assert list((target / module / "migrations" / "versions").glob("0001*.py"))

@@ -12,7 +12,8 @@ from im_local.infra_file import Infra, read_infra
 from im_local.paths import PYTHON, ROOT, DataDir
 from im_local.prepare import Account, Request, Subject
 from im_local.process import die_with_parent
-from im_local.system import SERVICES, System, base_environment
+from im_local.processes import SERVICES
+from im_local.system import System, base_environment
 from im_local.up import Envs, Launch
 
 
@@ -61,9 +62,9 @@ def _request(system: System) -> Request:
     subjects = [
         Subject(
             name=service.name,
-            config=f"{service.folder}/etc/{service.config}",
+            config=service.config_file,
             settings=service.settings,
-            migrations=f"{service.folder}/{service.module}/migrations" if service.migrates else "",
+            migrations=service.migrations,
             offers=offers[service.name],
         )
         for service in SERVICES

@@ -1,7 +1,7 @@
 """The processes of the backend: their ports, their settings, and the addresses they share."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from im_local import probes, servers
@@ -9,6 +9,7 @@ from im_local.infra_file import Infra
 from im_local.paths import PYTHON, DataDir
 from im_local.probes import HOST
 from im_local.process import Process, Stage
+from im_local.processes import SERVICES, VARIABLES, Service
 
 REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
@@ -16,76 +17,6 @@ GRACE_MS = 2500
 # What services import before anything of their own.
 WITHOUT_SQL = ("uvloop", "im_common.runtime.process", "im_common.rpc.server")
 WITH_SQL = (*WITHOUT_SQL, "im_common.sql.db", "sqlalchemy.dialects.sqlite.aiosqlite")
-
-
-@dataclass(frozen=True)
-class Service:
-    """A service as it lies in the checkout. `listens` maps a variable to what listens and where."""
-
-    name: str
-    folder: str
-    module: str
-    config: str
-    settings: str
-    dev_port: int
-    listens: dict[str, tuple[str, int]] = field(default_factory=dict)
-    database: str = ""
-    # One service of those that share a database brings it up to date.
-    migrates: bool = False
-
-
-def _rpc(name: str, port: int, dev_port: int) -> Service:
-    module = f"{name}_service"
-    return Service(
-        name=name,
-        folder=f"{name}-service",
-        module=module,
-        config=f"{name}.yaml",
-        settings=f"{module}.config:Settings",
-        dev_port=dev_port,
-        listens={"IM_LISTEN_ON": ("gRPC", port)},
-        database=f"im_{name}",
-        migrates=True,
-    )
-
-
-SERVICES = [
-    _rpc("user", 50051, 9101),
-    _rpc("auth", 50052, 9102),
-    _rpc("friend", 50053, 9103),
-    _rpc("group", 50054, 9104),
-    _rpc("chat", 50055, 9105),
-    Service(
-        name="chat-mq",
-        folder="chat-service",
-        module="chat_service.mq",
-        config="chat-mq.yaml",
-        settings="chat_service.mq.config:Settings",
-        dev_port=9106,
-        database="im_chat",
-    ),
-    Service(
-        name="ws-gateway",
-        folder="ws-gateway",
-        module="ws_gateway",
-        config="ws.yaml",
-        settings="ws_gateway.config:Settings",
-        dev_port=9107,
-        listens={
-            "IM_LISTEN_ON": ("gRPC", 50060),
-            "IM_WEB_SOCKET__LISTEN_ON": ("WebSocket", 8081),
-        },
-    ),
-    Service(
-        name="api-gateway",
-        folder="api-gateway",
-        module="api_gateway",
-        config="api.yaml",
-        settings="api_gateway.config:Settings",
-        dev_port=9108,
-        listens={"IM_HTTP__LISTEN_ON": ("HTTP", 8080)},
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -114,23 +45,26 @@ class System:
 
     def describe(self) -> dict[str, Any]:
         """What ready.json says, but for the pids."""
-        rpc = {s.name.removesuffix("-gateway"): s.listens["IM_LISTEN_ON"][1] for s in _with_rpc()}
+        rpc = {name.removesuffix("-gateway"): at for name, at in self._listening("gRPC").items()}
         described: dict[str, Any] = {
-            "api": f"http://{self._at(8080)}",
-            "ws": f"ws://{self._at(8081)}/ws/connect",
-            "grpc": {name: self._at(port) for name, port in rpc.items()},
+            "api": f"http://{self._listening('HTTP')['api-gateway']}",
+            "ws": f"ws://{self._listening('WebSocket')['ws-gateway']}/ws/connect",
+            "grpc": rpc,
             "redis": f"redis://{self.redis}/0",
             "etcd": ",".join(self.etcd),
         }
         if self.infra:
             described["kafka"] = ",".join(self.infra.kafka)
             described["mysql"] = f"mysql://{self.infra.mysql_user}@{self.infra.mysql}"
-        described["dev"] = {s.name: self._at(s.dev_port) for s in SERVICES}
+        described["dev"] = {s.name: self._at(s.operator) for s in SERVICES}
         described["data"] = str(self.data.path)
         return described
 
     def _at(self, port: int) -> str:
         return f"{HOST}:{port + self.port_offset}"
+
+    def _listening(self, what: str) -> dict[str, str]:
+        return {s.name: self._at(s.ports[what]) for s in SERVICES if what in s.ports}
 
     def _redis_server(self) -> Process:
         port, folder = REDIS_PORT + self.port_offset, self.data.path / "redis"
@@ -143,26 +77,25 @@ class System:
         return Process("etcd", argv, Stage.SERVER, {"port": port, "peers": peer}, probes.etcd(port))
 
     def _process(self, service: Service) -> Process:
-        config = f"{service.folder}/etc/{service.config}"
-        dev_port = service.dev_port + self.port_offset
-        ports = {what: port + self.port_offset for what, port in service.listens.values()}
+        operator = service.operator + self.port_offset
+        ports = {what: port + self.port_offset for what, port in service.ports.items()}
         return Process(
             name=service.name,
-            argv=[PYTHON, "-m", service.module, "serve", "-f", config],
-            stage=Stage.GATEWAY if service.name.endswith("-gateway") else Stage.SERVICE,
-            ports={**ports, "operator": dev_port},
-            probe=probes.http(dev_port, "/readyz"),
+            argv=[PYTHON, "-m", service.module, "serve", "-f", service.config_file],
+            stage=Stage.GATEWAY if service.is_gateway else Stage.SERVICE,
+            ports={**ports, "operator": operator},
+            probe=probes.http(operator, "/readyz"),
             offers=self._offers(service),
             preload=WITH_SQL if service.database else WITHOUT_SQL,
         )
 
     def _offers(self, service: Service) -> dict[str, str]:
-        listens = {name: self._at(port) for name, (_what, port) in service.listens.items()}
+        listens = {VARIABLES[what]: self._at(port) for what, port in service.ports.items()}
         return {
             **listens,
             **self._database(service),
             **self._bus(),
-            "IM_DEV_SERVER__PORT": str(service.dev_port + self.port_offset),
+            "IM_DEV_SERVER__PORT": str(service.operator + self.port_offset),
             "IM_ETCD__HOSTS": ",".join(self.etcd),
             "IM_REDIS__HOST": self.redis,
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
@@ -188,14 +121,10 @@ class System:
         return bus | ({"IM_REDIS__PASSWORD": password} if password else {})
 
 
-def _with_rpc() -> list[Service]:
-    return [service for service in SERVICES if "IM_LISTEN_ON" in service.listens]
-
-
 def base_ports() -> list[int]:
     """Every port of the embedded system, before an offset."""
-    ports = [port for s in SERVICES for _what, port in s.listens.values()]
-    return [*ports, *(s.dev_port for s in SERVICES), REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT]
+    ports = [port for s in SERVICES for port in s.ports.values()]
+    return [*ports, *(s.operator for s in SERVICES), REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT]
 
 
 def base_environment() -> dict[str, str]:

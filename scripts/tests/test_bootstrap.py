@@ -28,7 +28,8 @@ class Checkout:
         self.folder = folder
         (folder / "scripts").mkdir(parents=True)
         (folder / "requirements").mkdir()
-        shutil.copy(ROOT / "scripts" / "bootstrap", folder / "scripts")
+        for name in ("bootstrap", "processes.toml"):
+            shutil.copy(ROOT / "scripts" / name, folder / "scripts")
         for name in ("runtime", "dev", "uv"):
             (folder / "requirements" / f"{name}.txt").write_text(f"# {name}\n")
         (folder / "bin").mkdir()

@@ -28,7 +28,7 @@ class Checkout:
         self.folder = folder
         (folder / "scripts").mkdir(parents=True)
         (folder / "requirements").mkdir()
-        for name in ("bootstrap", "processes.toml"):
+        for name in ("bootstrap", "clean-environment.sh", "processes.toml"):
             shutil.copy(ROOT / "scripts" / name, folder / "scripts")
         for name in ("runtime", "dev", "uv"):
             (folder / "requirements" / f"{name}.txt").write_text(f"# {name}\n")
@@ -144,6 +144,13 @@ def test_settings_of_pip_are_handed_on_to_uv(checkout: Checkout) -> None:
     checkout.run("dev", **index)
     given = (checkout.folder / "environment").read_text()
     assert "UV_DEFAULT_INDEX=http://127.0.0.1:9/b" in given
+
+
+def test_python_variables_of_the_user_do_not_reach_it(checkout: Checkout, tmp_path: Path) -> None:
+    """Not a folder before its own, nor a setting that would end each Python."""
+    (tmp_path / "venv.py").write_text("raise SystemExit('hostile')")
+    said = checkout.run(PYTHONPATH=str(tmp_path), PYTHONHOME=str(tmp_path), PYTHONINSPECT="1")
+    assert "installing the packages" in said
 
 
 def test_a_machine_without_python_is_told_what_to_install(checkout: Checkout) -> None:

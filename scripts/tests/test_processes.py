@@ -1,6 +1,7 @@
 """scripts/processes.toml is the one list of processes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -84,8 +85,11 @@ def test_every_folder_with_settings_is_a_process() -> None:
     assert configs == {service.config_file for service in SERVICES}
 
 
-def test_an_entry_and_its_folder_are_a_process(checkout: Path) -> None:
-    """It is found by Python, started, and ready before scripts/up says so."""
+def test_an_entry_and_its_folder_are_a_process(checkout: Path, hostile_packages: Path) -> None:
+    """It is found by Python, started, and ready before scripts/up says so.
+
+    All this in an environment whose PYTHONPATH has packages of the same names as ours.
+    """
     with (checkout / "scripts/processes.toml").open("a") as table:
         table.write(ENTRY)
     for name, text in FILES.items():
@@ -94,7 +98,8 @@ def test_an_entry_and_its_folder_are_a_process(checkout: Path) -> None:
         file.write_text(text)
     data, offset = checkout / "data", free_port_offset([*base_ports(), 9171])
     up = [checkout / "scripts/up", "--detach", "--data", data, "--port-offset", str(offset)]
-    done = subprocess.run(up, capture_output=True, text=True, check=False)
+    hostile = {"PYTHONPATH": str(hostile_packages), "PYTHONWARNINGS": "error"}
+    done = subprocess.run(up, env=os.environ | hostile, capture_output=True, text=True, check=False)
     try:
         assert done.returncode == 0, done.stdout + done.stderr
         ready = json.loads((data / "ready.json").read_text())
@@ -105,6 +110,14 @@ def test_an_entry_and_its_folder_are_a_process(checkout: Path) -> None:
             assert answer.status == 200
     finally:
         subprocess.run([checkout / "scripts/down", "--data", data], check=True)
+
+
+@pytest.fixture
+def hostile_packages(tmp_path: Path) -> Path:
+    for name in ("im", "im_common", "im_local", "yaml"):
+        (tmp_path / "hostile" / name).mkdir(parents=True)
+        (tmp_path / "hostile" / name / "__init__.py").write_text("raise RuntimeError('hostile')")
+    return tmp_path / "hostile"
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import yaml
 
 from im_local import probes
 from im_local.console import Console
-from im_local.errors import LocalError, PortTaken
+from im_local.errors import LocalError
 from im_local.files import FileLock, rotate, tail, write_atomically
 from im_local.infra_servers import MYSQL_USER, PORTS, Server, infra_servers
 from im_local.install import install
 from im_local.paths import DataDir
-from im_local.probes import HOST
+from im_local.ports import HOST, Wanted, ensure_free
 
 READY_LIMIT_S = 90.0
 TERM_LIMIT_S = 10.0
@@ -102,7 +102,8 @@ def _real_folder(data: DataDir) -> Path:
 
 
 async def _start_all(data: DataDir, servers: list[Server], console: Console) -> dict[str, int]:
-    _check_ports(servers)
+    wanted = [Wanted(port, server.name, "server") for server in servers for port in server.ports]
+    await ensure_free(wanted, say=console.step)
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
         async with asyncio.TaskGroup() as group:
@@ -114,16 +115,6 @@ async def _start_all(data: DataDir, servers: list[Server], console: Console) -> 
             process.wait()
         raise _reason(error) from error
     return {name: process.pid for name, process in started.items()}
-
-
-def _check_ports(servers: list[Server]) -> None:
-    for server in servers:
-        for port in server.ports:
-            if not probes.port_is_free(port):
-                raise PortTaken(
-                    f"Port {port}, which {server.name} needs, is in use by another program. "
-                    "Choose other ports with --port-offset N."
-                )
 
 
 async def _start(

@@ -15,7 +15,8 @@ from im_local.errors import LocalError
 from im_local.files import secret_once, write_atomically
 from im_local.install import KAFKA_LIBS, program
 from im_local.paths import DataDir
-from im_local.probes import HOST, Probe
+from im_local.ports import HOST
+from im_local.probes import Probe
 from im_local.servers import etcd_argv, redis_argv
 
 MYSQL_USER = "im"

@@ -28,9 +28,7 @@ class Keeper:
         say: Say,
         changed: Callable[[], None],
         pauses_s: tuple[float, ...] = PAUSES_S,
-        running: Child | None = None,
     ) -> None:
-        """`running` is the process when it has been started already."""
         self.process = process
         self.child: Child | None = None
         # Set when it was ready for the first time.
@@ -40,7 +38,6 @@ class Keeper:
         self._say = say
         self._changed = changed
         self._pauses_s = pauses_s
-        self._running = running
 
     async def run(self) -> None:
         """Until cancelled, which leaves the child as it is.
@@ -67,10 +64,10 @@ class Keeper:
 
     async def _run_once(self) -> str:
         try:
-            child = self._running or Child.start(self.process.argv, self._env, self.log)
+            child = Child.start(self.process, self._env, self.log)
         except OSError as error:
             return str(error)
-        self.child, self._running = child, None
+        self.child = child
         self._changed()
         announcing = asyncio.create_task(self._announce(child))
         try:

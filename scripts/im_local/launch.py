@@ -5,13 +5,14 @@ import contextlib
 import json
 import os
 from asyncio.subprocess import PIPE
+from functools import partial
 from pathlib import Path
 
 from im_local.errors import LocalError
 from im_local.infra_file import Infra, read_infra
+from im_local.lifetime import die_with
 from im_local.paths import PYTHON, ROOT, DataDir
 from im_local.prepare import Account, Request, Subject
-from im_local.process import die_with_parent
 from im_local.processes import SERVICES
 from im_local.system import System, base_environment
 from im_local.up import Envs, Launch
@@ -44,7 +45,7 @@ async def _prepare(system: System) -> Envs:
         stdout=PIPE,
         stderr=PIPE,
         start_new_session=True,
-        preexec_fn=die_with_parent(),
+        preexec_fn=partial(die_with, os.getpid()),
     )
     try:
         output, errors = await process.communicate(_request(system).to_json().encode())

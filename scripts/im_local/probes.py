@@ -1,32 +1,15 @@
 """Is it there? Raw sockets, because client libraries retry for seconds before they say no."""
 
 import asyncio
-import errno
-import socket
 import struct
 from collections.abc import Awaitable, Callable
 
-HOST = "127.0.0.1"
+from im_local.ports import HOST
+
 Probe = Callable[[], Awaitable[bool]]
 
 _TIMEOUT_S = 2.0
 _KAFKA_METADATA = struct.pack(">hhih2si", 3, 0, 1, 2, b"im", 0)
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on the port now; the rests of closed connections do not count.
-
-    Raises OSError for what is no port at all, or one that this user may not have.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
-    return True
 
 
 def http(port: int, path: str, *, contains: bytes = b"") -> Probe:

@@ -2,22 +2,21 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
+from im_local import forked
 from im_local.files import rotate
+from im_local.lifetime import die_with
 from im_local.paths import ROOT
+from im_local.ports import Wanted
 from im_local.probes import Probe
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Stage(IntEnum):
@@ -39,8 +38,11 @@ class Process:
     probe: Probe
     # IM_ variables for a process that knows them.
     offers: dict[str, str] = field(default_factory=dict)
-    # Modules that it shares with others when all are started together.
-    preload: tuple[str, ...] = ()
+    # Whether `argv` is a Python module that shares its imports with others.
+    is_forked: bool = False
+
+    def wanted_ports(self) -> list[Wanted]:
+        return [Wanted(port, self.name, purpose) for purpose, port in self.ports.items()]
 
 
 class Child:
@@ -50,32 +52,30 @@ class Child:
     """
 
     def __init__(self, pid: int, poll: Callable[[], int | None]) -> None:
-        """`poll` gives the exit code, or None while it runs; use `start` or `adopt`."""
+        """`poll` gives the exit code, or None while it runs; use `start`."""
         self.pid = pid
         self._poll = poll
         self._watch = asyncio.create_task(self._watch_exit(), name=f"watch {pid}")
 
     @classmethod
-    def start(cls, argv: list[str], env: dict[str, str], log: Path) -> "Child":
+    def start(cls, process: Process, env: dict[str, str], log: Path) -> "Child":
         """Raises OSError when it cannot be started."""
+        if process.is_forked:
+            # After `python -m`.
+            return cls(*forked.start(process.argv[2:], env, log))
         rotate(log)
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                argv,
+                process.argv,
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
+                preexec_fn=partial(die_with, os.getpid()),
             )
         return cls(popen.pid, popen.poll)
-
-    @classmethod
-    def adopt(cls, pid: int) -> "Child":
-        """One that somebody else started and left to us."""
-        return cls(pid, _Adopted(pid).poll)
 
     @property
     def alive(self) -> bool:
@@ -97,45 +97,15 @@ class Child:
 
     async def _watch_exit(self) -> int:
         if hasattr(os, "pidfd_open"):
-            await _readable(os.pidfd_open(self.pid))
+            # It may have gone already.
+            with contextlib.suppress(ProcessLookupError):
+                await _readable(os.pidfd_open(self.pid))
         else:
             while self.alive:
                 await asyncio.sleep(0.05)
         while (code := self._poll()) is None:
             await asyncio.sleep(0.005)
         return code
-
-
-class _Adopted:
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._code: int | None = None
-
-    def poll(self) -> int | None:
-        if self._code is None:
-            try:
-                pid, status = os.waitpid(self._pid, os.WNOHANG)
-            except ChildProcessError:
-                # Not ours yet: its starter is about to end.
-                return None
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-        return self._code
-
-
-def die_with_parent() -> Callable[[], None] | None:
-    """What a child does before it becomes its program: ask to be killed when the parent dies."""
-    if _LIBC is None:
-        return None
-    libc, parent = _LIBC, os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        # The parent may have died before the request.
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def describe_exit(code: int) -> str:

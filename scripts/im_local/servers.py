@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from im_local.errors import LocalError
-from im_local.probes import HOST
+from im_local.ports import HOST
 
 
 def valkey_argv(*, port: int, folder: Path) -> list[str]:

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from im_local import probes
 from im_local.console import Say
-from im_local.errors import LocalError, PortTaken
+from im_local.errors import LocalError
 from im_local.keeper import PAUSES_S, Keeper
-from im_local.process import Child, Process, Stage
-from im_local.together import start_together
+from im_local.process import Process, Stage
 
 READY_LIMIT_S = 60.0
 # Seconds for one stage to end by itself, and by when after the begin of the end each is over.
@@ -53,8 +51,7 @@ class Supervisor:
 
         Raises LocalError, with the end of a log, when one does not become ready within the limit.
         """
-        running = await start_together(processes, envs, self._log_of)
-        added = [self._keep(p, envs[p.name], running.get(p.name)) for p in processes]
+        added = [self._keep(process, envs[process.name]) for process in processes]
         tasks = [self._tasks[keeper.process.name] for keeper in added]
         ready = asyncio.create_task(_all_ready(added))
         try:
@@ -92,7 +89,7 @@ class Supervisor:
             if keeper.child:
                 keeper.child.send(signal.SIGKILL)
 
-    def _keep(self, process: Process, env: dict[str, str], running: Child | None) -> Keeper:
+    def _keep(self, process: Process, env: dict[str, str]) -> Keeper:
         keeper = Keeper(
             process,
             env=env,
@@ -100,7 +97,6 @@ class Supervisor:
             say=self._say,
             changed=self._changed,
             pauses_s=self._pauses_s,
-            running=running,
         )
         self._keepers[process.name] = keeper
         self._tasks[process.name] = asyncio.create_task(keeper.run(), name=process.name)
@@ -131,20 +127,3 @@ class Supervisor:
 async def _all_ready(keepers: list[Keeper]) -> None:
     for keeper in keepers:
         await keeper.was_ready.wait()
-
-
-def check_ports(processes: list[Process]) -> None:
-    """Raise PortTaken when a port that a process wants is in use."""
-    for process in processes:
-        for what, port in process.ports.items():
-            if not 0 < port < 65536:
-                raise LocalError(f"{process.name} would need port {port}; choose another offset.")
-            try:
-                free = probes.port_is_free(port)
-            except OSError as error:
-                raise LocalError(f"{process.name} cannot have port {port}: {error}") from error
-            if not free:
-                raise PortTaken(
-                    f"Port {port}, which {process.name} needs ({what}), is in use by another "
-                    "program. Choose other ports with --port-offset N."
-                )

@@ -7,16 +7,13 @@ from typing import Any
 from im_local import probes, servers
 from im_local.infra_file import Infra
 from im_local.paths import PYTHON, DataDir
-from im_local.probes import HOST
+from im_local.ports import HOST
 from im_local.process import Process, Stage
 from im_local.processes import SERVICES, VARIABLES, Service
 
 REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
 GRACE_MS = 2500
-# What services import before anything of their own.
-WITHOUT_SQL = ("uvloop", "im_common.runtime.process", "im_common.rpc.server")
-WITH_SQL = (*WITHOUT_SQL, "im_common.sql.db", "sqlalchemy.dialects.sqlite.aiosqlite")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class System:
             ports={**ports, "operator": operator},
             probe=probes.http(operator, "/readyz"),
             offers=self._offers(service),
-            preload=WITH_SQL if service.database else WITHOUT_SQL,
+            is_forked=True,
         )
 
     def _offers(self, service: Service) -> dict[str, str]:

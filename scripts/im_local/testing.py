@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from im_local import probes
+from im_local import ports, probes
 from im_local.errors import PortTaken
 from im_local.paths import ROOT
 from im_local.probes import Probe
@@ -132,14 +132,14 @@ class System:
         raise ValueError(f"no way to see whether {name} is ready")
 
 
-def free_port_offset(ports: Iterable[int] = ()) -> int:
+def free_port_offset(wanted: Iterable[int] = ()) -> int:
     """An offset at which all the ports are free now; those of the backend unless others are given.
 
     Raises RuntimeError when there is none.
     """
-    bases = list(ports) or base_ports()
+    bases = list(wanted) or base_ports()
     for offset in random.sample(OFFSETS, len(OFFSETS)):
-        if all(probes.port_is_free(base + offset) for base in bases):
+        if all(ports.is_free(base + offset) for base in bases):
             return offset
     raise RuntimeError("no port offset is free")
 

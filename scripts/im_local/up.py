@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from im_local import forked
 from im_local.console import Console
 from im_local.errors import LocalError
 from im_local.files import FileLock, Taken, secret_once, write_atomically
 from im_local.infra_file import read_infra
 from im_local.paths import DataDir
+from im_local.ports import ensure_free
 from im_local.process import Process
-from im_local.supervisor import Supervisor, check_ports
+from im_local.supervisor import Supervisor
 
 Envs = dict[str, dict[str, str]]
 
@@ -122,13 +124,16 @@ class _Run:
     async def _bring_up(self) -> None:
         plan = self._launch.plan
         servers, services = plan.servers(), plan.services()
-        check_ports(servers + services)
+        wanted = [port for process in servers + services for port in process.wanted_ports()]
+        await ensure_free(wanted, say=self._console.step)
         self._console.step(f"starting; data in {self._launch.data.path}")
         # A failure of the one cancels the other.
         async with _first_error(), asyncio.TaskGroup() as group:
             preparing = group.create_task(self._prepare())
             env = self._launch.server_env
             group.create_task(self._supervisor.start(servers, {s.name: env for s in servers}))
+            if any(service.is_forked for service in services):
+                group.create_task(forked.warm_up(env))
         await self._supervisor.start(services, preparing.result())
         self._is_ready = True
         self._read_infra_pids()

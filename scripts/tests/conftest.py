@@ -42,7 +42,7 @@ class FakeUp:
         plan = ["--plan", json.dumps(self._plan)]
         self._process = subprocess.Popen(
             [sys.executable, str(FAKE), str(self.data), *plan, *arguments],
-            env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+            env={**os.environ, "PYTHONPATH": f"{SCRIPTS}{os.pathsep}{FAKE.parent}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,7 +1,7 @@
 """A stand-in for a service: answers /readyz, and writes down when it starts and ends.
 
 Arguments: its name, its port, the file to write to, and how it behaves (`good`, `deaf` to SIGTERM,
-`broken` at the start, `mute`: never ready).
+`broken` at the start, `mute`: never ready; `forked` is as good as `good`).
 """
 
 import http.server

@@ -43,13 +43,20 @@ class FakePlan:
         return [
             Process(
                 name,
-                [sys.executable, "-S", SERVICE, name, str(port), events, behaviour],
+                [*_program(behaviour), name, str(port), events, behaviour],
                 Stage[stage],
                 {"HTTP": port},
                 probes.http(port, "/readyz"),
+                is_forked=behaviour == "forked",
             )
             for name, stage, port, behaviour in self.rows
         ]
+
+
+def _program(behaviour: str) -> list[str]:
+    if behaviour == "forked":
+        return [sys.executable, "-m", "fake_service"]
+    return [sys.executable, "-S", SERVICE]
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import pytest
 from im_local.errors import LocalError
 from im_local.infra_file import read_infra
 from im_local.paths import DataDir
-from im_local.supervisor import check_ports
+from im_local.ports import ensure_free
 from im_local.system import System, base_ports
 from im_local.testing import OFFSETS, free_port_offset
 
@@ -74,9 +74,11 @@ def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
         read_infra(infra_file)
 
 
-def test_an_offset_past_the_last_port_is_refused(tmp_path: Path) -> None:
+async def test_an_offset_past_the_last_port_is_refused(tmp_path: Path) -> None:
+    system = System(DataDir(tmp_path), port_offset=20_000)
+    wanted = [port for p in system.services() for port in p.wanted_ports()]
     with pytest.raises(LocalError, match="choose another offset"):
-        check_ports(System(DataDir(tmp_path), port_offset=20_000).services())
+        await ensure_free(wanted, say=print)
 
 
 def test_a_test_gets_ports_that_no_outgoing_connection_takes() -> None:

@@ -27,9 +27,10 @@ def test_servers_are_ready_before_the_services_start(fake_up: FakeUpMaker) -> No
     assert up.answers("logic") == "logic"
 
 
-def test_a_killed_process_is_started_again(fake_up: FakeUpMaker) -> None:
+@pytest.mark.parametrize("behaviour", ["good", "forked"])
+def test_a_killed_process_is_started_again(fake_up: FakeUpMaker, behaviour: str) -> None:
     """ready.json holds the new pid, and the pause before the next start grows."""
-    up = fake_up()
+    up = fake_up(("store", "SERVER", "good"), ("logic", "SERVICE", behaviour))
     process = up.start_ready()
     first = up.pids()["logic"]
     os.kill(first, signal.SIGKILL)
@@ -111,6 +112,35 @@ def test_a_killed_supervisor_takes_its_children_along(fake_up: FakeUpMaker, is_g
     up.start_ready()
 
 
+def test_a_killed_supervisor_takes_a_frozen_service_along(
+    fake_up: FakeUpMaker, is_gone: Gone
+) -> None:
+    """With the fork server that it comes from."""
+    up = fake_up(("logic", "SERVICE", "forked"), ("edge", "GATEWAY", "forked"))
+    process = up.start_ready()
+    pids = [*up.pids().values(), _parent(up.pids()["logic"])]
+    os.kill(up.pids()["logic"], signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    up.wait(lambda: all(is_gone(pid) for pid in pids), limit_s=5)
+
+
+def test_services_come_from_one_process_that_has_their_imports(fake_up: FakeUpMaker) -> None:
+    """Also one that is started again, and all of them when that process itself dies."""
+    up = fake_up(("logic", "SERVICE", "forked"), ("edge", "GATEWAY", "forked"))
+    up.start_ready()
+    first = up.pids()
+    server = _parent(first["logic"])
+    assert _parent(first["edge"]) == server
+    os.kill(first["logic"], signal.SIGKILL)
+    up.wait(lambda: up.pids()["logic"] != first["logic"] and up.answers("logic") == "logic")
+    assert _parent(up.pids()["logic"]) == server
+    second = up.pids()
+    os.kill(server, signal.SIGKILL)
+    up.wait(lambda: not set(up.pids().values()) & {second["logic"], second["edge"]})
+    up.wait(lambda: up.answers("logic") == "logic" and up.answers("edge") == "edge")
+
+
 def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
     up = fake_up(("store", "SERVER", "mute"))
     process = up.start()
@@ -121,7 +151,7 @@ def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
 
 
 def test_a_taken_port_is_named(fake_up: FakeUpMaker) -> None:
-    """The message says which process wants it and what to do; nothing was started."""
+    """The message says which process wants it, who has it and what to do; nothing was started."""
     up = fake_up()
     with socket.socket() as other:
         other.bind(("127.0.0.1", up.ports["logic"]))
@@ -130,8 +160,24 @@ def test_a_taken_port_is_named(fake_up: FakeUpMaker) -> None:
         said = process.communicate(timeout=10)[0]
     assert process.returncode == 3
     assert f"Port {up.ports['logic']}, which logic needs" in said
+    program = Path("/proc/self/comm").read_text().strip()
+    assert f"in use by {program} (pid {os.getpid()})" in said
     assert "--port-offset" in said
     assert not (up.data / "events").exists()
+
+
+def test_a_port_that_an_outgoing_connection_holds_is_waited_for(fake_up: FakeUpMaker) -> None:
+    up = fake_up()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        away = server.getsockname()
+        with socket.create_connection(away, source_address=("127.0.0.1", up.ports["logic"])):
+            process = up.start()
+            assert process.stdout is not None
+            assert f"waiting for port {up.ports['logic']}" in process.stdout.readline()
+            assert not (up.data / "events").exists()
+            server.accept()[0].close()
+    up.wait(lambda: (up.data / "ready.json").exists())
+    assert up.answers("logic") == "logic"
 
 
 def test_a_service_that_keeps_ending_fails_the_start(fake_up: FakeUpMaker, is_gone: Gone) -> None:
@@ -205,3 +251,7 @@ def _down(data: Path) -> str:
     env = {**os.environ, "PYTHONPATH": scripts}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

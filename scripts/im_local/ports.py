@@ -1,0 +1,104 @@
+"""Ports that are to be had: free now or in a moment, and who has those that are not."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from im_local.console import Say
+from im_local.errors import LocalError, PortTaken
+
+HOST = "127.0.0.1"
+# An outgoing connection may hold a port of the kernel's range for outgoing ones, as long as it lasts.
+PATIENCE_S = 5.0
+
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LISTENING = "0A"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A port, which process wants it, and what for."""
+
+    port: int
+    process: str
+    purpose: str
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now; the rests of closed connections do not count.
+
+    Raises OSError for what is no port at all, or one that this user may not have.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+async def ensure_free(
+    wanted: Iterable[Wanted], *, say: Say, patience_s: float = PATIENCE_S
+) -> None:
+    """Return when all are free. Raises PortTaken at once when somebody listens on one, and after
+    the patience when one is held otherwise; LocalError for what cannot be a port.
+    """
+    deadline = time.monotonic() + patience_s
+    for each in wanted:
+        if not _is_free(each) and not listener_on(each.port):
+            say(f"waiting for port {each.port}, which a connection of another program holds")
+        while not _is_free(each):
+            listener = listener_on(each.port)
+            if listener or time.monotonic() > deadline:
+                raise PortTaken(
+                    f"Port {each.port}, which {each.process} needs ({each.purpose}), is in use by "
+                    f"{listener or 'another program'}. Choose other ports with --port-offset N."
+                )
+            await asyncio.sleep(0.1)
+
+
+def listener_on(port: int) -> str:
+    """Who listens there, as far as /proc tells this user; empty when nobody is seen to."""
+    inodes = {inode for table in _TABLES for inode in _listening_sockets(table, port)}
+    if not inodes:
+        return ""
+    owner = _owner({f"socket:[{inode}]" for inode in inodes})
+    return owner or "a program of another user"
+
+
+def _is_free(wanted: Wanted) -> bool:
+    if not 0 < wanted.port < 65536:
+        message = f"{wanted.process} would need port {wanted.port}; choose another offset."
+        raise LocalError(message)
+    try:
+        return is_free(wanted.port)
+    except OSError as error:
+        raise LocalError(f"{wanted.process} cannot have port {wanted.port}: {error}") from error
+
+
+def _listening_sockets(table: Path, port: int) -> list[str]:
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:
+        return []
+    ending = f":{port:04X}"
+    return [row[9] for row in rows if row[1].endswith(ending) and row[3] == _LISTENING]
+
+
+def _owner(sockets: set[str]) -> str:
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        # Processes come and go, and those of others may not be looked at.
+        with contextlib.suppress(OSError):
+            if os.readlink(link) in sockets:
+                pid = link.parts[2]
+                return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+    return ""

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import update
 
-from chat_service.logic import history, offline, overview, own_view, save, sync
+from chat_service.logic import cursors, history, offline, overview, own_view, save, sync
 from chat_service.logic.history import Bounds
+from chat_service.model import messages
+from chat_service.model.tables import conversation_members
 from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import NewMessage
+from im_common.domain import frames
 from im_common.domain.offline import OfflineList
+from im_common.domain.recalls import RecallLog
 from im_common.errors import Code
+from im_common.testing.queries import counted_queries
 from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003
@@ -31,12 +38,81 @@ async def test_a_deleted_message_is_hidden_from_who_deleted_it_alone(desk: Any) 
     assert await _history(desk, A, B) == ["1", "2", "3"]
     await own_view.delete_message(desk.svc, B, places[2].message_id)
     (listed,), _ = await overview.list_conversations(desk.svc, B, limit=0, cursor="")
-    assert listed.last_message is None
+    assert listed.last_message is not None
+    assert listed.last_message.content == "1"
     (delta,), _ = await sync.sync(desk.svc, B, {}, 0)
     assert [row.content for row in delta.messages] == ["1"]
     denied = await refusal(own_view.delete_message(desk.svc, C, places[0].message_id))
     assert denied.code is Code.PERMISSION_DENIED
     assert (await refusal(own_view.delete_message(desk.svc, A, "none"))).code is Code.NOT_FOUND
+
+
+async def test_the_list_shows_the_newest_message_that_is_there(desk: Any) -> None:
+    """Of many conversations, each as far down as its reader has deleted."""
+    for i in range(5):
+        places = await desk.say(A, 2000 + i, *map(str, range(1, 5)))
+        for place in places[4 - i :]:
+            await own_view.delete_message(desk.svc, A, place.message_id)
+    await desk.say(B, A, "cleared", "and deleted")
+    await own_view.clear_conversation(desk.svc, A, AB)
+    (place,) = await desk.say(B, A, "after")
+    await own_view.delete_message(desk.svc, A, place.message_id)
+    with counted_queries() as statements:
+        listed, _ = await overview.list_conversations(desk.svc, A, limit=0, cursor="")
+    assert {
+        item.standing.conversation_id: item.last_message and item.last_message.content
+        for item in listed
+    } == {AB: None, **{f"s:1001:{2000 + i}": str(4 - i) if i < 4 else None for i in range(5)}}
+    assert len([text for text in statements if text.startswith("SELECT")]) == 3
+
+
+async def _unread(desk: Any, user_id: int) -> tuple[int, list[str]]:
+    """The number, the same wherever it is said, and the messages."""
+    counted = (await overview.get_unread_count(desk.svc, user_id)).get(AB, 0)
+    listed, _ = await overview.list_conversations(desk.svc, user_id, limit=0, cursor="")
+    deltas, _ = await sync.sync(desk.svc, user_id, {}, 0)
+    assert {item.standing.unread for item in listed} == {counted}
+    assert {delta.standing.unread for delta in deltas} <= {counted}
+    rows = await overview.get_unread_messages(desk.svc, user_id, AB, 0)
+    assert len(rows) == counted
+    return counted, [row.content for row in rows]
+
+
+async def test_what_was_deleted_or_recalled_is_not_unread(desk: Any) -> None:
+    places = await desk.say(A, B, "1", "2", "3", "4", "5")
+    assert await _unread(desk, B) == (5, ["1", "2", "3", "4", "5"])
+    await own_view.delete_message(desk.svc, B, places[4].message_id)
+    await own_view.delete_message(desk.svc, B, places[1].message_id)
+    # What another deletes stays.
+    await own_view.delete_message(desk.svc, A, places[0].message_id)
+    assert await _unread(desk, B) == (3, ["1", "3", "4"])
+    for _ in range(2):
+        await _recall(desk, (AB, 3), (AB, 2))
+    assert await _unread(desk, B) == (2, ["1", "4"])
+    await cursors.mark_as_read(desk.svc, B, AB, 3)
+    assert await _unread(desk, B) == (1, ["4"])
+    await _recall(desk, (AB, 4))
+    assert await _unread(desk, B) == (0, [])
+    # The history shows where it was.
+    assert await _history(desk, B, A) == ["1", "", ""]
+    await desk.say(A, B, "6")
+    assert await _unread(desk, B) == (1, ["6"])
+
+
+async def test_what_is_gone_is_counted_within_what_a_member_sees(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, 0, "1", "2", "3", "4", group=5)
+    await _recall(desk, ("g:5", 1), ("g:5", 4))
+    t = conversation_members.c
+    async with desk.svc.db.write() as connection:
+        mine = (t.user_id == B) & (t.conversation_id == "g:5")
+        await connection.execute(update(conversation_members).where(mine).values(min_seq=2))
+    assert await overview.get_unread_count(desk.svc, B) == {"g:5": 1}
+
+
+async def _recall(desk: Any, *places: tuple[str, int]) -> None:
+    async with desk.svc.db.write() as connection:
+        await messages.empty(desk.svc.db, connection, places)
 
 
 async def test_a_cleared_conversation_begins_anew(desk: Any) -> None:
@@ -83,6 +159,50 @@ async def test_the_offline_list_is_pulled_batch_by_batch(desk: Any) -> None:
     # The first one's confirmation a second time takes nothing away.
     assert await pull(first.batch_id) == second
     assert await pull(second.batch_id) == offline.Batch("", [], 0)
+
+
+async def test_a_recalled_message_leaves_the_list_empty(desk: Any) -> None:
+    offline_list, log = OfflineList(desk.svc.redis), RecallLog(desk.svc.redis)
+
+    def message(message_id: str) -> bytes:
+        return frames.encode(
+            frames.Message(
+                message_id=message_id,
+                conversation_id=AB,
+                seq=1,
+                from_=B,
+                content_type="text",
+                content="secret",
+                timestamp=1,
+                to=A,
+                mentions=[A],
+                ext=msgspec.Raw(b'{"a":"secret"}'),
+            )
+        )
+
+    recalled = [frames.encode(frames.Recalled(AB, 1, name, B)) for name in ("m-1", "m-2")]
+    waiting = [message("m-1"), message("m-2"), message("m-3"), recalled[1]]
+    await offline_list.append([(A, waiting)])
+    # One is known by the log alone (its frame is on its way), one by the list.
+    await log.add([(A, recalled[:1])])
+    batch = await offline.pull_offline_messages(desk.svc, A, "", 0)
+    shown = [msgspec.json.decode(frame) for frame in batch.frames]
+    assert [(one["message_id"], one.get("content"), one.get("recalled")) for one in shown] == [
+        ("m-1", "", True),
+        ("m-2", "", True),
+        ("m-3", "secret", None),
+        ("m-2", None, None),
+    ]
+    assert b"secret" not in b"".join(batch.frames[:2])
+    # What is confirmed is what is in the list.
+    assert (await offline.pull_offline_messages(desk.svc, A, batch.batch_id, 0)).frames == []
+
+
+@pytest.mark.parametrize("confirmed", ["9" * 5_000 + ".x", "٣.x", "1", ".", "-1.x", "0.x", "101.x"])
+async def test_a_batch_that_never_was_takes_nothing_away(desk: Any, confirmed: str) -> None:
+    await OfflineList(desk.svc.redis).append([(A, [b"{}"])])
+    batch = await offline.pull_offline_messages(desk.svc, A, confirmed, 0)
+    assert batch.frames == [b"{}"]
 
 
 async def test_long_frames_make_small_batches(desk: Any) -> None:

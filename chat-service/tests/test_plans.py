@@ -11,7 +11,7 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model import members, messages, search
+from chat_service.model import members, messages, overview, search
 from chat_service.model.members import Cursors, new_row
 from chat_service.model.tables import (
     GROUP,
@@ -113,3 +113,12 @@ async def test_what_others_have_deleted_costs_nothing(filled: Database) -> None:
     for query in (page, found):
         line = (await plan(filled, query))["deleted_messages"]
         assert (line["type"], line["key"], int(line["rows"])) == ("eq_ref", "PRIMARY", 1)
+
+
+async def test_unread_messages_are_counted_by_what_the_reader_has_deleted(filled: Database) -> None:
+    def counted(connection: AsyncConnection) -> Awaitable[Any]:
+        return overview.of_user(connection, READER)
+
+    line = (await plan(filled, counted))["deleted_messages"]
+    assert line["key"] == "ix_deleted_messages_user"
+    assert int(line["rows"]) <= 2

@@ -46,7 +46,7 @@ async def test_only_own_and_visible_messages_are_found(desk: Any) -> None:
     places = await desk.say(A, B, "word 1", "word 2", "word 3")
     await own_view.delete_message(desk.svc, B, places[1].message_id)
     async with desk.svc.db.write() as connection:
-        await messages.empty(connection, [(AB, 1)])
+        await messages.empty(desk.svc.db, connection, [(AB, 1)])
     assert await _all(desk, B, "word") == ["word 3"]
     assert await _all(desk, A, "word") == ["word 3", "word 2"]
     assert await _all(desk, C, "word") == []

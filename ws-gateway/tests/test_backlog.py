@@ -125,6 +125,25 @@ async def test_a_backlog_that_has_ended_begins_nothing_new(start: Start) -> None
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_what_was_recalled_while_it_waited_goes_out_empty(start: Start) -> None:
+    one, other = connection(), connection(number=2)
+    kept = [
+        b'{"type":"message","conversation_id":"c","seq":%d,"message_id":"m-%d","content":"x"}'
+        % (n, n)
+        for n in (1, 2)
+    ]
+    recall = b'{"type":"recalled","conversation_id":"c","seq":1,"message_id":"m-1"}'
+    listed = List(*kept)
+    backlog = start(one, listed, Recalls(recall), lambda: [other])
+    (batch,) = await until(one, 1)
+    shown = [(frame["content"], frame.get("recalled")) for frame in batch["frames"]]
+    assert shown == [("", True), ("x", None)]
+    assert [frame["content"] for frame in sent(other)] == ["", "x"]
+    backlog.confirm(batch["batch_id"])
+    await until(one, 2)
+    assert listed.frames == []
+
+
 async def test_missed_recalls_come_after_the_list_before_live_messages_and_once(
     start: Start,
 ) -> None:

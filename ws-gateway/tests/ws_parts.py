@@ -11,6 +11,7 @@ import msgspec
 from im.chat.v1 import chat_pb2 as pb
 from im_common.bus import BusUnavailable
 from im_common.domain.in_flight import InFlight
+from im_common.domain.recalls import emptied
 from im_common.domain.routes import Route
 from im_common.errors import AppError, Code
 from im_common.runtime.context import Identity
@@ -83,6 +84,9 @@ class Recalls:
 
     async def missed(self, _user_id: int, _device_id: str) -> list[bytes]:
         return self.frames
+
+    async def emptied(self, _user_id: int, frames: list[bytes]) -> list[bytes]:
+        return emptied(frames, self.frames)
 
 
 class Chat:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chat_service.svc import ServiceContext
 from im_common.domain.offline import BATCH_FRAMES, OfflineList
 from im_common.domain.paging import page_limit
+from im_common.domain.recalls import RecallLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +30,5 @@ async def pull_offline_messages(
     if confirmed:
         await offline.confirm_batch(user_id, confirmed)
     frames, remaining = await offline.head(user_id, size)
-    return Batch(offline.batch_id(frames) if frames else "", list(dict.fromkeys(frames)), remaining)
+    shown = await RecallLog(svc.redis).emptied(user_id, list(dict.fromkeys(frames)))
+    return Batch(offline.batch_id(frames) if frames else "", shown, remaining)

@@ -35,6 +35,11 @@ async def list_conversations(
         page = found[:size]
         places = [(s.conversation_id, s.last_seq) for s in page if s.last_seq > s.hidden_seq]
         newest = await messages.at_places(connection, user_id, places)
+        # Of the others the user has deleted the newest one.
+        rest = [s for s in page if s.last_seq > s.hidden_seq and s.conversation_id not in newest]
+        newest |= await messages.newest_of(
+            connection, user_id, [(s.conversation_id, s.hidden_seq) for s in rest]
+        )
     listed = [OverviewItem(standing, newest.get(standing.conversation_id)) for standing in page]
     if len(found) <= size:
         return listed, ""
@@ -71,4 +76,5 @@ async def get_unread_messages(
             below=standing.last_seq + 1,
             limit=size,
             newest=False,
+            recalled=False,
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, or_, select, tuple_, update
+from sqlalchemy import Row, Select, and_, or_, select, tuple_, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model.content import EMPTIED
-from chat_service.model.tables import RECALLED, deleted_messages, messages
+from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
 from im_common.domain.ids import may_be_message_id
 from im_common.sql.db import Database
 
@@ -54,20 +54,30 @@ async def facts(
     }
 
 
-async def empty(connection: AsyncConnection, places: Collection[tuple[str, int]]) -> None:
-    """Takes the content of messages away for good; what is left is their place."""
+async def empty(
+    db: Database, connection: AsyncConnection, places: Collection[tuple[str, int]]
+) -> None:
+    """Takes the content of messages away for good; what is left is their place. They count as unread
+    no longer."""
     nothing = EMPTIED | {"status": RECALLED}
     where = tuple_(_t.conversation_id, _t.seq).in_(places)
     await connection.execute(update(messages).where(where).values(nothing))
+    await _take_off(db, connection, EVERYBODY, places)
 
 
 async def hide(
     db: Database, connection: AsyncConnection, user_id: int, conversation_id: str, seq: int
 ) -> None:
     """For this user alone. Safe to repeat."""
+    await _take_off(db, connection, user_id, [(conversation_id, seq)])
+
+
+async def _take_off(
+    db: Database, connection: AsyncConnection, user_id: int, places: Iterable[tuple[str, int]]
+) -> None:
     statement = db.upsert(deleted_messages, ["conversation_id", "seq", "user_id"], None)
-    row = {"conversation_id": conversation_id, "seq": seq, "user_id": user_id}
-    await connection.execute(statement, [row])
+    rows = [{"conversation_id": on, "seq": seq, "user_id": user_id} for on, seq in places]
+    await connection.execute(statement, rows)
 
 
 async def page(
@@ -79,9 +89,13 @@ async def page(
     below: int | None,
     limit: int,
     newest: bool,
+    recalled: bool = True,
 ) -> list[Row[Any]]:
-    """Messages with above < seq < below, in ascending seq: the first or the newest ``limit``."""
+    """Messages with above < seq < below, in ascending seq: the first or the newest ``limit``, with or
+    without those that were ``recalled``."""
     query = _visible_to(reader).where(_t.conversation_id == conversation_id, _t.seq > above)
+    if not recalled:
+        query = query.where(_t.status == NORMAL)
     if below is not None:
         query = query.where(_t.seq < below)
     query = query.order_by(_t.seq.desc() if newest else _t.seq).limit(limit)
@@ -124,6 +138,27 @@ async def at_places(
     return {row.conversation_id: row for row in await connection.execute(query)}
 
 
+async def newest_of(
+    connection: AsyncConnection, reader: int, places: Collection[tuple[str, int]]
+) -> dict[str, Row[Any]]:
+    """The newest message of each conversation that the reader may see, above a seq; by one query that
+    goes down from the end of each as far as the reader has deleted."""
+    if not places:
+        return {}
+    parts = [
+        select(
+            _visible_to(reader)
+            .where(_t.conversation_id == conversation_id, _t.seq > above)
+            .order_by(_t.seq.desc())
+            .limit(1)
+            .subquery()
+        )
+        for conversation_id, above in places
+    ]
+    found = await connection.execute(union_all(*parts))
+    return {row.conversation_id: row for row in found}
+
+
 async def senders(
     connection: AsyncConnection, places: Collection[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
@@ -140,7 +175,9 @@ def undeleted(query: Select[Any], reader: int) -> Select[Any]:
     has deleted."""
     d = deleted_messages.c
     of_reader = and_(d.conversation_id == _t.conversation_id, d.seq == _t.seq, d.user_id == reader)
-    return query.outerjoin(deleted_messages, of_reader).where(d.user_id.is_(None))
+    query = query.outerjoin(deleted_messages, of_reader).where(d.user_id.is_(None))
+    # Not by the other index: it would read all that the reader has deleted.
+    return query.with_hint(deleted_messages, "FORCE INDEX (PRIMARY)", "mysql")
 
 
 def _visible_to(reader: int) -> Select[Any]:

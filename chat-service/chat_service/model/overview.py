@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import ScalarSelect, Select, and_, case, distinct, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chat_service.model.tables import conversation_members, conversations
+from chat_service.model.tables import (
+    EVERYBODY,
+    conversation_members,
+    conversations,
+    deleted_messages,
+)
 
 _c = conversations.c
 _m = conversation_members.c
@@ -27,6 +32,8 @@ class Standing(NamedTuple):
     left_seq: int | None
     pinned: bool
     muted: bool
+    # Of the messages after the cursor: those that the member has deleted, or somebody has recalled.
+    gone: int
 
     @property
     def last_seq(self) -> int:
@@ -40,7 +47,7 @@ class Standing(NamedTuple):
 
     @property
     def unread(self) -> int:
-        return max(0, self.last_seq - max(self.read_seq, self.hidden_seq))
+        return max(0, self.last_seq - max(self.read_seq, self.hidden_seq) - self.gone)
 
 
 class After(NamedTuple):
@@ -99,6 +106,24 @@ def _standings(user_id: int) -> Select[Any]:
         _m.left_seq,
         _m.pinned,
         _m.muted,
+        case((_m.read_seq < _c.last_seq, _gone(user_id)), else_=0),
     )
     joined = conversation_members.join(conversations, _m.conversation_id == _c.conversation_id)
     return select(*columns).select_from(joined).where(_m.user_id == user_id)
+
+
+def _gone(user_id: int) -> ScalarSelect[int]:
+    """Looked for only where something is unread, by two short ranges of an index."""
+    d = deleted_messages.c
+    after = (_m.read_seq, _m.min_seq, _c.expired_seq)
+    return (
+        select(func.count(distinct(d.seq)))
+        .where(
+            d.user_id.in_((EVERYBODY, user_id)),
+            d.conversation_id == _m.conversation_id,
+            *(d.seq > bound for bound in after),
+            d.seq <= func.coalesce(_m.left_seq, _c.last_seq),
+        )
+        .correlate(conversation_members, conversations)
+        .scalar_subquery()
+    )

@@ -70,12 +70,15 @@ conversation_members = Table(
     **MYSQL_TABLE,
 )
 
-# What a member has deleted for itself alone.
+# What a member has deleted for itself alone. With user_id 0: what was taken back for everybody, so that
+# unread messages are counted without looking at them.
+EVERYBODY = 0
 deleted_messages = Table(
     "deleted_messages",
     metadata,
     Column("conversation_id", ascii_key(64), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_deleted_messages_user", "user_id", "conversation_id", "seq"),
     **MYSQL_TABLE,
 )

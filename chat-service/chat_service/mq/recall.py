@@ -106,7 +106,7 @@ class Recalls:
                     to_empty.add((message.conversation_id, message.seq))
         if to_empty:
             async with self._db.write() as connection:
-                await messages.empty(connection, sorted(to_empty))
+                await messages.empty(self._db, connection, sorted(to_empty))
 
     def _refusal(self, item: RecallEntry, message: MessageFacts | None) -> AppError | None:
         recall = item.recall

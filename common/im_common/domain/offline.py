@@ -80,7 +80,9 @@ class OfflineList:
     async def confirm_batch(self, user_id: int, batch_id: str) -> None:
         """Takes the frames of a batch away if they are still the oldest; else nothing."""
         count, _, digest = batch_id.partition(".")
-        if not count.isdecimal() or not 1 <= int(count) <= BATCH_FRAMES:
+        if not count.isascii() or not count.isdecimal() or len(count) > len(str(BATCH_FRAMES)):
+            return
+        if not 1 <= int(count) <= BATCH_FRAMES:
             return
         frames: Any = await self._redis.lrange(_key(user_id), 0, int(count) - 1)
         if _digest(frames) == digest:

@@ -1,20 +1,23 @@
 """Recalls for devices that were away: a recall changes a message that a device may have already, so
 neither `seq` nor `sync` tells it, and the offline list is for users with no device online at all.
 
-`recalls:{user_id}` is a sorted set of `recalled` frames by the time of the recall, the newest 200 of
+`recalls:{user_id}` is a sorted set of `recalled` frames by the time of the recall, the newest 1,000 of
 30 days; `heard:{user_id}:{device_id}` is when a device was last heard of (both Unix milliseconds).
 When Redis is down the callers wait and try again. What is lost with Redis the history still shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 
-MOST_RECALLS = 200
+# As many as a user's offline list has frames: none of its messages outlives its recall.
+MOST_RECALLS = 1000
 KEEP_S = 30 * 24 * 3600
 
 
@@ -48,9 +51,52 @@ class RecallLog:
             return []
         return [frame for frame, at in recalls if at >= int(heard_at)]
 
+    async def emptied(self, user_id: int, frames: Sequence[bytes]) -> list[bytes]:
+        """Frames of a user's offline list as they may go out now."""
+        if not any(_read(frame).type == "message" for frame in frames):
+            return list(frames)
+        recalls: list[Any] = await self._redis.zrange(_recalls(user_id), 0, -1)
+        return emptied(frames, recalls)
+
     async def heard(self, user_id: int, device_id: str, at_ms: int) -> None:
         """The device had read until then what it was sent."""
         await self._redis.set(_heard(user_id, device_id), at_ms, ex=KEEP_S)
+
+
+class _Frame(msgspec.Struct):
+    """What of a frame says which message it is about."""
+
+    type: str = ""
+    message_id: str = ""
+
+
+_frames = msgspec.json.Decoder(_Frame)
+
+
+def emptied(frames: Sequence[bytes], recalls: Iterable[bytes]) -> list[bytes]:
+    """Messages that were taken back, by one of the recalls or of the frames themselves, are empty, as
+    the history shows them."""
+    gone = {one.message_id for one in map(_read, [*recalls, *frames]) if one.type == "recalled"}
+    return [_empty(frame) if _is_one_of(frame, gone) else frame for frame in frames]
+
+
+def _read(frame: bytes) -> _Frame:
+    try:
+        return _frames.decode(frame)
+    except msgspec.DecodeError:
+        return _Frame()
+
+
+def _is_one_of(frame: bytes, message_ids: Set[str]) -> bool:
+    one = _read(frame)
+    return one.type == "message" and one.message_id in message_ids
+
+
+def _empty(frame: bytes) -> bytes:
+    message = msgspec.json.decode(frame)
+    for name in ("mentions", "ext"):
+        message.pop(name, None)
+    return msgspec.json.encode(message | {"content": "", "recalled": True})
 
 
 def _recalls(user_id: int) -> str:

@@ -103,7 +103,8 @@ class Backlog:
         if not frames:
             return False
         # Twice in the list, or sent live already: the consumer repeated a delivery.
-        distinct = self._take(in_order(dict.fromkeys(frames)))
+        shown = await self._recalls.emptied(self._connection.user_id, list(dict.fromkeys(frames)))
+        distinct = self._take(in_order(shown))
         if self._connection.ending is not None:
             # In the list it waits for who comes next.
             return False

@@ -9,13 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    MetaData,
+    String,
+    Table,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import im_common.sql.db
 from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
 from im_common.sql import direct
+from im_common.sql.contention import transact
 from im_common.sql.db import MYSQL_TABLE, AutoId, Database, ascii_key, is_duplicate_key
 from im_common.sql.direct import Script, Statement
 from im_common.testing.databases import KINDS, migrated_database, missing
@@ -349,3 +362,41 @@ async def test_a_server_that_never_answers_is_an_outage_in_the_end(
 def test_a_password_in_the_url_is_refused() -> None:
     with pytest.raises(ValueError, match="IM_DB__PASSWORD"):
         Database(DbConf(data_source="mysql+asyncmy://im:secret@127.0.0.1/im"))
+
+
+async def test_who_was_rolled_back_for_anothers_sake_tries_again(db: Database) -> None:
+    """Both take the same rows in the opposite order: on MySQL one is a deadlock's victim."""
+    rows = [{"name": name, "word": name, "seq": 0} for name in "ab"]
+    async with db.write() as connection:
+        await connection.execute(insert(things), rows)
+    attempts = 0
+    first_taken = asyncio.Barrier(1 if db.is_sqlite else 2)
+
+    async def count_up(names: str, connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        for name in names:
+            change = update(things).where(things.c.name == name).values(seq=things.c.seq + 1)
+            await connection.execute(change)
+            if name == names[0] and attempts <= 2:
+                await first_taken.wait()
+
+    await asyncio.gather(*(transact(db.write, partial(count_up, names)) for names in ("ab", "ba")))
+    assert await _rows(db) == [("a", 2), ("b", 2)]
+    assert attempts == (2 if db.is_sqlite else 3)
+
+
+async def test_what_fails_by_itself_is_not_tried_again(db: Database) -> None:
+    attempts = 0
+
+    async def twice(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        row = {"name": "a", "word": "a", "seq": 0}
+        await connection.execute(insert(things), [row])
+        await connection.execute(insert(things), [row])
+
+    with pytest.raises(IntegrityError):
+        await transact(db.write, twice)
+    assert attempts == 1
+    assert await _rows(db) == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiokafka
 import aiokafka.admin
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from im_common.runtime.tasks import is_told_to_end
 
@@ -49,7 +50,8 @@ async def discard_consumer(consumer: Client) -> None:
     if await _ended(consumer.stop(), 3):
         return
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    if coordinator is not None:
+    in_a_group = isinstance(coordinator, GroupCoordinator)
+    if in_a_group:
         await _cancelled(coordinator._coordination_task)
         await _ended(coordinator._stop_heartbeat_task(), 1)
         await _ended(coordinator._stop_commit_offsets_refresh_task(), 1)

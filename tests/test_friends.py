@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from im_client import Connect, Device, MakeUser, User, register
+from im_client import Connect, Device, Frame, MakeUser, User, register
 
+from im_common.testing.waiting import eventually
 from im_local.testing import System
 
 
@@ -135,6 +136,80 @@ async def test_a_block_holds_everywhere(new_user: MakeUser, online: Connect) -> 
     await _do(b, "DELETE", f"/v1/blocks/{a.user_id}")
     assert (await device_a.ask(to=b.user_id, content="x"))["type"] == "sent"
     assert await _friends(a) == []
+
+
+async def test_every_device_of_both_is_told(new_user: MakeUser, online: Connect) -> None:
+    a, b = await new_user(), await new_user()
+    of_a = [await online(a), await online(a)]
+    of_b = [await online(b), await online(b)]
+    first = await _ask(a, b, "hello")
+    await _do(a, "DELETE", f"/v1/friends/requests/{first}")
+    second = await _ask(b, a)
+    await _do(a, "POST", f"/v1/friends/requests/{second}/reject")
+    third = await _ask(a, b)
+    await _do(b, "POST", f"/v1/friends/requests/{third}/accept")
+    await _do(b, "PUT", f"/v1/blocks/{a.user_id}")
+    await _do(b, "DELETE", f"/v1/blocks/{a.user_id}")
+
+    def new(request_id: int, asker: User, message: str) -> tuple[str, Frame]:
+        names = {"username": asker.username, "nickname": asker.username, "avatar": ""}
+        data = {"request_id": request_id, "from_user_id": asker.user_id, "message": message}
+        return "NewFriendRequest", data | names
+
+    told_a = [
+        new(second, b, "hi"),
+        ("FriendAccepted", {"request_id": third, "user_id": b.user_id}),
+        ("FriendDeleted", {"user_id": b.user_id}),
+    ]
+    told_b = [
+        new(first, a, "hello"),
+        ("FriendRequestCancelled", {"request_id": first, "from_user_id": a.user_id}),
+        ("FriendRejected", {"request_id": second, "user_id": a.user_id}),
+        new(third, a, "hi"),
+        ("FriendAccepted", {"request_id": third, "user_id": a.user_id}),
+        ("BlockListChanged", {"user_id": a.user_id, "blocked": True}),
+        ("FriendDeleted", {"user_id": a.user_id}),
+        ("BlockListChanged", {"user_id": a.user_id, "blocked": False}),
+    ]
+    for devices, told in ((of_a, told_a), (of_b, told_b)):
+        ids = []
+        for device in devices:
+            frames = await device.wait_count("event", len(told))
+            assert [(frame["event"], frame["data"]) for frame in frames] == told
+            ids.append([frame["event_id"] for frame in frames])
+        assert ids[0] == ids[1]
+
+
+async def test_who_is_away_is_told_later(new_user: MakeUser, online: Connect) -> None:
+    a, b = await new_user(), await new_user()
+    request_id = await _ask(a, b)
+    device = await online(b)
+    # Out of the list, or by itself if it was still on its way.
+    told = await device.wait_for(lambda f: f["type"] in ("offline", "event"))
+    [event] = told.get("frames", [told])
+    assert (event["event"], event["data"]["request_id"]) == ("NewFriendRequest", request_id)
+
+
+async def test_presence_is_hidden_by_a_block_in_both_directions(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b = await new_user(), await new_user()
+    await online(a)
+    await online(b)
+
+    async def sees(user: User, other: User) -> bool:
+        [presence] = (await user.get("/v1/users/online", ids=str(other.user_id)))["items"]
+        return bool(presence["online"])
+
+    await eventually(lambda: sees(a, b))
+    await _do(b, "PUT", f"/v1/blocks/{a.user_id}")
+    assert not await sees(a, b)
+    assert not await sees(b, a)
+    await _do(b, "DELETE", f"/v1/blocks/{a.user_id}")
+    await _befriend(a, b)
+    [friend] = (await a.get("/v1/friends"))["items"]
+    assert friend["online"]
+    assert friend["last_seen"] > 0
 
 
 async def test_only_friends_may_write_where_that_is_required(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ async def service(
         redis=valkey.conf,
         internal_secret=SecretStr(SECRET),
         auth_rpc=people.conf,
+        friend_rpc=people.conf,
     )
     async with running(user_service.server.serve, settings) as started:
         service = UserService(

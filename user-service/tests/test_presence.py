@@ -129,6 +129,22 @@ async def test_who_hides_was_never_here_but_for_themselves(service: UserService)
     assert own.online
 
 
+async def test_who_blocked_and_who_is_blocked_were_never_here_for_each_other(
+    service: UserService,
+) -> None:
+    ann, bob, eve = await service.person(), await service.person(), await service.person()
+    for person in (ann, bob, eve):
+        await connect(service, person.user_id, "web")
+        await leave(service, person.user_id)
+    service.people.blocks = {(ann.user_id, bob.user_id)}
+    ids = ann.user_id, bob.user_id, eve.user_id
+
+    for caller, seen in ((ann, [True, False, True]), (bob, [False, True, True])):
+        answers = await service.online(*ids, caller=caller)
+        assert [answer.online for answer in answers] == seen
+        assert [answer.last_seen > 0 for answer in answers] == seen
+
+
 async def test_a_hidden_user_stays_hidden_when_redis_was_emptied(service: UserService) -> None:
     person = await service.person()
     await hide(service, person)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
+from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
 from user_service.config import Settings
 from user_service.model.presence import PresenceTable
+
+if TYPE_CHECKING:
+    from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,7 @@ class ServiceContext:
     settings: Settings
     db: Database
     presence: PresenceTable
+    friends: FriendServiceAsyncStub
     tokens: AccessTokens
 
 
@@ -27,5 +33,6 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         settings=settings,
         db=resources.database(settings.db),
         presence=PresenceTable(redis),
+        friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         tokens=AccessTokens(RemoteKeys(auth), redis),
     )

@@ -1,6 +1,7 @@
-"""Stand-ins for auth-service and user-service: users who are there at once, with real tokens.
+"""Stand-ins for auth-service, user-service and friend-service: users who are there at once, with real
+tokens, and blocks.
 
-For tests of the other services. Both answer on one real gRPC server, and demand of their callers what
+For tests of the other services. All answer on one real gRPC server, and demand of their callers what
 their protos declare.
 """
 
@@ -22,6 +23,8 @@ from redis.asyncio import Redis
 
 from im.auth.v1 import auth_pb2
 from im.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
+from im.friend.v1 import friend_pb2
+from im.friend.v1.friend_pb2_grpc import FriendServiceServicer, add_FriendServiceServicer_to_server
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import (
     PresenceServiceServicer,
@@ -55,7 +58,7 @@ class People:
     """The users there are; ``calls`` counts what the service under test asks of them."""
 
     def __init__(self, redis: Redis, key: Ed25519PrivateKey, conf: ClientConf) -> None:
-        # How the service under test reaches auth-service and user-service.
+        # How the service under test reaches the three.
         self.conf = conf
         self.calls: Counter[str] = Counter()
         # What DisableAccount was last asked for, by user.
@@ -64,6 +67,8 @@ class People:
         self.nicknames: dict[int, str] = {}
         # Who is online; the others were seen last at LAST_SEEN.
         self.online: set[int] = set()
+        # (a, b): a has blocked b.
+        self.blocks: set[tuple[int, int]] = set()
         self._redis = redis
         self._key = key
         self._ids: set[int] = set()
@@ -132,6 +137,8 @@ async def people_there(redis: Redis) -> AsyncIterator[People]:
         add_UserServiceServicer_to_server(users, server)
         presence = _Presences(people)  # type: ignore[abstract]
         add_PresenceServiceServicer_to_server(presence, server)
+        friends = _Friends(people)  # type: ignore[abstract]
+        add_FriendServiceServicer_to_server(friends, server)
 
     server = RpcServer(
         listen_on="127.0.0.1:0",
@@ -139,6 +146,7 @@ async def people_there(redis: Redis) -> AsyncIterator[People]:
             "im.auth.v1.AuthService",
             "im.user.v1.UserService",
             "im.user.v1.PresenceService",
+            "im.friend.v1.FriendService",
         ],
         register=register,
         gatekeeper=Gatekeeper(
@@ -235,5 +243,22 @@ class _Presences(PresenceServiceServicer):
                     user_id=user_id, online=user_id in self._people.online, last_seen=LAST_SEEN
                 )
                 for user_id in request.user_ids
+            ]
+        )
+
+
+class _Friends(FriendServiceServicer):
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    async def BatchIsBlocked(
+        self, request: friend_pb2.BatchIsBlockedRequest, _context: Any
+    ) -> friend_pb2.BatchIsBlockedResponse:
+        self._people.calls["BatchIsBlocked"] += 1
+        blocks = self._people.blocks
+        pairs = [(pair.user_id, pair.target_id) for pair in request.pairs]
+        return friend_pb2.BatchIsBlockedResponse(
+            blocked=[
+                pair[::-1] in blocks or (request.both_ways and pair in blocks) for pair in pairs
             ]
         )

@@ -1,13 +1,15 @@
 """Who is online, and when somebody was last seen.
 
 The table of users says who hides it, asked each time: a copy in Redis that is lost would show those
-who hide. For everyone but themselves they look like somebody who was never here.
+who hide. For everyone but themselves they look like somebody who was never here; so do two people of
+whom one has blocked the other, for each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im_common.errors import invalid
 from user_service.model import users
 from user_service.model.presence import Presence
@@ -19,12 +21,14 @@ MOST_USERS = 1000
 async def get_online_users(
     svc: ServiceContext, caller_id: int, user_ids: Sequence[int]
 ) -> list[Presence]:
-    """One for each id, in order. Unknown users are not online."""
+    """One for each id, in order. Unknown users are not online. Where one of the two has blocked the
+    other they are strangers; UNAVAILABLE when friend-service cannot say that."""
     if len(user_ids) > MOST_USERS:
         raise invalid("user_ids", f"may be at most {MOST_USERS}")
     found = await svc.presence.get(user_ids)
-    hidden = await hidden_users(svc, [p.user_id for p in found if p.online or p.last_seen])
-    hidden.discard(caller_id)
+    known = {p.user_id for p in found if p.online or p.last_seen} - {caller_id}
+    hidden = await hidden_users(svc, known)
+    hidden |= await _apart(svc, caller_id, known - hidden)
     return [Presence(p.user_id, [], 0) if p.user_id in hidden else p for p in found]
 
 
@@ -34,6 +38,16 @@ async def record(svc: ServiceContext, devices: Collection[tuple[int, str]]) -> s
         return set()
     await svc.presence.see(devices)
     return await hidden_users(svc, {user_id for user_id, _ in devices})
+
+
+async def _apart(svc: ServiceContext, caller_id: int, user_ids: Collection[int]) -> set[int]:
+    """Those who have blocked the caller, or are blocked by the caller."""
+    if not user_ids:
+        return set()
+    pairs = [IsBlockedRequest(user_id=caller_id, target_id=user_id) for user_id in user_ids]
+    asked = BatchIsBlockedRequest(pairs=pairs, both_ways=True)
+    answer = await svc.friends.BatchIsBlocked(asked)
+    return {user_id for user_id, blocked in zip(user_ids, answer.blocked, strict=True) if blocked}
 
 
 async def hidden_users(svc: ServiceContext, user_ids: Collection[int]) -> set[int]:

@@ -215,6 +215,86 @@ async def test_health_and_reflection_need_no_token() -> None:
         assert status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+def reflecting(channel: grpc.aio.Channel, service: str) -> Any:
+    """The same messages under either name."""
+    return channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_answers_under_both_names_and_finds_methods(version: str) -> None:
+    name = f"grpc.reflection.{version}.ServerReflection"
+    symbols = [SERVICE, f"{SERVICE}.BlockUser", name, f"{name}.ServerReflectionInfo", "no.Such"]
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=s) for s in symbols),
+    ]
+    async with serving() as (_, _, channel, _):
+        answers = [answer async for answer in reflecting(channel, name)(iter(requests))]
+    listed, *found, none = answers
+    assert {SERVICE, name} <= {service.name for service in listed.list_services_response.service}
+    for symbol, answer in zip(symbols, found, strict=False):
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for file in answer.file_descriptor_response.file_descriptor_proto
+        ]
+        services = [f"{file.package}.{each.name}" for file in files for each in file.service]
+        assert any(symbol.startswith(service) for service in services), symbol
+    assert none.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_health_is_listed() -> None:
+    async with serving() as (_, _, channel, server):
+        health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        listed = (await health.List(health_pb2.HealthListRequest())).statuses
+        assert listed[SERVICE].status == health_pb2.HealthCheckResponse.SERVING
+        await server.report_not_serving()
+        listed = (await health.List(health_pb2.HealthListRequest())).statuses
+        assert listed[""].status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_who_watches_the_health_is_told_the_end_and_holds_nothing_up() -> None:
+    async with serving() as (_, _, channel, server):
+        health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await server.report_not_serving()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        async with asyncio.timeout(20):
+            await server.stop(60)
+        assert await watch.read() is grpc.aio.EOF
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(15_000, True), (20_000, False)])
+async def test_the_size_of_metadata_has_one_limit(size: int, is_taken: bool) -> None:
+    header = [(context.AUTHORIZATION, "Bearer good"), ("x-much", "m" * size)]
+    async with serving() as (stub, _, _, _):
+        answers = await asyncio.gather(
+            *(stub.BlockUser(BLOCK, metadata=header) for _ in range(40)), return_exceptions=True
+        )
+    assert {isinstance(answer, pb.BlockUserResponse) for answer in answers} == {is_taken}
+
+
+async def test_a_client_without_a_call_may_ping() -> None:
+    pings = [
+        ("grpc.keepalive_time_ms", 1_100),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    async with serving() as (_, _, _, server):
+        target = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(target, options=pings) as channel:
+            await channel.channel_ready()
+            # The third ping would be answered with GOAWAY.
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+
 def test_a_method_that_declares_no_access_keeps_the_server_from_starting() -> None:
     file = descriptor_pb2.FileDescriptorProto(name="open.proto", package="test.open")
     file.message_type.add(name="Nothing")

@@ -14,13 +14,12 @@ from typing import Any, cast
 
 import grpc
 import structlog
-from grpc_health.v1 import _async as health_aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from im.common.v1 import access_pb2
 from im_common.errors import AppError, Code, to_trailers
 from im_common.rpc.access import Gatekeeper, access_table
+from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
+from im_common.rpc.standard_services import add_standard_services
 from im_common.runtime import context, metrics
 from im_common.runtime.context import RequestContext
 from im_common.runtime.faults import as_unavailable
@@ -28,7 +27,6 @@ from im_common.runtime.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
@@ -52,36 +50,35 @@ class RpcServer:
         """
         table = access_table(services)
         self._listen_on = listen_on
-        self._names = (*services, health.SERVICE_NAME)
-        self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
-                # Clients ping to notice a peer that vanished; the default counts that as abuse.
+                # Clients ping to notice a peer that vanished, also while they have no call (go-zero's
+                # do so); the default counts that as abuse.
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                *METADATA_LIMITS,
             ],
         )
         register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)  # type: ignore[no-untyped-call]
-        names = (*self._names, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)  # type: ignore[no-untyped-call]
+        self._health = add_standard_services(self._server, services)
         self.port = 0
 
     async def start(self) -> None:
         """Listens and reports healthy. Raises RuntimeError when the port is taken."""
         self.port = self._server.add_insecure_port(self._listen_on)
         await self._server.start()
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.start()
 
     async def report_not_serving(self) -> None:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls, waits for those in flight, at most ``grace_s``."""
+        self._health.end_watches()
         await self._server.stop(grace_s)
 
 

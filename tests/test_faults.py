@@ -14,6 +14,8 @@ import pytest
 from im_infra import SERVERS, LossyMysql, kill, kill_and_start, pid_of
 from im_load import Load
 
+from im_local.last_will import ends_with_us
+from im_local.paths import ROOT
 from im_local.testing import System
 
 FROZEN_S = 15.0
@@ -47,17 +49,16 @@ async def test_the_consumer_killed_ten_times(system: System, load: Load) -> None
 
 
 async def test_one_of_two_consumers_killed(system: System, load: Load, tmp_path: Path) -> None:
-    # One that was started again is a plain process, whose environment can be read.
-    await kill_and_start(system, "chat-mq")
-    process = Path(f"/proc/{system.ready.pids['chat-mq']}")
-    environment = dict(
-        item.split("=", 1) for item in (process / "environ").read_text().split("\0") if item
-    )
-    command = (process / "cmdline").read_text().split("\0")[:-1]
+    command, environment = await system.another("chat-mq")
     with (tmp_path / "second.log").open("wb") as log:
         second = await asyncio.create_subprocess_exec(
-            *command, env=environment | {"IM_DEV_SERVER__PORT": "0"}, stdout=log, stderr=log
+            *command,
+            cwd=ROOT,
+            env=environment | {"IM_DEV_SERVER__PORT": "0"},
+            stdout=log,
+            stderr=log,
         )
+    has_ended = ends_with_us(second.pid)
     try:
         await load.run_for(6)
         load.watch("one of two consumers killed")
@@ -68,6 +69,7 @@ async def test_one_of_two_consumers_killed(system: System, load: Load, tmp_path:
         if second.returncode is None:
             second.kill()
         await second.wait()
+        has_ended()
 
 
 @pytest.mark.parametrize("name", [*SERVERS, "ws-gateway"], indirect=True)

@@ -50,15 +50,16 @@ class Taken(Exception):
 class FileLock:
     """A lock that ends with its holder, however that ends, and that children do not inherit."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
         self._path = path
+        self._wait = wait
         self._descriptor = -1
 
-    def take(self, *, wait: bool = False) -> None:
-        """Take the lock, or raise Taken when someone has it and `wait` is false."""
+    def take(self) -> None:
+        """Take the lock, or raise Taken when someone has it and is not to be waited for."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(descriptor)
             raise Taken(str(self._path)) from None

@@ -30,9 +30,7 @@ def up(data: DataDir, *, port_offset: int | None, console: Console) -> None:
     Without an offset, the one of the last start on this folder is taken. Raises LocalError.
     """
     data.make()
-    lock = FileLock(data.path / "infra.lock")
-    lock.take(wait=True)
-    try:
+    with FileLock(_lock(data), wait=True):
         before = _read(data)
         offset = _offset(data, before, port_offset)
         running = _running(data, before)
@@ -45,12 +43,22 @@ def up(data: DataDir, *, port_offset: int | None, console: Console) -> None:
         pids = running | asyncio.run(_start_all(data, missing, console))
         write_atomically(data.infra, yaml.safe_dump(_description(offset, pids), sort_keys=False))
         console.step(f"all ready; addresses in {data.infra}")
-    finally:
-        lock.release()
 
 
 def down(data: DataDir, *, console: Console) -> None:
-    """End what runs; its data stays."""
+    """End what runs, a start that is under way as soon as it is over; its data stays."""
+    if not data.path.exists():
+        console.step(f"nothing runs in {data.path}")
+        return
+    with FileLock(_lock(data), wait=True):
+        _down(data, console)
+
+
+def _lock(data: DataDir) -> Path:
+    return data.path / "infra.lock"
+
+
+def _down(data: DataDir, console: Console) -> None:
     running = _running(data, _read(data))
     if not running:
         console.step(f"nothing runs in {data.path}")

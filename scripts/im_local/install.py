@@ -80,9 +80,7 @@ def _apt_install(packages: list[str], log: Path) -> None:
 
 def _fetch_kafka(log: Path) -> None:
     TOOLS.mkdir(exist_ok=True)
-    lock = FileLock(TOOLS / "lock")
-    lock.take(wait=True)
-    try:
+    with FileLock(TOOLS / "lock", wait=True):
         if KAFKA_LIBS.exists():
             return
         # Fetched beside its place and moved there whole: a broken fetch leaves nothing half-done.
@@ -96,8 +94,6 @@ def _fetch_kafka(log: Path) -> None:
         if not _run([program("mvn"), "-q", "-B", "-f", str(_POM), *goal], log):
             raise LocalError(f"Could not fetch Kafka's jars:\n{tail(log, lines=15)}")
         part.rename(KAFKA_LIBS)
-    finally:
-        lock.release()
 
 
 def _run(command: list[str], log: Path) -> bool:

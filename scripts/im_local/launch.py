@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 from asyncio.subprocess import PIPE
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,17 @@ from im_local.system import System, base_environment
 from im_local.up import Envs, Launch
 
 
-def backend(data: DataDir, *, port_offset: int, infra_file: Path | None) -> Launch:
-    """The whole backend; raises LocalError when the infra file cannot be used."""
+def backend(
+    data: DataDir,
+    *,
+    port_offset: int,
+    infra_file: Path | None,
+    environ: Mapping[str, str] = os.environ,
+) -> Launch:
+    """The whole backend, with the caller's settings in `environ`.
+
+    Raises LocalError when the infra file cannot be used.
+    """
     infra = read_infra(infra_file) if infra_file else None
     system = System(data, port_offset, infra)
     if infra is None:
@@ -27,12 +37,12 @@ def backend(data: DataDir, *, port_offset: int, infra_file: Path | None) -> Laun
         (data.path / "redis").mkdir(exist_ok=True)
 
     async def prepare() -> Envs:
-        return await _prepare(system)
+        return await _prepare(system, environ)
 
     return Launch(data, system, prepare, base_environment(), infra_file)
 
 
-async def _prepare(system: System) -> Envs:
+async def _prepare(system: System, environ: Mapping[str, str]) -> Envs:
     process = await asyncio.create_subprocess_exec(
         PYTHON,
         "-P",
@@ -40,7 +50,7 @@ async def _prepare(system: System) -> Envs:
         "im_local.prepare",
         cwd=ROOT,
         # The caller's settings are its to check, so it gets all of them.
-        env=base_environment() | dict(os.environ),
+        env=base_environment() | dict(environ),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,

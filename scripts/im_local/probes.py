@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from im_local.ports import HOST
 
@@ -66,6 +67,12 @@ async def passes(probe: Probe) -> bool:
             return await probe()
     except (OSError, TimeoutError, ValueError):
         return False
+
+
+def passes_now(probe: Probe) -> bool:
+    """The same for who does not wait; also in a thread whose loop is running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, passes(probe)).result()
 
 
 async def wait_until(probe: Probe, *, every_s: float = 0.05) -> None:

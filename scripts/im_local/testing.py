@@ -4,21 +4,22 @@ All calls block; from asynchronous code use `asyncio.to_thread`, or `async with 
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from im_local import ports, probes
+from im_local import last_will, ports, probes
 from im_local.errors import PortTaken
-from im_local.paths import ROOT
+from im_local.launch import backend
+from im_local.paths import ROOT, DataDir
 from im_local.probes import Probe
 from im_local.system import base_ports
 
@@ -44,11 +45,17 @@ class Ready:
 
 
 class System:
-    """A backend that `scripts/up --detach` started; ended by `stop` or at the end of a `with`."""
+    """A backend that `scripts/up` runs; ended by `stop`, at the end of a `with`, and with us."""
 
-    def __init__(self, data: Path, port_offset: int) -> None:
-        self.data = data
+    def __init__(
+        self, data: DataDir, port_offset: int, infra: Path | None, environ: dict[str, str]
+    ) -> None:
+        self.data = data.path
         self.port_offset = port_offset
+        self._infra = infra
+        self._environ = environ
+        self._process = _run_up(data, port_offset, infra, environ)
+        self._has_ended = last_will.ends_with_us(self._process.pid)
         self._killed: dict[str, int] = {}
 
     @classmethod
@@ -64,16 +71,31 @@ class System:
 
         Raises RuntimeError with what `scripts/up` said when it does not start.
         """
+        folder = DataDir.at(data)
+        folder.make()
+        # IM_TEST_… is for the tests, not for services.
+        ours = {name: text for name, text in os.environ.items() if not name.startswith("IM_TEST_")}
         while True:
             offset = free_port_offset() if port_offset is None else port_offset
-            more = ["--infra", str(infra)] if infra else []
-            arguments = ["--detach", "--port-offset", str(offset), *more]
-            done = _script("up", data, *arguments, env=env)
-            if done.returncode == 0:
-                return cls(data, offset)
+            system = cls(folder, offset, infra, {**ours, **(env or {})})
+            code = system._until_ready()
+            if code is None:
+                return system
             # Another test may have taken a port since we looked.
-            if done.returncode != PortTaken.exit_code or port_offset is not None:
-                raise RuntimeError(f"scripts/up failed ({done.returncode}):\n{done.stdout}")
+            if code != PortTaken.exit_code or port_offset is not None:
+                raise RuntimeError(f"scripts/up failed ({code}):\n{system.log('up')}")
+
+    async def another(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """How one more instance of a service is started: its command line and its environment."""
+        launch = backend(
+            DataDir(self.data),
+            port_offset=self.port_offset,
+            infra_file=self._infra,
+            environ=self._environ,
+        )
+        env = (await launch.prepare())[name]
+        (argv,) = [process.argv for process in launch.plan.services() if process.name == name]
+        return argv, env
 
     @property
     def ready(self) -> Ready:
@@ -94,16 +116,16 @@ class System:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             pid = self.ready.pids[name]
-            if pid != self._killed.get(name) and _in_thread(probes.passes(self._probe(name))):
+            if pid != self._killed.get(name) and probes.passes_now(self._probe(name)):
                 return pid
             time.sleep(0.05)
         raise TimeoutError(f"{name} is not ready again after {limit_s:g} s")
 
     def stop(self) -> None:
         """End all of it; the data stays. Does nothing when it has ended already."""
-        done = _script("down", self.data)
-        if done.returncode != 0:
-            raise RuntimeError(f"scripts/down failed:\n{done.stdout}")
+        self._process.terminate()
+        self._process.wait()
+        self._has_ended()
 
     def log(self, name: str) -> str:
         """The log of a process."""
@@ -120,6 +142,17 @@ class System:
 
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.to_thread(self.stop)
+
+    def _until_ready(self) -> int | None:
+        """None when it is ready, or the exit code."""
+        while (code := self._process.poll()) is None:
+            # The file may still be that of an earlier start.
+            with contextlib.suppress(OSError):
+                if self.ready.pids["supervisor"] == self._process.pid:
+                    return None
+            time.sleep(0.05)
+        self._has_ended()
+        return code
 
     def _probe(self, name: str) -> Probe:
         ready = self.ready
@@ -148,27 +181,18 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def _script(
-    name: str, data: Path, *arguments: str, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(ROOT / "scripts" / name), "--data", str(data), *arguments],
-        # IM_TEST_… is for the tests, not for services.
-        env={
-            **{
-                name: value for name, value in os.environ.items() if not name.startswith("IM_TEST_")
-            },
-            **(env or {}),
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
-def _in_thread(work: Coroutine[Any, Any, bool]) -> bool:
-    # The caller's thread may be running a loop already.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+def _run_up(
+    data: DataDir, port_offset: int, infra: Path | None, environ: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    arguments = ["--data", str(data.path), "--port-offset", str(port_offset)]
+    if infra:
+        arguments += ["--infra", str(infra)]
+    with data.log("up").open("wb") as log:
+        return subprocess.Popen(
+            [str(ROOT / "scripts" / "up"), *arguments],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from im_common.testing.ports import free_port
+from im_local import last_will
 
 FAKE = Path(__file__).parent / "im_local_fake.py"
 SCRIPTS = Path(__file__).parents[1]
@@ -47,6 +48,9 @@ class FakeUp:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        last_will.ends_with_us(self._process.pid)
+        down = [sys.executable, "-P", "-m", "im_local", "down", "--data", str(self.data)]
+        last_will.run_at_our_end(down)
         return self._process
 
     def start_ready(self) -> subprocess.Popen[str]:

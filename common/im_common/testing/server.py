@@ -1,24 +1,31 @@
-"""A real server as a process of a test, to be killed, frozen and started again."""
+"""A real server as a process of a test, to be killed, frozen and started again.
+
+How it is started and asked is what `scripts/up` does too. That lies on the side of im_local, which must
+start with nothing but the standard library; of im_common only these tests' helpers may import it.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Self
+
+from im_local.last_will import ends_with_us
+from im_local.probes import Probe, passes_now
 
 _READY_S = 20.0
 
 
 class Server(ABC):
-    """One server on ports of its own, with its data in ``folder``. All methods block."""
+    """One server on ports of its own, with its data in ``folder``; ends with the test run, however that
+    ends. All methods block."""
 
     # What it is called, and the folder below its own in which it keeps its data.
     name: ClassVar[str]
@@ -44,8 +51,8 @@ class Server(ABC):
         """How it is started."""
 
     @abstractmethod
-    def answers(self) -> bool:
-        """Whether it can work."""
+    def probe(self) -> Probe:
+        """What tells whether it can work."""
 
     def start(self) -> None:
         """Starts it, again on the same ports and data, and waits until it answers.
@@ -56,19 +63,28 @@ class Server(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        self._has_ended = ends_with_us(self._process.pid)
         deadline = time.monotonic() + _READY_S
-        while not self.answers():
+        while not passes_now(self.probe()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 text = (self.folder / "log").read_text(errors="replace")
                 raise RuntimeError(f"{self.name} did not start: {text[-2000:]}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """The process as it is now. Raises RuntimeError when it is not running."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process.pid
+
     def kill(self) -> None:
         """Ends it without warning, as a power cut does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._has_ended()
             self._process = None
 
     def lose_data(self) -> None:
@@ -77,29 +93,9 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """It keeps its connections and says nothing more, until ``thaw``."""
-        self._signal(signal.SIGSTOP)
-        assert self._process is not None
+        os.kill(self.pid, signal.SIGSTOP)
         # Its threads stop one by one.
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None:
-            raise RuntimeError(f"{self.name} is not running")
-        self._process.send_signal(number)
-
-
-def program_of(package: str, pattern: str) -> str:
-    """The path of a program that a wheel brings. Raises RuntimeError when it is not installed."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for found in Path(folder).glob(pattern):
-            return str(found)
-    raise RuntimeError(f"the package {package} is not installed")
-
-
-def flags(values: Mapping[str, str]) -> list[str]:
-    """``--name value`` for each."""
-    return [word for name, value in values.items() for word in (f"--{name}", value)]
+        os.kill(self.pid, signal.SIGCONT)

@@ -16,6 +16,7 @@ import pytest
 from im_common.bus import Finish, Record
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
+from im_local.last_will import ends_with_us
 
 
 async def test_a_batch_that_was_not_finished_comes_again(bus: Bus, topic: str) -> None:
@@ -170,6 +171,7 @@ async def test_two_consumers_share_and_one_that_is_killed_is_replaced(bus: Bus, 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+    ends_with_us(victim.pid)
     assert victim.stdout is not None
     try:
         async with started(bus.producer()) as producer, consuming(bus.consumer([topic]), sink):

@@ -16,11 +16,11 @@ from im_common.discovery import (
     EtcdError,
     Registration,
 )
-from im_common.discovery.pauses import Pauses
 from im_common.errors import unauthenticated
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.runtime import process
+from im_common.runtime.backoff import Backoff
 from im_common.runtime.config import EtcdConf, RpcSettings
 from im_common.runtime.context import Identity
 from im_common.runtime.resources import Resources
@@ -164,12 +164,12 @@ async def test_when_etcd_has_lost_its_data_an_instance_does_not_wait_as_for_one_
 ) -> None:
     pauses: list[float] = []
 
-    class Noted(Pauses):
-        def next(self) -> float:
-            pauses.append(super().next())
+    class Noted(Backoff):
+        def next_s(self) -> float:
+            pauses.append(super().next_s())
             return pauses[-1]
 
-    monkeypatch.setattr("im_common.discovery.registration.Pauses", Noted)
+    monkeypatch.setattr("im_common.discovery.registration.Backoff", Noted)
     async with registered(client) as registration:
         etcd.kill()
         await eventually(lambda: len(pauses) >= 4 and not registration.registered, within_s=30)

@@ -78,6 +78,22 @@ def test_a_part_that_is_no_more_ends_the_process_in_order(part: str, said: str) 
     assert process.returncode == 1
 
 
+def test_a_task_that_a_library_of_ours_runs_beside_is_such_a_part_too() -> None:
+    inner = """
+    from im_common.runtime.tasks import background
+    async def work():
+        raise RuntimeError('a bug of ours')
+    task = background(work(), "an inner part")
+    await asyncio.Event().wait()
+    """
+    with start(inner) as process:
+        output, _ = process.communicate(timeout=30)
+    assert "RuntimeError: a bug of ours" in output
+    assert "an inner part" in output
+    assert "closed in order" in output
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize("part", [FOR_EVER, "await resources.ending.wait()"])
 def test_parts_that_last_end_with_the_process(part: str) -> None:
     with start(part) as process:

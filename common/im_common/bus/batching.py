@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import structlog
 
-from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import BusUnavailable
+from im_common.runtime.backoff import Backoff, describe
+from im_common.runtime.tasks import background
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ class BatchingProducer(ABC):
     # --- Producer ----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._link = asyncio.create_task(self._keep_linked(), name="bus-producer")
+        self._link = background(self._keep_linked(), "bus-producer")
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_WAIT_S):
                 await self._connected.wait()

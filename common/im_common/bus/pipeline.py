@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from im_common.bus.backoff import Backoff, describe
 from im_common.bus.flow import Batch, Flow, Hold, Stage, Track
 from im_common.bus.interface import Handler, Record
+from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)

@@ -8,12 +8,15 @@ import time
 import structlog
 
 from im_common.discovery.etcd import EtcdClient, EtcdError, LeaseGone
-from im_common.discovery.pauses import Pauses
+from im_common.runtime.backoff import Backoff
+from im_common.runtime.faults import report
+from im_common.runtime.tasks import background
 
 log = structlog.get_logger(__name__)
 
 STOP_S = 1.0
 # Nobody finds an instance before it has tried again.
+FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.2
 
 
@@ -30,7 +33,7 @@ class Registration:
         self._key = key
         self._address = address
         self._ttl_s = ttl_s
-        self._pauses = Pauses(longest_s=LONGEST_PAUSE_S)
+        self._pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._lease: int | None = None
         self._is_put = False
         # time.monotonic() until which etcd keeps the entry, by our reckoning.
@@ -46,7 +49,7 @@ class Registration:
 
     async def start(self) -> None:
         """Returns when the entry is made, or when a first try failed; trying goes on behind."""
-        self._task = asyncio.create_task(self._run())
+        self._task = background(self._run(), "registration")
         await self._tried.wait()
 
     async def wait_registered(self) -> None:
@@ -81,14 +84,14 @@ class Registration:
                     # etcd is there and has lost the entry: the pauses had grown while it was away.
                     self._pauses.reset()
                 self._forget()
-                pause_s = self._pauses.next()
+                pause_s = self._pauses.next_s()
             except EtcdError as error:
-                pause_s = self._pauses.next()
+                pause_s = self._pauses.next_s()
                 log.warning("etcd is away", key=self._key, error=str(error))
-            except Exception:
+            except Exception as error:
                 # An instance that nobody finds is worse than a log that repeats itself.
-                log.exception("registering failed", key=self._key)
-                pause_s = self._pauses.next()
+                report(error, "registering failed", key=self._key)
+                pause_s = self._pauses.next_s()
             self._tried.set()
             await asyncio.sleep(pause_s)
 

@@ -9,9 +9,14 @@ from contextlib import aclosing
 import structlog
 
 from im_common.discovery.etcd import Compacted, EtcdClient, EtcdError
-from im_common.discovery.pauses import Pauses
+from im_common.runtime.backoff import Backoff
+from im_common.runtime.faults import report
+from im_common.runtime.tasks import background
 
 log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
 
 EMPTY_GRACE_S = 15.0
 
@@ -52,7 +57,7 @@ class EndpointWatcher:
 
     async def start(self) -> None:
         """Begins to follow; it does not wait for etcd."""
-        self._task = asyncio.create_task(self._run())
+        self._task = background(self._run(), "discovery")
 
     async def stop(self) -> None:
         self._keep()
@@ -77,7 +82,7 @@ class EndpointWatcher:
         return self._endpoints
 
     async def _run(self) -> None:
-        pauses = Pauses()
+        pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 await self._follow(pauses)
@@ -89,12 +94,12 @@ class EndpointWatcher:
                 log.warning(
                     "etcd is away, the known instances stand", key=self._key, error=str(error)
                 )
-            except Exception:
+            except Exception as error:
                 # Without this task the instances would stand still for ever.
-                log.exception("following the instances failed", key=self._key)
-            await asyncio.sleep(pauses.next())
+                report(error, "following the instances failed", key=self._key)
+            await asyncio.sleep(pauses.next_s())
 
-    async def _follow(self, pauses: Pauses) -> None:
+    async def _follow(self, pauses: Backoff) -> None:
         """Reads the whole, then its changes. Returns after a while without any, to compare again."""
         self._entries, revision = await self._client.range(self._prefix)
         self._publish()

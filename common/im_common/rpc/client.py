@@ -27,6 +27,7 @@ from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
 from im_common.runtime.config import ClientConf
+from im_common.runtime.tasks import background
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +120,7 @@ class BalancedChannel(grpc.aio.Channel):
         addresses = frozenset(endpoints)
         target = direct_target(addresses)
         if target is None and addresses:
-            self._look_up = asyncio.create_task(self._follow_names(addresses))
+            self._look_up = background(self._follow_names(addresses), "names")
         else:
             self._swap(target)
 
@@ -182,7 +183,9 @@ class BalancedChannel(grpc.aio.Channel):
 
     def _retire(self) -> None:
         if self._real is not None:
-            self._retired[self._real] = asyncio.create_task(self._end(self._real))
+            self._retired[self._real] = background(
+                self._end(self._real), "channel", may_return=lambda: True
+            )
             self._real = None
 
     async def _end(self, replaced: grpc.aio.Channel) -> None:
@@ -274,7 +277,7 @@ class AddressChannels:
             )
             self._channels[address] = channel
             if self._sweeper is None:
-                self._sweeper = asyncio.create_task(self._sweep())
+                self._sweeper = background(self._sweep(), "channels")
         channel.last_used = time.monotonic()
         return channel
 

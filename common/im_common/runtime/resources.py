@@ -16,11 +16,10 @@ from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC, mak
 from im_common.discovery import EtcdClient
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime import metrics
 from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import open_redis
-from im_common.runtime.tasks import is_told_to_end
+from im_common.runtime.tasks import background, on_failure
 
 if TYPE_CHECKING:
     from im_common.sql.db import Database
@@ -41,11 +40,12 @@ class Resources:
             settings.internal_secret.get_secret_value(), settings.name
         )
         self.ending = asyncio.Event()
-        # Names of parts that `keep` was given and that are no more.
+        # Names of parts that are no more, though nobody ended them.
         self.failed: list[str] = []
         self._stack = stack
         self._etcd: EtcdClient | None = None
         self._redis: Redis | None = None
+        on_failure(self._end_because_of)
 
     def on_close(self, close: Callable[[], Awaitable[object]]) -> None:
         """``close`` runs at the end, before what was opened earlier is closed."""
@@ -58,7 +58,7 @@ class Resources:
         A part that ends in another way, by a bug, ends the process: in order, after a traceback, and
         with an exit code that says so. The task never raises.
         """
-        task = asyncio.create_task(self._watch(work, name), name=name)
+        task = background(work, name, may_return=self.ending.is_set)
 
         async def end() -> None:
             while not task.done():
@@ -69,19 +69,7 @@ class Resources:
         self.on_close(end)
         return task
 
-    async def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        try:
-            await work
-            if self.ending.is_set():
-                return
-            log.error("a part has ended, and the process with it", part=name)
-        except asyncio.CancelledError:
-            if is_told_to_end():
-                raise
-            log.exception("a part was cancelled from inside, and the process ends", part=name)
-        except Exception:
-            log.exception("a part has failed, and the process ends with it", part=name)
-        metrics.FAULTS.labels(name).inc()
+    def _end_because_of(self, name: str) -> None:
         self.failed.append(name)
         self.ending.set()
 

@@ -20,9 +20,10 @@ from contextlib import suppress
 import structlog
 
 from im_common.bus import BusUnavailable, Producer
-from im_common.bus.backoff import Backoff
 from im_common.runtime import context, metrics
+from im_common.runtime.backoff import Backoff
 from im_common.runtime.faults import report
+from im_common.runtime.tasks import background
 from im_common.sql.outbox import Lease, Outbox, OutboxRow
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """Relays until ``stop``."""
-        looking = asyncio.create_task(self._look_for_leftovers())
+        looking = background(self._look_for_leftovers(), "outbox-leftovers")
         try:
             while not self._stopping:
                 await self._wanted.wait()

@@ -8,11 +8,11 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable, Record
 from im_common.bus.kafka.client import Client, discard_consumer, new_consumer, shuffled
 from im_common.bus.kafka.records import read_record
 from im_common.bus.kafka.topics import partitions_of
+from im_common.runtime.backoff import describe
 
 _PAGE = 200
 # Records that are there and do not come within it will not come.

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import structlog
 
-from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.kafka.client import REQUEST_TIMEOUT_MS, Client, new_consumer, shuffled
 from im_common.bus.kafka.membership import Membership
+from im_common.runtime.backoff import Backoff, describe
 
 log = structlog.get_logger(__name__)
 

@@ -11,12 +11,12 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.kafka.client import Client, discard_consumer
 from im_common.bus.kafka.records import read_record
 from im_common.bus.kafka.standstill import Standstill
 from im_common.bus.pipeline import Partition, Pipeline
+from im_common.runtime.backoff import describe
 
 log = structlog.get_logger(__name__)
 

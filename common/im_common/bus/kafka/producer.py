@@ -9,10 +9,10 @@ from zlib import crc32
 
 from aiokafka.errors import KafkaError
 
-from im_common.bus.backoff import describe
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.kafka.client import Client, discard_producer, new_producer, shuffled
+from im_common.runtime.backoff import describe
 
 _PING_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_MS = 4_000

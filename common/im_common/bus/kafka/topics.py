@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import structlog
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.kafka.client import (
     REQUEST_TIMEOUT_MS,
@@ -17,6 +16,7 @@ from im_common.bus.kafka.client import (
     new_topic,
     shuffled,
 )
+from im_common.runtime.backoff import describe
 
 log = structlog.get_logger(__name__)
 

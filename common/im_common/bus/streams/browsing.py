@@ -7,10 +7,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable, Record
 from im_common.bus.streams.layout import OUTAGE, partitions_key, stream_key
 from im_common.bus.streams.records import read_entry
+from im_common.runtime.backoff import describe
 
 _PAGE = 200
 

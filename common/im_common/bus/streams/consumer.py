@@ -12,12 +12,12 @@ from uuid import uuid4
 import structlog
 from redis.asyncio import Redis
 
-from im_common.bus.backoff import Backoff, describe
 from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.pipeline import Partition, Pipeline
 from im_common.bus.streams import layout
 from im_common.bus.streams.layout import owner_key, stream_key
 from im_common.bus.streams.records import read_entry
+from im_common.runtime.backoff import Backoff, describe
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from im_common.bus.backoff import describe
 from im_common.bus.interface import BusUnavailable
+from im_common.runtime.backoff import describe
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from im_common.bus.backoff import describe
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.streams import layout
+from im_common.runtime.backoff import describe
 
 _PING_TIMEOUT_S = 3.0
 

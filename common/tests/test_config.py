@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,83 @@ def test_a_port_alone_listens_on_all_interfaces(
     # To connect to, a host is needed.
     with pytest.raises(ConfigError, match=r"redis\.host"):
         _load(yaml, monkeypatch, IM_REDIS__HOST=":6379")
+
+
+def with_line(yaml: Path, line: str) -> None:
+    """Puts ``line`` in place of those of its key."""
+    kept = [x for x in yaml.read_text().splitlines() if x.split(":")[0] != line.split(":")[0]]
+    yaml.write_text("\n".join([*kept, line]) + "\n")
+
+
+def test_a_client_is_found_as_go_zero_writes_it(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_line(yaml, "UserRpc: {Etcd: {Hosts: [127.0.0.1:2379], Key: people.rpc}, NonBlock: true}")
+    assert _load(yaml, monkeypatch).user_rpc.key == "people.rpc"
+    with_line(yaml, "Etcd: {Key: example.rpc}")
+    with_line(yaml, "UserRpc: {Etcd: {Hosts: ['127.0.0.1:9'], Key: people.rpc}}")
+    assert _load(yaml, monkeypatch).etcd.hosts == ["127.0.0.1:9"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("UserRpc: {Etcd: {Hosts: ['9.9.9.9:1'], Key: a}}", "UserRpc.Etcd.Hosts .* one etcd"),
+        ("UserRpc: {Etcd: {Key: a}, Key: b}", "write one of them"),
+        ("UserRpc: {Etcd: {Key: a, User: u}}", "UserRpc.Etcd.User .* takes Hosts and Key"),
+        ("UserRpc: {Target: 'direct:///a:1'}", "UserRpc.Target .* write Endpoints"),
+        ("UserRpc: {Key: user.rpc, Timeout: 0}", "UserRpc.Timeout must not be 0.* milliseconds"),
+        ("Timeout: 0", "Timeout must not be 0.* milliseconds"),
+        ("Etcd: {Hosts: ['127.0.0.1:1'], User: root}", "Etcd.User .* leave it out"),
+        ("Etcd: {Hosts: ['127.0.0.1:1'], Pass: pw}", "Etcd.Pass .* leave it out"),
+        ("Etcd: {CertFile: a.pem}", "Etcd.CertFile .* leave it out"),
+        ("Etcd: {CertKeyFile: a.pem}", "Etcd.CertKeyFile .* leave it out"),
+        ("Etcd: {CACertFile: a.pem}", "Etcd.CACertFile .* leave it out"),
+        ("Etcd: {Hosts: ['https://127.0.0.1:1']}", "IM_ETCD__HOSTS.* without TLS"),
+        ("Redis: {Host: 'a:1', Pass: pw}", "Redis.Pass .* IM_REDIS__PASSWORD_FILE"),
+        ("Redis: {Host: 'a:1', Type: cluster}", "Redis.Type must be node"),
+        ("Mode: dev", "Mode .* leave it out"),
+        ("Telemetry: {Endpoint: 'http://a:1'}", "Telemetry .* leave it out"),
+        ("Prometheus: {Port: 1}", "Prometheus .* write DevServer"),
+    ],
+)
+def test_what_is_go_zeros_alone_is_refused_with_what_to_write(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, line: str, sentence: str
+) -> None:
+    with_line(yaml, line)
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        _load(yaml, monkeypatch)
+    assert "pw" not in str(refused.value)
+
+
+def test_what_go_zero_has_and_means_the_same_is_taken(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_line(yaml, "Mode: pro")
+    with_line(yaml, "Redis: {Host: '127.0.0.1:6379', Type: node, User: im}")
+    with_line(yaml, "Etcd: {Hosts: ['http://127.0.0.1:1', 'http://127.0.0.1:2/'], Key: a}")
+    with_line(yaml, "DevServer: {Enabled: true, Port: 9}")
+    settings = _load(yaml, monkeypatch)
+    assert settings.redis.username == "im"
+    assert settings.etcd.hosts == ["127.0.0.1:1", "127.0.0.1:2"]
+    assert settings.dev_server.port == 9
+
+
+def test_an_unknown_key_is_told_without_a_variable_that_does_not_exist(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_line(yaml, "Log: {Levle: info}")
+    with pytest.raises(
+        ConfigError, match=r"log\.levle: unknown key \(did you mean Log\.Level\?\)"
+    ) as e:
+        _load(yaml, monkeypatch)
+    assert "IM_" not in str(e.value)
+    with_line(yaml, "Log: {Level: loud}")
+    with_line(yaml, "Etcd: {Hosts: [nowhere]}")
+    with pytest.raises(ConfigError, match=r"IM_LOG__LEVEL") as e:
+        _load(yaml, monkeypatch)
+    named = set(re.findall(r"IM_[A-Z_0-9]+", str(e.value)))
+    assert named == {"IM_LOG__LEVEL", "IM_ETCD__HOSTS"}
 
 
 def test_a_secret_in_the_yaml_is_refused(yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -25,6 +24,7 @@ from pydantic_settings import (
 )
 
 from im_common.bus.kinds import KINDS
+from im_common.runtime import go_zero
 
 PREFIX = "IM_"
 MIN_SECRET_BYTES = 32
@@ -62,11 +62,21 @@ def _bus_kind(value: str) -> str:
     return value
 
 
+def _etcd_address(value: str) -> str:
+    # As etcd's own tools write it.
+    if value.startswith("https://"):
+        raise ValueError("must be host:port: etcd is spoken to without TLS")
+    return _address(value.removeprefix("http://").rstrip("/"))
+
+
 Address = Annotated[str, AfterValidator(_address)]
 # What a server binds: the host may be missing.
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 # A list that a variable gives separated by commas.
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split)]
+EtcdAddresses = Annotated[
+    list[Annotated[str, AfterValidator(_etcd_address)]], NoDecode, BeforeValidator(_split)
+]
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -79,7 +89,7 @@ class Section(BaseModel):
 class EtcdConf(Section):
     """Where services find each other; `key` is the prefix this service registers under."""
 
-    hosts: Addresses = ["127.0.0.1:2379"]
+    hosts: EtcdAddresses = ["127.0.0.1:2379"]
     key: str = ""
 
 
@@ -187,6 +197,10 @@ def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.envir
             in the YAML, or an internal secret that is missing or shorter than 32 bytes.
     """
     values = _read_yaml(path)
+    try:
+        go_zero.translate(values, _clients(cls))
+    except go_zero.Refused as error:
+        raise ConfigError(f"{path}: {error}") from None
     for secret_path in _secret_paths(cls):
         if _lookup(values, secret_path) is not None:
             name = variable_name(secret_path)
@@ -196,7 +210,7 @@ def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.envir
     try:
         settings = cls(**values)
     except PydanticError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+        raise ConfigError(f"{path}: {_explain(error, cls)}") from None
     except ValueError as error:  # pydantic-settings: a variable that cannot be parsed
         raise ConfigError(f"{path}: {error}") from None
     _check_secret(settings)
@@ -232,20 +246,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _snake(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_snake_key(str(key)): _snake(inner) for key, inner in value.items()}
+        return {go_zero.snake_key(str(key)): _snake(inner) for key, inner in value.items()}
     return value
-
-
-def _snake_key(key: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()
 
 
 def _pascal(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            "".join(part.capitalize() for part in key.split("_")): _pascal(inner)
-            for key, inner in value.items()
-        }
+        return {go_zero.pascal_key(key): _pascal(inner) for key, inner in value.items()}
     return value
 
 
@@ -258,6 +265,10 @@ def _leaves(
             yield from _leaves(kind, (*prefix, name))
         else:
             yield (*prefix, name), kind
+
+
+def _clients(cls: type[BaseModel]) -> list[str]:
+    return [name for name, info in cls.model_fields.items() if info.annotation is ClientConf]
 
 
 def _secret_paths(cls: type[BaseModel]) -> list[tuple[str, ...]]:
@@ -310,10 +321,19 @@ def _check_secret(settings: Settings) -> None:
         )
 
 
-def _explain(error: PydanticError) -> str:
+def _explain(error: PydanticError, cls: type[Settings]) -> str:
+    known = {variable_name(path): path for path, _ in _leaves(cls)}
     problems = []
     for item in error.errors():
-        place = tuple(str(part) for part in item["loc"])
-        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        problems.append(f"{'.'.join(place)} (variable {variable_name(place)}): {what}")
+        # A place in a list is a number; the variable is for the whole list.
+        place = tuple(part for part in item["loc"] if isinstance(part, str))
+        variable = variable_name(place)
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(variable, known, n=1)
+            hint = ".".join(go_zero.pascal_key(part) for part in known[close[0]]) if close else ""
+            problems.append(f"{where}: unknown key" + (f" (did you mean {hint}?)" if hint else ""))
+        else:
+            said = f" (variable {variable})" if variable in known else ""
+            problems.append(f"{where}{said}: {item['msg']}")
     return "; ".join(problems)

@@ -1,0 +1,137 @@
+"""What go-zero's YAML has and ours has not: taken where it means the same, else refused with a sentence
+that says what to write instead.
+
+In the tables `*` stands for any client (`UserRpc`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+# Says what is so anyway.
+_SAME: dict[str, object] = {
+    "Mode": "pro",
+    "Log.Mode": "console",
+    "DevServer.Enabled": True,
+    "Redis.Type": "node",
+    "Redis.NonBlock": True,
+    "*.NonBlock": True,
+}
+_RENAMED = {"Redis.User": "username"}
+_NO_SECRET = "is a secret and does not belong in YAML; set"
+_ETCD_PLAIN = (
+    "is not used: etcd is spoken to without TLS and without a password; leave it out, and let only"
+    " these processes reach etcd"
+)
+_REFUSED = {
+    "Mode": "has no effect here; leave it out (Log.Level says how much is logged)",
+    "Telemetry": "is not used: traces are passed on (traceparent) and are in the log (trace_id), but"
+    " are not exported; leave it out",
+    "Prometheus": "is not used; write DevServer: {Host, Port}, where /metrics is",
+    "Auth": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
+    "StrictControl": "is not used; leave it out",
+    "CpuThreshold": "is not used: there is no shedding by load; leave it out",
+    "Middlewares": "is not used: all of them are always on; leave it out",
+    "MethodTimeouts": "is not used; write Timeout, for all methods",
+    "Health": "is not used: gRPC health is always there; leave it out",
+    "Log.Mode": "must be console: logs go to standard error; leave it out",
+    "Log.ServiceName": "is not used; write Name",
+    "Log.Path": "is not used: logs go to standard error; leave it out",
+    "Log.Stat": "is not used: /metrics has the figures; leave it out",
+    "DevServer.Enabled": "must be true: the probes are always there; leave it out",
+    "DevServer.HealthPath": "is not used; ask /healthz and /readyz",
+    "DevServer.MetricsPath": "is not used; ask /metrics",
+    "Redis.Type": "must be node; leave it out",
+    "Redis.Pass": f"{_NO_SECRET} IM_REDIS__PASSWORD or IM_REDIS__PASSWORD_FILE",
+    "Redis.Key": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
+    "Etcd.User": _ETCD_PLAIN,
+    "Etcd.Pass": f"is a secret and does not belong in YAML, and {_ETCD_PLAIN}",
+    "Etcd.CertFile": _ETCD_PLAIN,
+    "Etcd.CertKeyFile": _ETCD_PLAIN,
+    "Etcd.CACertFile": _ETCD_PLAIN,
+    "Etcd.InsecureSkipVerify": _ETCD_PLAIN,
+    "Etcd.ID": "is not used: the key ends with the lease's id; leave it out",
+    "*.Target": "is not used; write Endpoints: [host:port]",
+    "*.App": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
+    "*.Token": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
+    "*.NonBlock": "must be true: a client never waits at the start; leave it out",
+    "*.KeepaliveTime": "is not used: a peer is always asked whether it lives; leave it out",
+    "*.Middlewares": "is not used: all of them are always on; leave it out",
+}
+_ENDLESS = (
+    "must not be 0: a call without a limit may last for ever; write milliseconds (say, 10000)"
+)
+
+
+class Refused(ValueError):
+    """A key that is not taken; the text says what to write instead."""
+
+
+def snake_key(key: str) -> str:
+    """`CACertFile` is `ca_cert_file`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()
+
+
+def pascal_key(key: str) -> str:
+    return "".join(part.capitalize() for part in key.split("_"))
+
+
+def translate(values: dict[str, Any], clients: Collection[str]) -> None:
+    """Turns go-zero's keys in ``values`` (in snake case) into ours. ``clients`` are the sections for
+    other services.
+
+    Raises:
+        Refused: a key of go-zero's cannot be taken.
+    """
+    for name in clients:
+        _take_etcd(values, name)
+    for spelt in (*_RENAMED, *_SAME, *_REFUSED, "Timeout", "*.Timeout"):
+        for section, key, name in _places(values, clients, spelt):
+            if spelt in _SAME and section[key] == _SAME[spelt]:
+                del section[key]
+            elif spelt in _RENAMED:
+                section[_RENAMED[spelt]] = section.pop(key)
+            elif spelt in _REFUSED:
+                raise Refused(f"{name} {_REFUSED[spelt]}")
+            elif section[key] == 0 and "Timeout" in spelt:
+                raise Refused(f"{name} {_ENDLESS}")
+
+
+def _places(
+    values: dict[str, Any], clients: Collection[str], spelt: str
+) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Where the key ``spelt`` is: its section, its name there, and how it is written."""
+    first, _, last = spelt.rpartition(".")
+    key = snake_key(last)
+    sections: list[tuple[Any, str]]
+    if not first:
+        sections = [(values, spelt)]
+    elif first == "*":
+        sections = [(values.get(name), f"{pascal_key(name)}.{last}") for name in clients]
+    else:
+        sections = [(values.get(snake_key(first)), spelt)]
+    for section, name in sections:
+        if isinstance(section, dict) and key in section:
+            yield section, key, name
+
+
+def _take_etcd(values: dict[str, Any], client: str) -> None:
+    """`UserRpc: {Etcd: {Hosts, Key}}` is `UserRpc: {Key}`, with the one etcd that a process has."""
+    section = values.get(client)
+    if not isinstance(section, dict) or not isinstance(section.get("etcd"), dict):
+        return
+    etcd, name = section.pop("etcd"), f"{pascal_key(client)}.Etcd"
+    unknown = sorted(set(etcd) - {"hosts", "key"})
+    if unknown:
+        raise Refused(f"{name}.{pascal_key(unknown[0])} is not used; {name} takes Hosts and Key")
+    if section.setdefault("key", etcd.get("key", "")) != etcd.get("key", section["key"]):
+        raise Refused(f"{name}.Key and {pascal_key(client)}.Key differ; write one of them")
+    if "hosts" in etcd:
+        own = values.setdefault("etcd", {})
+        if own.setdefault("hosts", etcd["hosts"]) != etcd["hosts"]:
+            raise Refused(
+                f"{name}.Hosts differs from Etcd.Hosts: a process has one etcd; write the same, or"
+                " leave it out"
+            )

@@ -28,8 +28,8 @@ KEEP_ALIVE_S = 75
 
 async def serve(settings: Settings, resources: Resources) -> None:
     """Serves until the end is asked for; then finishes the requests in flight."""
-    context = await svc.build(settings, resources)
-    app = build_app(context)
+    service = await svc.build(settings, resources)
+    app = build_app(service)
     server = HttpServer(app, settings.http, grace_ms=settings.grace)
     serving = AsyncExitStack()
 

@@ -13,12 +13,12 @@ from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
+    service = await svc.build(settings, resources)
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.auth.v1.AuthService"],
-        register=lambda s: add_AuthServiceServicer_to_server(AuthServicer(context), s),
-        gatekeeper=Gatekeeper(context.access_tokens, resources.service_tokens),
+        register=lambda s: add_AuthServiceServicer_to_server(AuthServicer(service), s),
+        gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
     await process.serve(settings, resources, rpc=server)

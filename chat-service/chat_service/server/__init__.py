@@ -17,10 +17,10 @@ from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
+    service = await svc.build(settings, resources)
 
-    chat = ChatServicer(context)
-    told = outcomes.OutcomeServicer(context.in_flight)
+    chat = ChatServicer(service)
+    told = outcomes.OutcomeServicer(service.in_flight)
 
     def register(server: grpc.aio.Server) -> None:
         add_ChatServiceServicer_to_server(chat, server)
@@ -30,11 +30,11 @@ async def serve(settings: Settings, resources: Resources) -> None:
         listen_on=settings.listen_on,
         services=["im.chat.v1.ChatService", outcomes.SERVICE],
         register=register,
-        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
 
     async def begin(address: str) -> None:
-        context.in_flight.address = address
+        service.in_flight.address = address
 
     await process.serve(settings, resources, rpc=server, begin=begin)

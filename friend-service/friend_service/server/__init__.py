@@ -13,13 +13,13 @@ from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
-    servicer = FriendServicer(context)
+    service = await svc.build(settings, resources)
+    servicer = FriendServicer(service)
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.friend.v1.FriendService"],
         register=lambda s: add_FriendServiceServicer_to_server(servicer, s),
-        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
     await process.serve(settings, resources, rpc=server)

@@ -13,14 +13,14 @@ from im_common.runtime.resources import Resources
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
+    service = await svc.build(settings, resources)
     # What is not there yet answers UNIMPLEMENTED, from the generated base class.
-    servicer = GroupServicer(context)  # type: ignore[abstract]
+    servicer = GroupServicer(service)  # type: ignore[abstract]
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.group.v1.GroupService"],
         register=lambda s: add_GroupServiceServicer_to_server(servicer, s),
-        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
     await process.serve(settings, resources, rpc=server)

@@ -19,17 +19,17 @@ from user_service.server.user import UserServicer
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
+    service = await svc.build(settings, resources)
 
     def register(server: grpc.aio.Server) -> None:
-        add_UserServiceServicer_to_server(UserServicer(context), server)
-        add_PresenceServiceServicer_to_server(PresenceServicer(context), server)
+        add_UserServiceServicer_to_server(UserServicer(service), server)
+        add_PresenceServiceServicer_to_server(PresenceServicer(service), server)
 
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.user.v1.UserService", "im.user.v1.PresenceService"],
         register=register,
-        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
     await process.serve(settings, resources, rpc=server)

@@ -25,36 +25,36 @@ STOP_WITHIN_S = 2.0
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    context = await svc.build(settings, resources)
-    told = outcomes.OutcomeServicer(context.in_flight, lambda: context.turns.behind_ms)
+    service = await svc.build(settings, resources)
+    told = outcomes.OutcomeServicer(service.in_flight, lambda: service.turns.behind_ms)
 
     def register(server: grpc.aio.Server) -> None:
-        add_PushServiceServicer_to_server(PushServicer(context), server)
+        add_PushServiceServicer_to_server(PushServicer(service), server)
         add_OutcomeServiceServicer_to_server(told, server)
 
     rpc = RpcServer(
         listen_on=settings.listen_on,
         services=["im.gateway.v1.PushService", outcomes.SERVICE],
         register=register,
-        gatekeeper=Gatekeeper(context.tokens, resources.service_tokens),
+        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
-    sockets = WebSocketServer(context)
+    sockets = WebSocketServer(service)
 
     async def begin(address: str) -> None:
-        context.in_flight.address = context.relay.address = address
+        service.in_flight.address = service.relay.address = address
         await sockets.start()
         # What a process before this one missed at this address ended with it.
         with suppress(RedisError):
-            await context.missed.take(address)
-        for name, work in upkeep.parts(context).items():
+            await service.missed.take(address)
+        for name, work in upkeep.parts(service).items():
             resources.keep(work, name)
 
     async def drain() -> None:
         await sockets.stop(STOP_WITHIN_S)
         with suppress(AppError):
-            await context.presence.flush()
+            await service.presence.flush()
         with suppress(AppError):
-            await context.relay.flush()
+            await service.relay.flush()
 
     await process.serve(settings, resources, rpc=rpc, begin=begin, drain=drain)

@@ -1,4 +1,4 @@
-"""`scripts/bench messages | overload | history | logins | me`"""
+"""`scripts/bench messages | overload | friends | history | logins | me`"""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 
 import uvloop
 
-from im_bench import history, logins, machine, me, messages, overload
+from im_bench import friends, history, logins, machine, me, messages, overload
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
 
 BENCHMARKS = {
     "messages": messages,
     "overload": overload,
+    "friends": friends,
     "history": history,
     "logins": logins,
     "me": me,

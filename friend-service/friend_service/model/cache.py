@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
+import msgspec
 import structlog
 from redis.asyncio import Redis
 
@@ -35,13 +36,14 @@ READING_MS = 5_000
 MOST_MEMBERS = 20_000
 
 _RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
-# For each key and member: whether it is in the list, or -1 when the list is not loaded.
+# For each key and member (a JSON array of strings: one argument costs less than a thousand): whether
+# it is in the list, or -1 when the list is not loaded.
 _LOOK = (
     _RUN
     + """
-local found = {}
+local found, members = {}, cjson.decode(ARGV[1])
 for i, key in ipairs(KEYS) do
-  local both = redis.call('SMISMEMBER', key, run, ARGV[i])
+  local both = redis.call('SMISMEMBER', key, run, members[i])
   found[i] = both[1] == 1 and both[2] or -1
 end
 return found
@@ -126,7 +128,8 @@ class Lists:
             return []
         keys = [_key(kind, owner) for kind, owner, _ in questions]
         try:
-            found = await self._look(keys=keys, args=[member for _, _, member in questions])
+            members = msgspec.json.encode([str(member) for _, _, member in questions])
+            found = await self._look(keys=keys, args=[members])
         except Exception as error:
             _fail_open(error)
             return [None] * len(questions)
@@ -174,7 +177,7 @@ class Lists:
 
 
 def _key(kind: Kind, user_id: int) -> str:
-    return f"{kind.value}:{user_id}"
+    return f"{kind}:{user_id}"
 
 
 def _fail_open(error: Exception) -> None:

@@ -39,8 +39,7 @@ async def _code(desk: Any, item: RecallEntry, *groups: GroupSendInfo) -> str:
 async def _content(desk: Any, message_id: str) -> tuple[str, Any, Any, int]:
     t = messages.c
     query = select(t.content, t.ext, t.mentions, t.status).where(t.message_id == message_id)
-    async with desk.svc.db.read() as connection:
-        return tuple((await connection.execute(query)).one())  # type: ignore[return-value]
+    return tuple(await desk.svc.db.read(lambda connection: connection.execute(query).one()))
 
 
 async def test_its_sender_takes_a_message_back_and_nothing_of_it_is_left(desk: Any) -> None:
@@ -98,8 +97,7 @@ def _change(at: int, **fields: Any) -> ChangeEntry:
 async def _standing(desk: Any, user_id: int) -> tuple[int, int | None] | None:
     t = conversation_members.c
     query = select(t.min_seq, t.left_seq).where(t.user_id == user_id, t.conversation_id == "g:5")
-    async with desk.svc.db.read() as connection:
-        row = (await connection.execute(query)).first()
+    row = await desk.svc.db.read(lambda connection: connection.execute(query).first())
     return None if row is None else (row[0], row[1])
 
 

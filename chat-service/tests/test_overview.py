@@ -23,8 +23,11 @@ AB = "s:1001:1002"
 
 
 async def _update(desk: Any, table: Any, where: Any, **values: Any) -> None:
-    async with desk.svc.db.write() as connection:
-        await connection.execute(update(table).where(where).values(**values))
+    await _execute(desk, update(table).where(where).values(**values))
+
+
+async def _execute(desk: Any, statement: Any, *rows: Any) -> None:
+    await desk.svc.db.write(lambda connection: connection.execute(statement, *rows).close())
 
 
 async def test_newest_activity_first_pinned_before_all_in_pages(desk: Any) -> None:
@@ -128,18 +131,13 @@ async def test_sync_gives_all_that_is_missing_once_and_in_order(desk: Any, limit
 async def test_sync_gets_over_what_is_deleted_and_expired(desk: Any) -> None:
     await desk.say(B, A, *map(str, range(30)))
     await desk.say(C, A, *map(str, range(30)))
-    async with desk.svc.db.write() as connection:
-        rows = [{"conversation_id": AB, "seq": s, "user_id": A} for s in range(3, 28)]
-        rows += [{"conversation_id": "s:1001:1003", "seq": s, "user_id": A} for s in range(20, 31)]
-        await connection.execute(insert(deleted_messages), rows)
-        m = messages.c
-        await connection.execute(
-            messages.delete().where(m.conversation_id == "s:1001:1003", m.seq <= 10)
-        )
-        c = conversations.c
-        await connection.execute(
-            update(conversations).where(c.conversation_id == "s:1001:1003").values(expired_seq=10)
-        )
+    rows = [{"conversation_id": AB, "seq": s, "user_id": A} for s in range(3, 28)]
+    rows += [{"conversation_id": "s:1001:1003", "seq": s, "user_id": A} for s in range(20, 31)]
+    await _execute(desk, insert(deleted_messages), rows)
+    m = messages.c
+    await _execute(desk, messages.delete().where(m.conversation_id == "s:1001:1003", m.seq <= 10))
+    is_third = conversations.c.conversation_id == "s:1001:1003"
+    await _update(desk, conversations, is_third, expired_seq=10)
     wanted = {AB: [1, 2, 28, 29, 30], "s:1001:1003": list(range(11, 20))}
     for limit in (1, 2, 5, 100):
         assert await _sync_all(desk, A, {}, limit) == wanted

@@ -104,15 +104,14 @@ async def test_what_is_gone_is_counted_within_what_a_member_sees(desk: Any) -> N
     await desk.say(A, 0, "1", "2", "3", "4", group=5)
     await _recall(desk, ("g:5", 1), ("g:5", 4))
     t = conversation_members.c
-    async with desk.svc.db.write() as connection:
-        mine = (t.user_id == B) & (t.conversation_id == "g:5")
-        await connection.execute(update(conversation_members).where(mine).values(min_seq=2))
+    mine = (t.user_id == B) & (t.conversation_id == "g:5")
+    change = update(conversation_members).where(mine).values(min_seq=2)
+    await desk.svc.db.write(lambda connection: connection.execute(change).close())
     assert await overview.get_unread_count(desk.svc, B) == {"g:5": 1}
 
 
 async def _recall(desk: Any, *places: tuple[str, int]) -> None:
-    async with desk.svc.db.write() as connection:
-        await messages.empty(desk.svc.db, connection, places)
+    await desk.svc.db.write(messages.empty, places)
 
 
 async def test_a_cleared_conversation_begins_anew(desk: Any) -> None:

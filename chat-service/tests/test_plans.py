@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_service.model import members, messages, overview, search
 from chat_service.model.members import Cursors, new_row
@@ -31,18 +30,21 @@ SEQS = range(1, 51)
 @pytest.fixture
 async def filled(db: Database) -> Database:
     """Forty groups of fifty members, each with fifty messages, all of which another has deleted."""
-    if db.engine.dialect.name == "sqlite":
+    if db.is_sqlite:
         pytest.skip("SQLite keeps no statistics of its own accord")
-    async with db.write() as connection:
+
+    def fill(connection: Connection) -> None:
         for conversation_id in CONVERSATIONS:
-            await _fill(connection, conversation_id)
-    async with db.engine.begin() as connection:
+            _fill(connection, conversation_id)
+        connection.commit()
         for table in (conversation_members, messages_table, deleted_messages):
-            await connection.execute(text(f"ANALYZE TABLE {table.name}"))
+            connection.execute(text(f"ANALYZE TABLE {table.name}")).close()
+
+    await db.write(fill)
     return db
 
 
-async def _fill(connection: AsyncConnection, conversation_id: str) -> None:
+def _fill(connection: Connection, conversation_id: str) -> None:
     conversation = {
         "conversation_id": conversation_id,
         "type": GROUP,
@@ -50,9 +52,9 @@ async def _fill(connection: AsyncConnection, conversation_id: str) -> None:
         "last_message_id": "m",
         "last_message_at": 1,
     }
-    await connection.execute(insert(conversations), [conversation])
+    connection.execute(insert(conversations), [conversation])
     rows = [new_row((READER + number, conversation_id), Cursors(0, 0)) for number in range(50)]
-    await connection.execute(insert(conversation_members), rows)
+    connection.execute(insert(conversation_members), rows)
     sent = [
         {
             "conversation_id": conversation_id,
@@ -67,29 +69,29 @@ async def _fill(connection: AsyncConnection, conversation_id: str) -> None:
         }
         for seq in SEQS
     ]
-    await connection.execute(insert(messages_table), sent)
+    connection.execute(insert(messages_table), sent)
     deleted = [{"conversation_id": conversation_id, "seq": seq, "user_id": OTHER} for seq in SEQS]
-    await connection.execute(insert(deleted_messages), deleted)
+    connection.execute(insert(deleted_messages), deleted)
 
 
-async def plan(
-    db: Database, work: Callable[[AsyncConnection], Awaitable[Any]]
-) -> dict[str, dict[str, Any]]:
+async def plan(db: Database, work: Callable[[Connection], Any]) -> dict[str, dict[str, Any]]:
     """Table -> its line of EXPLAIN, for the one query of ``work``."""
     queries: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         queries.append((statement, parameters))
 
-    async with db.engine.connect() as connection:
+    def explain(connection: Connection) -> dict[str, dict[str, Any]]:
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            await work(connection)
+            work(connection)
         finally:
             event.remove(Engine, "before_cursor_execute", note)
         ((statement, parameters),) = queries
-        lines = await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        lines = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
         return {line["table"]: dict(line) for line in lines.mappings()}
+
+    return await db.read(explain)
 
 
 async def test_the_way_of_an_ack_is_by_the_primary_key_alone(filled: Database) -> None:
@@ -97,16 +99,15 @@ async def test_the_way_of_an_ack_is_by_the_primary_key_alone(filled: Database) -
     for query in (members.positions, members.rows):
         lines = await plan(filled, partial(query, keys=keys))
         assert lines["conversation_members"]["possible_keys"] == "PRIMARY"
-    async with filled.read() as connection:
-        assert len(await members.positions(connection, keys)) == len(keys)
+    assert len(await filled.read(members.positions, keys)) == len(keys)
 
 
 async def test_what_others_have_deleted_costs_nothing(filled: Database) -> None:
-    def page(connection: AsyncConnection) -> Awaitable[Any]:
+    def page(connection: Connection) -> Any:
         bounds = {"above": 0, "below": None, "limit": 20, "newest": True}
         return messages.page(connection, "g:7", reader=READER, **bounds)
 
-    def found(connection: AsyncConnection) -> Awaitable[Any]:
+    def found(connection: Connection) -> Any:
         stretch = search.Stretch("g:7", "g:7")
         return search.find(connection, READER, stretch, ["hello"], before_id="", limit=20)
 
@@ -116,7 +117,7 @@ async def test_what_others_have_deleted_costs_nothing(filled: Database) -> None:
 
 
 async def test_unread_messages_are_counted_by_what_the_reader_has_deleted(filled: Database) -> None:
-    def counted(connection: AsyncConnection) -> Awaitable[Any]:
+    def counted(connection: Connection) -> Any:
         return overview.of_user(connection, READER)
 
     line = (await plan(filled, counted))["deleted_messages"]

@@ -45,8 +45,7 @@ async def test_parts_of_texts_are_found_newest_first(desk: Any) -> None:
 async def test_only_own_and_visible_messages_are_found(desk: Any) -> None:
     places = await desk.say(A, B, "word 1", "word 2", "word 3")
     await own_view.delete_message(desk.svc, B, places[1].message_id)
-    async with desk.svc.db.write() as connection:
-        await messages.empty(desk.svc.db, connection, [(AB, 1)])
+    await desk.svc.db.write(messages.empty, [(AB, 1)])
     assert await _all(desk, B, "word") == ["word 3"]
     assert await _all(desk, A, "word") == ["word 3", "word 2"]
     assert await _all(desk, C, "word") == []

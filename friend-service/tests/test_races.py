@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from friend_service.model.tables import Status, blocked_users, friend_requests, friendships
 from im_common.errors import AppError, Code
@@ -65,30 +65,20 @@ async def _something(dice: random.Random, friends: Friends, me: Person, other: P
 async def _check(db: Database, instances: list[Friends], users: list[Person]) -> None:
     """All of the promises, by the tables; and that both instances say what is there."""
     ids = [user.user_id for user in users]
-    async with db.read() as connection:
-        friends = set(
-            await connection.execute(
-                select(friendships.c.user_id, friendships.c.friend_id).where(
-                    friendships.c.user_id.in_(ids)
-                )
-            )
+
+    def read(connection: Connection) -> tuple[list[Any], list[Any], list[Any]]:
+        f, b, t = friendships.c, blocked_users.c, friend_requests.c
+        is_pending = t.from_user_id.in_(ids) & (t.status == Status.PENDING)
+        queries = (
+            select(f.user_id, f.friend_id).where(f.user_id.in_(ids)),
+            select(b.user_id, b.blocked_id).where(b.user_id.in_(ids)),
+            select(t.from_user_id, t.to_user_id).where(is_pending),
         )
-        blocks = set(
-            await connection.execute(
-                select(blocked_users.c.user_id, blocked_users.c.blocked_id).where(
-                    blocked_users.c.user_id.in_(ids)
-                )
-            )
-        )
-        t = friend_requests.c
-        pending = list(
-            await connection.execute(
-                select(t.from_user_id, t.to_user_id).where(
-                    t.from_user_id.in_(ids), t.status == Status.PENDING
-                )
-            )
-        )
-    friends, blocks = {tuple(row) for row in friends}, {tuple(row) for row in blocks}
+        found = [list(connection.execute(query)) for query in queries]
+        return found[0], found[1], found[2]
+
+    found, found_blocks, pending = await db.read(read)
+    friends, blocks = {tuple(row) for row in found}, {tuple(row) for row in found_blocks}
     assert friends == {(b, a) for a, b in friends}
     assert not friends & (blocks | {(b, a) for a, b in blocks})
     pairs = Counter(frozenset(row) for row in pending)

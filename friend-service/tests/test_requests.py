@@ -218,8 +218,8 @@ async def test_requests_are_listed_by_what_became_of_them(
 
 async def _age(conf: DbConf, request_id: int, by_ms: int) -> None:
     database = Database(conf)
-    async with database.write() as connection:
-        table = friend_requests
-        query = update(table).where(table.c.request_id == request_id)
-        await connection.execute(query.values(created_at=table.c.created_at - by_ms))
+    table = friend_requests
+    query = update(table).where(table.c.request_id == request_id)
+    older = query.values(created_at=table.c.created_at - by_ms)
+    await database.write(lambda connection: connection.execute(older).close())
     await database.close()

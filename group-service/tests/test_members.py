@@ -198,7 +198,6 @@ async def test_only_services_may_ask_for_what_a_send_is_judged_by(
 async def _execute(db: DbConf, statement: Any) -> None:
     database = Database(db)
     try:
-        async with database.write() as connection:
-            await connection.execute(statement)
+        await database.write(lambda connection: connection.execute(statement).close())
     finally:
         await database.close()

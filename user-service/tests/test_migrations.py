@@ -22,7 +22,6 @@ def differences(connection: Any) -> list[Any]:
 async def test_the_migrations_make_the_tables_of_the_model(db: DbConf) -> None:
     database = Database(db)
     try:
-        async with database.engine.connect() as connection:
-            assert await connection.run_sync(differences) == []
+        assert await database.read(differences) == []
     finally:
         await database.close()

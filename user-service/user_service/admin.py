@@ -7,8 +7,8 @@ import re
 import sys
 from contextlib import AsyncExitStack
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im.auth.v1.auth_pb2 import DisableAccountRequest
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
@@ -48,20 +48,18 @@ async def disable(settings: Settings, user: str, *, disabled: bool) -> int:
         resources = Resources(settings, dev_server, stack)
         db = resources.database(settings.db)
         auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
-        async with db.read() as connection:
-            user_id = await _find(connection, user)
+        user_id = await db.read(_find, user)
         # First the sessions: a command that stops halfway has shut the door.
         await auth.DisableAccount(DisableAccountRequest(user_id=user_id, disabled=disabled))
-        async with db.write() as connection:
-            await users.set_disabled(connection, user_id, disabled, now_ms())
+        await db.write(users.set_disabled, user_id, disabled, now_ms())
     return user_id
 
 
-async def _find(connection: AsyncConnection, user: str) -> int:
+def _find(connection: Connection, user: str) -> int:
     # A username may look like an id. An operator who names an id means it.
-    if re.fullmatch(r"[1-9][0-9]{0,17}", user) and await users.exists(connection, int(user)):
+    if re.fullmatch(r"[1-9][0-9]{0,17}", user) and users.exists(connection, int(user)):
         return int(user)
-    found = await users.id_of_username(connection, user.lower()) if user.isascii() else None
+    found = users.id_of_username(connection, user.lower()) if user.isascii() else None
     if found is None:
         raise not_found("user")
     return found

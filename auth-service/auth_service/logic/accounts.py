@@ -43,8 +43,7 @@ async def register(
     new = new_account(username=username, nickname=nickname, email=email)
     check_length("password", password)
     device = sessions.check_device(device)
-    async with svc.db.read() as connection:
-        account = await credentials.by_username(connection, new.username_key)
+    account = await svc.db.read(credentials.by_username, new.username_key)
     if account is None:
         account = await _add(svc, new, await svc.passwords.hash(password))
     else:
@@ -78,18 +77,19 @@ async def change_password(
         AppError: INVALID_ARGUMENT, INVALID_CREDENTIALS, ACCOUNT_LOCKED, UNAVAILABLE.
     """
     check_length("new_password", new_password)
-    async with svc.db.read() as connection:
-        account = await credentials.by_id(connection, identity.user_id)
+    account = await svc.db.read(credentials.by_id, identity.user_id)
     if account is None:
         raise _wrong()
     account = await _authenticate(svc, account.username, old_password)
     new_hash = await svc.passwords.hash(new_password)
     # Before, so that nothing is changed when Redis is away; after, for those that opened meanwhile.
     await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
-    async with svc.db.write() as connection:
-        replaced = await credentials.replace_password(
-            connection, account.user_id, old_hash=account.password_hash, new_hash=new_hash
-        )
+    replaced = await svc.db.write(
+        credentials.replace_password,
+        account.user_id,
+        old_hash=account.password_hash,
+        new_hash=new_hash,
+    )
     if not replaced:
         raise _wrong()
     await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
@@ -97,9 +97,8 @@ async def change_password(
 
 async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> None:
     """NOT_FOUND when there is no such account."""
-    async with svc.db.write() as connection:
-        if not await credentials.set_disabled(connection, user_id, disabled):
-            raise not_found("user")
+    if not await svc.db.write(credentials.set_disabled, user_id, disabled):
+        raise not_found("user")
     if disabled:
         await svc.sessions.end_all(user_id)
     log.info("account disabled" if disabled else "account enabled", account=user_id)
@@ -107,14 +106,12 @@ async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> 
 
 async def _add(svc: ServiceContext, new: NewAccount, password_hash: str) -> Account:
     try:
-        async with svc.db.write() as connection:
-            return await credentials.add(connection, new, password_hash, now_ms())
+        return await svc.db.write(credentials.add, new, password_hash, now_ms())
     except IntegrityError as error:
         if not is_duplicate_key(error):
             raise
-    async with svc.db.read() as connection:
-        if new.email_key and await credentials.has_email(connection, new.email_key):
-            raise _taken("email")
+    if await svc.db.read(credentials.has_email, new.email_key or ""):
+        raise _taken("email")
     raise _taken("username")
 
 
@@ -151,8 +148,7 @@ async def _make_profile(svc: ServiceContext, account: Account) -> bool:
     except AppError as error:
         log.warning("no profile yet", account=account.user_id, code=error.code.value)
         raise unavailable("the profile could not be made, try again") from error
-    async with svc.db.write() as connection:
-        return await credentials.confirm_profile(connection, account.user_id)
+    return await svc.db.write(credentials.confirm_profile, account.user_id)
 
 
 async def _authenticate(svc: ServiceContext, username: str, password: str) -> Account:
@@ -162,8 +158,7 @@ async def _authenticate(svc: ServiceContext, username: str, password: str) -> Ac
     await svc.guesses.before(counted_as, address)
     account = None
     if key is not None:
-        async with svc.db.read() as connection:
-            account = await credentials.by_username(connection, key)
+        account = await svc.db.read(credentials.by_username, key)
     right = await svc.passwords.check(password, account.password_hash if account else None)
     if account is None or not right:
         await svc.guesses.failed(counted_as, address)
@@ -176,8 +171,7 @@ async def _open_session(svc: ServiceContext, account: Account, device: Device) -
     pair = await sessions.open_session(svc, account.user_id, device)
     # A change of the password, or an end of the account, that went by between the check of the
     # password and the opening of the session has not seen this session.
-    async with svc.db.read() as connection:
-        now = await credentials.by_id(connection, account.user_id)
+    now = await svc.db.read(credentials.by_id, account.user_id)
     if now is not None and not now.disabled and now.password_hash == account.password_hash:
         return pair
     await svc.sessions.end(account.user_id, [pair.session_id])

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     MetaData,
     String,
     Table,
@@ -16,7 +17,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im_common.domain.ids import FIRST_ID
 from im_common.sql.db import MYSQL_TABLE, AutoId, ascii_key
@@ -79,11 +79,9 @@ class NewAccount:
     email_key: str | None
 
 
-async def add(
-    connection: AsyncConnection, new: NewAccount, password_hash: str, created_at: int
-) -> Account:
+def add(connection: Connection, new: NewAccount, password_hash: str, created_at: int) -> Account:
     """Raises IntegrityError when the username or the email is taken."""
-    result = await connection.execute(
+    result = connection.execute(
         insert(credentials).values(
             username=new.username,
             username_key=new.username_key,
@@ -108,24 +106,24 @@ async def add(
     )
 
 
-async def by_username(connection: AsyncConnection, username_key: str) -> Account | None:
-    row = (await connection.execute(_account.where(_t.username_key == username_key))).first()
+def by_username(connection: Connection, username_key: str) -> Account | None:
+    row = (connection.execute(_account.where(_t.username_key == username_key))).first()
     return Account(*row) if row else None
 
 
-async def by_id(connection: AsyncConnection, user_id: int) -> Account | None:
-    row = (await connection.execute(_account.where(_t.user_id == user_id))).first()
+def by_id(connection: Connection, user_id: int) -> Account | None:
+    row = (connection.execute(_account.where(_t.user_id == user_id))).first()
     return Account(*row) if row else None
 
 
-async def has_email(connection: AsyncConnection, email_key: str) -> bool:
+def has_email(connection: Connection, email_key: str) -> bool:
     query = select(_t.user_id).where(_t.email_key == email_key)
-    return (await connection.execute(query)).first() is not None
+    return (connection.execute(query)).first() is not None
 
 
-async def confirm_profile(connection: AsyncConnection, user_id: int) -> bool:
+def confirm_profile(connection: Connection, user_id: int) -> bool:
     """Whether this call was the one that confirmed it."""
-    result = await connection.execute(
+    result = connection.execute(
         update(credentials)
         .where(_t.user_id == user_id, _t.has_profile.is_(False))
         .values(has_profile=True)
@@ -133,11 +131,9 @@ async def confirm_profile(connection: AsyncConnection, user_id: int) -> bool:
     return result.rowcount == 1
 
 
-async def replace_password(
-    connection: AsyncConnection, user_id: int, *, old_hash: str, new_hash: str
-) -> bool:
+def replace_password(connection: Connection, user_id: int, *, old_hash: str, new_hash: str) -> bool:
     """False when the password is no longer the old one."""
-    result = await connection.execute(
+    result = connection.execute(
         update(credentials)
         .where(_t.user_id == user_id, _t.password_hash == old_hash)
         .values(password_hash=new_hash)
@@ -145,11 +141,9 @@ async def replace_password(
     return result.rowcount == 1
 
 
-async def set_disabled(connection: AsyncConnection, user_id: int, disabled: bool) -> bool:
+def set_disabled(connection: Connection, user_id: int, disabled: bool) -> bool:
     """False when there is no such account."""
-    if await by_id(connection, user_id) is None:
+    if by_id(connection, user_id) is None:
         return False
-    await connection.execute(
-        update(credentials).where(_t.user_id == user_id).values(disabled=disabled)
-    )
+    connection.execute(update(credentials).where(_t.user_id == user_id).values(disabled=disabled))
     return True

@@ -31,8 +31,7 @@ class Audiences:
         known = self._groups.get(conversation_id)
         if known is not None:
             return known
-        async with self._db.read() as connection:
-            found = await members.of_conversation(connection, conversation_id, limit=MOST_TOLD + 1)
+        found = await self._db.read(members.of_conversation, conversation_id, limit=MOST_TOLD + 1)
         told: Sequence[int] = found if len(found) <= MOST_TOLD else ()
         self._groups[conversation_id] = told
         return told

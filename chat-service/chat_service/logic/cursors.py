@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from chat_service.logic import membership
 from chat_service.logic.apart import apart
 from chat_service.logic.notify import Note
-from chat_service.model import conversations, members, messages
+from chat_service.model import members, messages
 from chat_service.model.members import Cursors, MemberKey, Position
 from chat_service.svc import ServiceContext
 from im_common.domain import frames
@@ -70,11 +70,7 @@ async def _advance(
     svc: ServiceContext, moves: Sequence[Move], gateway: str
 ) -> tuple[dict[MemberKey, AppError], dict[MemberKey, Cursors]]:
     """Why moves were not made, and where the cursors of the others are now."""
-    async with svc.db.read() as connection:
-        rows = await members.positions(connection, [move.key for move in moves])
-        last_seqs = await conversations.last_seqs(
-            connection, {move.conversation_id for move in moves}
-        )
+    rows, last_seqs = await svc.db.read(members.with_last_seqs, [move.key for move in moves])
     refused = await membership.refusals(svc, [move.key for move in moves], rows)
     cursors: dict[MemberKey, Cursors] = {}
     changed: dict[MemberKey, Cursors] = {}
@@ -88,8 +84,7 @@ async def _advance(
         if new != (old.read_seq, old.delivered_seq):
             changed[move.key] = new
     if changed:
-        async with svc.db.write() as connection:
-            await members.advance(svc.db, connection, changed)
+        await svc.db.write(members.advance, changed)
     unmoved = {key: now for key, now in cursors.items() if key not in changed}
     if unmoved:
         changed |= await _last_written(svc, unmoved)
@@ -108,9 +103,8 @@ async def _last_written(
 ) -> dict[MemberKey, Cursors]:
     """Those of the cursors that stand at a message of the user's own. Sending moved them without a
     receipt, so what a device says about them now is still news."""
-    async with svc.db.read() as connection:
-        places = {(key[1], now.read_seq) for key, now in cursors.items()}
-        senders = await messages.senders(connection, places)
+    places = {(key[1], now.read_seq) for key, now in cursors.items()}
+    senders = await svc.db.read(messages.senders, places)
     return {
         key: now for key, now in cursors.items() if senders.get((key[1], now.read_seq)) == key[0]
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from chat_service.logic import membership
 from chat_service.model import members, messages
@@ -62,31 +62,34 @@ async def _page(
     for field in ("before_seq", "after_seq", "around_seq"):
         if (getattr(bounds, field) or 0) < 0:
             raise invalid(field, "must not be negative")
-    async with svc.db.read() as connection:
-        hidden = await members.min_seqs(connection, user_id, [conversation_id])
+
+    def read(connection: Connection) -> tuple[list[Row[Any]], bool]:
+        hidden = members.min_seqs(connection, user_id, [conversation_id])
         above = max(bounds.after_seq or 0, hidden.get(conversation_id, 0))
 
-        async def page(**part: Any) -> list[Row[Any]]:
-            return await messages.page(connection, conversation_id, reader=user_id, **part)
+        def page(**part: Any) -> list[Row[Any]]:
+            return messages.page(connection, conversation_id, reader=user_id, **part)
 
         if bounds.around_seq is not None:
-            return await _around(page, bounds.around_seq, above, bounds.before_seq, limit)
+            return _around(page, bounds.around_seq, above, bounds.before_seq, limit)
         # Downwards from the end or from `before`, upwards from `after`.
         newest = bounds.after_seq is None
-        rows = await page(above=above, below=bounds.before_seq, limit=limit + 1, newest=newest)
-    more = len(rows) > limit
-    return (rows[1:] if newest else rows[:limit]) if more else rows, more
+        rows = page(above=above, below=bounds.before_seq, limit=limit + 1, newest=newest)
+        more = len(rows) > limit
+        return (rows[1:] if newest else rows[:limit]) if more else rows, more
+
+    return await svc.db.read(read)
 
 
-async def _around(
-    page: Callable[..., Awaitable[list[Row[Any]]]],
+def _around(
+    page: Callable[..., list[Row[Any]]],
     seq: int,
     above: int,
     below: int | None,
     limit: int,
 ) -> tuple[list[Row[Any]], bool]:
     older_than = seq if below is None else min(seq, below)
-    older = await page(above=above, below=older_than, limit=limit // 2, newest=True)
+    older = page(above=above, below=older_than, limit=limit // 2, newest=True)
     room = limit - len(older)
-    newer = await page(above=max(above, seq - 1), below=below, limit=room + 1, newest=False)
+    newer = page(above=max(above, seq - 1), below=below, limit=room + 1, newest=False)
     return [*older, *newer[:room]], len(newer) > room

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from chat_service.logic import membership
 from chat_service.model import members, messages, overview
@@ -30,16 +30,18 @@ async def list_conversations(
     size = page_limit(limit)
     values = read_cursor_as(tuple[bool, Int64, Ascii], cursor)
     after = None if values is None else After(*values)
-    async with svc.db.read() as connection:
-        found = await overview.page_of_user(connection, user_id, after=after, limit=size + 1)
-        page = found[:size]
-        places = [(s.conversation_id, s.last_seq) for s in page if s.last_seq > s.hidden_seq]
-        newest = await messages.at_places(connection, user_id, places)
+
+    def read(connection: Connection) -> tuple[list[Standing], dict[str, Row[Any]]]:
+        found = overview.page_of_user(connection, user_id, after=after, limit=size + 1)
+        shown = [s for s in found[:size] if s.last_seq > s.hidden_seq]
+        places = [(s.conversation_id, s.last_seq) for s in shown]
+        newest = messages.at_places(connection, user_id, places)
         # Of the others the user has deleted the newest one.
-        rest = [s for s in page if s.last_seq > s.hidden_seq and s.conversation_id not in newest]
-        newest |= await messages.newest_of(
-            connection, user_id, [(s.conversation_id, s.hidden_seq) for s in rest]
-        )
+        rest = [(s.conversation_id, s.hidden_seq) for s in shown if s.conversation_id not in newest]
+        return found, newest | messages.newest_of(connection, user_id, rest)
+
+    found, newest = await svc.db.read(read)
+    page = found[:size]
     listed = [OverviewItem(standing, newest.get(standing.conversation_id)) for standing in page]
     if len(found) <= size:
         return listed, ""
@@ -49,8 +51,7 @@ async def list_conversations(
 
 async def get_unread_count(svc: ServiceContext, user_id: int) -> dict[str, int]:
     """Of each conversation that has unread messages, how many."""
-    async with svc.db.read() as connection:
-        standings = await overview.of_user(connection, user_id)
+    standings = await svc.db.read(overview.of_user, user_id)
     present: Sequence[Standing] = [s for s in standings if s.left_seq is None]
     return {s.conversation_id: s.unread for s in present if s.unread}
 
@@ -61,14 +62,14 @@ async def get_unread_messages(
     """The oldest of them. PERMISSION_DENIED, NOT_GROUP_MEMBER, NOT_FOUND, INVALID_ARGUMENT."""
     size = page_limit(limit)
     key = (user_id, conversation_id)
-    async with svc.db.read() as connection:
-        row = (await members.positions(connection, [key])).get(key)
-    await membership.check(svc, user_id, conversation_id, row)
-    async with svc.db.read() as connection:
-        standing = await overview.one(connection, user_id, conversation_id)
+    rows = await svc.db.read(members.positions, [key])
+    await membership.check(svc, user_id, conversation_id, rows.get(key))
+
+    def read(connection: Connection) -> list[Row[Any]]:
+        standing = overview.one(connection, user_id, conversation_id)
         if standing is None:
             return []
-        return await messages.page(
+        return messages.page(
             connection,
             conversation_id,
             reader=user_id,
@@ -78,3 +79,5 @@ async def get_unread_messages(
             newest=False,
             recalled=False,
         )
+
+    return await svc.db.read(read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chat_service.logic import membership
-from chat_service.model import conversations, members, messages
+from chat_service.model import members, messages
 from chat_service.svc import ServiceContext
 from im_common.errors import not_found
 
@@ -12,20 +12,17 @@ from im_common.errors import not_found
 
 async def delete_message(svc: ServiceContext, user_id: int, message_id: str) -> None:
     """Hides one message."""
-    async with svc.db.read() as connection:
-        found = (await messages.facts(connection, {message_id})).get(message_id)
+    found = (await svc.db.read(messages.facts, {message_id})).get(message_id)
     if found is None:
         raise not_found("message")
     await _last_seq(svc, user_id, found.conversation_id)
-    async with svc.db.write() as connection:
-        await messages.hide(svc.db, connection, user_id, found.conversation_id, found.seq)
+    await svc.db.write(messages.hide, user_id, found.conversation_id, found.seq)
 
 
 async def clear_conversation(svc: ServiceContext, user_id: int, conversation_id: str) -> int:
     """Hides all there is, and gives the last seq of it."""
     last_seq = await _last_seq(svc, user_id, conversation_id)
-    async with svc.db.write() as connection:
-        await members.set_own(svc.db, connection, (user_id, conversation_id), min_seq=last_seq)
+    await svc.db.write(members.set_own, (user_id, conversation_id), min_seq=last_seq)
     return last_seq
 
 
@@ -33,8 +30,7 @@ async def pin_conversation(
     svc: ServiceContext, user_id: int, conversation_id: str, pinned: bool
 ) -> None:
     await _last_seq(svc, user_id, conversation_id)
-    async with svc.db.write() as connection:
-        await members.set_own(svc.db, connection, (user_id, conversation_id), pinned=pinned)
+    await svc.db.write(members.set_own, (user_id, conversation_id), pinned=pinned)
 
 
 async def mute_conversation(
@@ -42,17 +38,14 @@ async def mute_conversation(
 ) -> None:
     """Counts and messages stay as they are; a client reads it as a wish for silence."""
     await _last_seq(svc, user_id, conversation_id)
-    async with svc.db.write() as connection:
-        await members.set_own(svc.db, connection, (user_id, conversation_id), muted=muted)
+    await svc.db.write(members.set_own, (user_id, conversation_id), muted=muted)
 
 
 async def _last_seq(svc: ServiceContext, user_id: int, conversation_id: str) -> int:
     """Of a conversation that the user belongs to; NOT_FOUND when nothing was ever written."""
     key = (user_id, conversation_id)
-    async with svc.db.read() as connection:
-        row = (await members.positions(connection, [key])).get(key)
-        last_seqs = await conversations.last_seqs(connection, [conversation_id])
-    await membership.check(svc, user_id, conversation_id, row)
+    rows, last_seqs = await svc.db.read(members.with_last_seqs, [key])
+    await membership.check(svc, user_id, conversation_id, rows.get(key))
     if conversation_id not in last_seqs:
         raise not_found("conversation")
     return last_seqs[conversation_id]

@@ -18,8 +18,7 @@ async def recall_message(svc: ServiceContext, user_id: int, message_id: str) -> 
         AppError: NOT_FOUND, PERMISSION_DENIED, NOT_GROUP_MEMBER, RECALL_WINDOW_PASSED; UNAVAILABLE
             when the outcome is not known in time.
     """
-    async with svc.db.read() as connection:
-        found = (await messages.facts(connection, {message_id})).get(message_id)
+    found = (await svc.db.read(messages.facts, {message_id})).get(message_id)
     if found is None:
         raise not_found("message")
     members = parse_conversation(found.conversation_id)

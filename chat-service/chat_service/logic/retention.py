@@ -19,8 +19,7 @@ async def expire_messages(db: Database, *, before_ms: int, pause_s: float = PAUS
     cursors stay. Can be ended at any time and repeated."""
     removed, last = 0, ""
     while True:
-        async with db.read() as connection:
-            page = await retention.conversations_after(connection, last, _PAGE)
+        page = await db.read(retention.conversations_after, last, _PAGE)
         if not page:
             return removed
         for conversation_id, expired_seq in page:
@@ -33,15 +32,13 @@ async def _expire_one(
 ) -> int:
     removed, limit = 0, 1
     while True:
-        async with db.read() as connection:
-            found = await retention.ages(connection, conversation_id, above, limit)
+        found = await db.read(retention.ages, conversation_id, above, limit)
         # seq and time may disagree a little: what is behind a younger message stays with it.
         count = next((i for i, (_, at) in enumerate(found) if at >= before_ms), len(found))
         if not count:
             return removed
         upto = found[count - 1][0]
-        async with db.write() as connection:
-            await retention.expire(connection, conversation_id, above, upto)
+        await db.write(retention.expire, conversation_id, above, upto)
         removed, above = removed + count, upto
         if count < len(found):
             return removed

@@ -56,10 +56,9 @@ async def search_messages(
     stretch, following = _stretch(standings, start)
     if stretch is None:
         return [], ""
-    async with svc.db.read() as connection:
-        rows = await search.find(
-            connection, user_id, stretch, words, before_id=start.message_id, limit=size + 1
-        )
+    rows = await svc.db.read(
+        search.find, user_id, stretch, words, before_id=start.message_id, limit=size + 1
+    )
     if len(rows) > size:
         return rows[:size], write_cursor(
             start.conversation_id, start.upto, rows[size - 1].message_id
@@ -76,16 +75,14 @@ def _words(text: str) -> list[str]:
 
 async def _standings(svc: ServiceContext, user_id: int, conversation_id: str) -> list[Standing]:
     """By id: only that stays the same from page to page, whatever is written meanwhile."""
-    async with svc.db.read() as connection:
-        if not conversation_id:
-            found: Sequence[Standing] = await overview.of_user(connection, user_id)
-        else:
-            key = (user_id, conversation_id)
-            row = (await members.positions(connection, [key])).get(key)
-            one = await overview.one(connection, user_id, conversation_id)
-            found = [] if one is None else [one]
-    if conversation_id:
-        await membership.check(svc, user_id, conversation_id, row)
+    if not conversation_id:
+        found: Sequence[Standing] = await svc.db.read(overview.of_user, user_id)
+    else:
+        key = (user_id, conversation_id)
+        rows = await svc.db.read(members.positions, [key])
+        await membership.check(svc, user_id, conversation_id, rows.get(key))
+        one = await svc.db.read(overview.one, user_id, conversation_id)
+        found = [] if one is None else [one]
     return sorted(s for s in found if s.left_seq is None)
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row
 
 from chat_service.model import messages, overview
 from chat_service.model.messages import Range
@@ -43,15 +42,8 @@ async def sync(
 ) -> tuple[list[Delta], bool]:
     """The conversations that are ahead of the cursors, unknown ones included, and has_more."""
     answer = _Answer(user_id, page_limit(limit, default=DEFAULT_MESSAGES, most=MOST_MESSAGES))
-    async with svc.db.read() as connection:
-        behind: deque[tuple[Standing, int]] = deque()
-        for standing in await overview.of_user(connection, user_id):
-            above = max(cursors.get(standing.conversation_id, 0), standing.hidden_seq)
-            if above < standing.last_seq:
-                behind.append((standing, above))
-        while behind and answer.room > 0:
-            await answer.add(connection, _plan(behind, answer.room))
-    return answer.deltas, answer.has_more or bool(behind)
+    await svc.db.read(answer.read, cursors)
+    return answer.deltas, answer.has_more
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +77,19 @@ class _Answer:
         self._bytes = MOST_BYTES
         self._user_id = user_id
 
-    async def add(self, connection: AsyncConnection, parts: Sequence[_Part]) -> None:
-        rows = await messages.in_ranges(connection, self._user_id, [p.range for p in parts])
+    def read(self, connection: Connection, cursors: Mapping[str, int]) -> None:
+        behind: deque[tuple[Standing, int]] = deque()
+        for standing in overview.of_user(connection, self._user_id):
+            above = max(cursors.get(standing.conversation_id, 0), standing.hidden_seq)
+            if above < standing.last_seq:
+                behind.append((standing, above))
+        while behind and self.room > 0:
+            self._add(connection, _plan(behind, self.room))
+        if behind:
+            self.has_more = True
+
+    def _add(self, connection: Connection, parts: Sequence[_Part]) -> None:
+        rows = messages.in_ranges(connection, self._user_id, [p.range for p in parts])
         by_conversation: dict[str, list[Row[Any]]] = defaultdict(list)
         for row in rows:
             by_conversation[row.conversation_id].append(row)
@@ -96,13 +99,13 @@ class _Answer:
                 self._put(part.standing, found, is_all=part.is_all)
             else:
                 # The reader has deleted all of the part: a cursor could never get over it.
-                await self._add_beyond(connection, part)
+                self._add_beyond(connection, part)
 
-    async def _add_beyond(self, connection: AsyncConnection, part: _Part) -> None:
+    def _add_beyond(self, connection: Connection, part: _Part) -> None:
         if self.room <= 0:
             self.has_more = True
             return
-        found = await messages.page(
+        found = messages.page(
             connection,
             part.range.conversation_id,
             reader=self._user_id,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from chat_service.model.tables import conversations
 
 
-async def last_seqs(
-    connection: AsyncConnection, conversation_ids: Collection[str]
-) -> dict[str, int]:
+def last_seqs(connection: Connection, conversation_ids: Collection[str]) -> dict[str, int]:
     """The newest seq of those of the conversations that exist."""
     t = conversations.c
     possible = [one for one in conversation_ids if one.isascii()]
     query = select(t.conversation_id, t.last_seq).where(t.conversation_id.in_(possible))
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy import ColumnElement, Connection, Select, select, tuple_, update
 
+from chat_service.model import conversations
 from chat_service.model.tables import conversation_members
-from im_common.sql.db import Database
+from im_common.sql.db import Upsert, greatest
+from im_common.sql.direct import PreparedInsert
 
 _m = conversation_members.c
 
@@ -36,27 +36,6 @@ class Cursors(NamedTuple):
     delivered_seq: int
 
 
-async def advance(
-    db: Database, connection: AsyncConnection, moves: Mapping[MemberKey, Cursors]
-) -> None:
-    """Makes members where there is no row, and moves their cursors forward, never back."""
-    # In one order, so that two writers never wait for each other.
-    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
-    await connection.execute(advancing(db), rows)
-
-
-def advancing(db: Database) -> Insert:
-    """The statement of ``advance``, for rows of ``new_row``."""
-    return db.upsert(
-        conversation_members,
-        ["user_id", "conversation_id"],
-        lambda old, new: {
-            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
-            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
-        },
-    )
-
-
 def new_row(key: MemberKey, cursors: Cursors) -> dict[str, Any]:
     """The row of a member that had none."""
     return {
@@ -70,9 +49,38 @@ def new_row(key: MemberKey, cursors: Cursors) -> dict[str, Any]:
     }
 
 
-async def positions(
-    connection: AsyncConnection, keys: Collection[MemberKey]
-) -> dict[MemberKey, Position]:
+def _upsert(more: Callable[[Any, Any], Mapping[str, ColumnElement[Any]]] | None = None) -> Upsert:
+    """Cursors never move back."""
+
+    def update(old: Any, new: Any) -> Mapping[str, ColumnElement[Any]]:
+        return {
+            "read_seq": greatest(old.read_seq, new.read_seq),
+            "delivered_seq": greatest(old.delivered_seq, new.delivered_seq),
+            **(more(old, new) if more else {}),
+        }
+
+    return Upsert(conversation_members, ["user_id", "conversation_id"], update)
+
+
+_ADVANCE = PreparedInsert(_upsert(), list(new_row((0, ""), Cursors(0, 0))))
+_PUT = _upsert(
+    lambda old, new: {
+        "min_seq": greatest(old.min_seq, new.min_seq),
+        "left_seq": new.left_seq,
+        "changed_at": new.changed_at,
+    }
+)
+
+
+def advance(connection: Connection, moves: Mapping[MemberKey, Cursors]) -> None:
+    """Makes members where there is no row, and moves their cursors forward, never back. Done at the
+    end of the transaction at the latest."""
+    # In one order, so that two writers never wait for each other.
+    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
+    _ADVANCE.put_off(connection, rows)
+
+
+def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:
     """Of those of the keys that have a row."""
     query = _of_keys(
         select(
@@ -80,90 +88,68 @@ async def positions(
         ),
         keys,
     )
-    return {(row[0], row[1]): Position(*row[2:]) for row in await connection.execute(query)}
+    return {(row[0], row[1]): Position(*row[2:]) for row in connection.execute(query)}
 
 
-async def min_seqs(
-    connection: AsyncConnection, user_id: int, conversation_ids: Collection[str]
+def with_last_seqs(
+    connection: Connection, keys: Collection[MemberKey]
+) -> tuple[dict[MemberKey, Position], dict[str, int]]:
+    """``positions``, and the newest seq of those of their conversations that exist."""
+    rows = positions(connection, keys)
+    return rows, conversations.last_seqs(connection, {key[1] for key in keys})
+
+
+def min_seqs(
+    connection: Connection, user_id: int, conversation_ids: Collection[str]
 ) -> dict[str, int]:
     """What is hidden from the user: messages up to this seq. Missing where there is no row."""
     query = select(_m.conversation_id, _m.min_seq).where(
         _m.user_id == user_id, _m.conversation_id.in_(conversation_ids)
     )
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
-async def of_conversation(
-    connection: AsyncConnection, conversation_id: str, *, limit: int
-) -> list[int]:
+def of_conversation(connection: Connection, conversation_id: str, *, limit: int) -> list[int]:
     """User ids of at most ``limit`` of those who have not left."""
     query = (
         select(_m.user_id)
         .where(_m.conversation_id == conversation_id, _m.left_seq.is_(None))
         .limit(limit)
     )
-    return list((await connection.execute(query)).scalars())
+    return list((connection.execute(query)).scalars())
 
 
-async def rows(
-    connection: AsyncConnection, keys: Collection[MemberKey]
-) -> dict[MemberKey, dict[str, Any]]:
+def rows(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, dict[str, Any]]:
     """Whole rows, of those of the keys that have one."""
     if not keys:
         return {}
     query = _of_keys(select(conversation_members), keys)
-    found = (await connection.execute(query)).mappings()
+    found = (connection.execute(query)).mappings()
     return {(row["user_id"], row["conversation_id"]): dict(row) for row in found}
 
 
-async def put(
-    db: Database, connection: AsyncConnection, changed: Sequence[Mapping[str, Any]]
-) -> None:
+def put(connection: Connection, changed: Sequence[Mapping[str, Any]]) -> None:
     """Writes what a group change makes of rows; cursors never move back."""
-    statement = db.upsert(
-        conversation_members,
-        ["user_id", "conversation_id"],
-        lambda old, new: {
-            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
-            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
-            "min_seq": db.greatest(old.c.min_seq, new.min_seq),
-            "left_seq": new.left_seq,
-            "changed_at": new.changed_at,
-        },
-    )
-    await connection.execute(statement, list(changed))
+    _PUT.execute(connection, list(changed))
 
 
-async def leave_all(
-    connection: AsyncConnection, conversation_id: str, seq: int, changed_at: int
-) -> None:
+def leave_all(connection: Connection, conversation_id: str, seq: int, changed_at: int) -> None:
     """Nobody sees anything later than ``seq``."""
     there = (_m.conversation_id == conversation_id, _m.left_seq.is_(None))
     statement = update(conversation_members).where(*there)
-    await connection.execute(statement.values(left_seq=seq, changed_at=changed_at))
+    connection.execute(statement.values(left_seq=seq, changed_at=changed_at))
 
 
-async def set_own(
-    db: Database,
-    connection: AsyncConnection,
-    key: MemberKey,
-    *,
-    min_seq: int = 0,
-    **flags: bool,
-) -> None:
+def set_own(connection: Connection, key: MemberKey, /, *, min_seq: int = 0, **flags: bool) -> None:
     """Sets ``pinned`` or ``muted``, reads and hides up to ``min_seq``; makes a missing row."""
-    statement = db.upsert(
-        conversation_members,
-        ["user_id", "conversation_id"],
+    statement = _upsert(
         lambda old, new: {
-            "read_seq": db.greatest(old.c.read_seq, new.read_seq),
-            "delivered_seq": db.greatest(old.c.delivered_seq, new.delivered_seq),
-            "min_seq": db.greatest(old.c.min_seq, new.min_seq),
+            "min_seq": greatest(old.min_seq, new.min_seq),
             **{name: new[name] for name in flags},
-        },
+        }
     )
     row = new_row(key, Cursors(min_seq, min_seq)) | {"min_seq": min_seq} | flags
-    await connection.execute(statement, [row])
+    statement.execute(connection, [row])
 
 
 def _of_keys(query: Select[Any], keys: Collection[MemberKey]) -> Select[Any]:

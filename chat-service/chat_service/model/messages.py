@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, or_, select, tuple_, union_all, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_, union_all, update
 
 from chat_service.model.content import EMPTIED
 from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
 from im_common.domain.ids import may_be_message_id
-from im_common.sql.db import Database
+from im_common.sql.db import Upsert
 
 _t = messages.c
+_TAKE_OFF = Upsert(deleted_messages, ["conversation_id", "seq", "user_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,7 @@ class MessageFacts(NamedTuple):
     is_recalled: bool
 
 
-async def facts(
-    connection: AsyncConnection, message_ids: Collection[str]
-) -> dict[str, MessageFacts]:
+def facts(connection: Connection, message_ids: Collection[str]) -> dict[str, MessageFacts]:
     """Of those of the messages that exist, by one query on a unique key."""
     # What no column can hold, MariaDB does not compare with one.
     message_ids = [one for one in message_ids if may_be_message_id(one)]
@@ -50,38 +48,31 @@ async def facts(
     ).where(_t.message_id.in_(message_ids))
     return {
         row[0]: MessageFacts(*row[1:5], is_recalled=row[5] == RECALLED)
-        for row in await connection.execute(query)
+        for row in connection.execute(query)
     }
 
 
-async def empty(
-    db: Database, connection: AsyncConnection, places: Collection[tuple[str, int]]
-) -> None:
+def empty(connection: Connection, places: Collection[tuple[str, int]]) -> None:
     """Takes the content of messages away for good; what is left is their place. They count as unread
     no longer."""
     nothing = EMPTIED | {"status": RECALLED}
     where = tuple_(_t.conversation_id, _t.seq).in_(places)
-    await connection.execute(update(messages).where(where).values(nothing))
-    await _take_off(db, connection, EVERYBODY, places)
+    connection.execute(update(messages).where(where).values(nothing))
+    _take_off(connection, EVERYBODY, places)
 
 
-async def hide(
-    db: Database, connection: AsyncConnection, user_id: int, conversation_id: str, seq: int
-) -> None:
+def hide(connection: Connection, user_id: int, conversation_id: str, seq: int) -> None:
     """For this user alone. Safe to repeat."""
-    await _take_off(db, connection, user_id, [(conversation_id, seq)])
+    _take_off(connection, user_id, [(conversation_id, seq)])
 
 
-async def _take_off(
-    db: Database, connection: AsyncConnection, user_id: int, places: Iterable[tuple[str, int]]
-) -> None:
-    statement = db.upsert(deleted_messages, ["conversation_id", "seq", "user_id"], None)
+def _take_off(connection: Connection, user_id: int, places: Iterable[tuple[str, int]]) -> None:
     rows = [{"conversation_id": on, "seq": seq, "user_id": user_id} for on, seq in places]
-    await connection.execute(statement, rows)
+    _TAKE_OFF.execute(connection, rows)
 
 
-async def page(
-    connection: AsyncConnection,
+def page(
+    connection: Connection,
     conversation_id: str,
     *,
     reader: int,
@@ -99,7 +90,7 @@ async def page(
     if below is not None:
         query = query.where(_t.seq < below)
     query = query.order_by(_t.seq.desc() if newest else _t.seq).limit(limit)
-    rows = list(await connection.execute(query))
+    rows = list(connection.execute(query))
     return rows[::-1] if newest else rows
 
 
@@ -111,9 +102,7 @@ class Range(NamedTuple):
     upto: int
 
 
-async def in_ranges(
-    connection: AsyncConnection, reader: int, ranges: Sequence[Range]
-) -> list[Row[Any]]:
+def in_ranges(connection: Connection, reader: int, ranges: Sequence[Range]) -> list[Row[Any]]:
     """The messages of many ranges by one query, each conversation's in ascending seq."""
     any_of = or_(
         *(
@@ -125,21 +114,21 @@ async def in_ranges(
         )
     )
     query = _visible_to(reader).where(any_of).order_by(_t.conversation_id, _t.seq)
-    return list(await connection.execute(query))
+    return list(connection.execute(query))
 
 
-async def at_places(
-    connection: AsyncConnection, reader: int, places: Collection[tuple[str, int]]
+def at_places(
+    connection: Connection, reader: int, places: Collection[tuple[str, int]]
 ) -> dict[str, Row[Any]]:
     """One message of each conversation, by (conversation_id, seq)."""
     if not places:
         return {}
     query = _visible_to(reader).where(tuple_(_t.conversation_id, _t.seq).in_(places))
-    return {row.conversation_id: row for row in await connection.execute(query)}
+    return {row.conversation_id: row for row in connection.execute(query)}
 
 
-async def newest_of(
-    connection: AsyncConnection, reader: int, places: Collection[tuple[str, int]]
+def newest_of(
+    connection: Connection, reader: int, places: Collection[tuple[str, int]]
 ) -> dict[str, Row[Any]]:
     """The newest message of each conversation that the reader may see, above a seq; by one query that
     goes down from the end of each as far as the reader has deleted."""
@@ -155,18 +144,18 @@ async def newest_of(
         )
         for conversation_id, above in places
     ]
-    found = await connection.execute(union_all(*parts))
+    found = connection.execute(union_all(*parts))
     return {row.conversation_id: row for row in found}
 
 
-async def senders(
-    connection: AsyncConnection, places: Collection[tuple[str, int]]
+def senders(
+    connection: Connection, places: Collection[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
     """Who wrote those of the messages that exist, by (conversation_id, seq)."""
     query = select(_t.conversation_id, _t.seq, _t.sender_id).where(
         tuple_(_t.conversation_id, _t.seq).in_(places)
     )
-    return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
 def undeleted(query: Select[Any], reader: int) -> Select[Any]:

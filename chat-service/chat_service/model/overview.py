@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, Select, and_, case, distinct, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, ScalarSelect, Select, and_, case, distinct, func, or_, select
 
 from chat_service.model.tables import (
     EVERYBODY,
@@ -58,14 +57,14 @@ class After(NamedTuple):
     conversation_id: str
 
 
-async def of_user(connection: AsyncConnection, user_id: int) -> list[Standing]:
+def of_user(connection: Connection, user_id: int) -> list[Standing]:
     """All, newest activity first, those that the user has left included."""
     query = _standings(user_id).order_by(_c.last_message_at.desc(), _c.conversation_id.desc())
-    return [Standing(*row) for row in await connection.execute(query)]
+    return [Standing(*row) for row in connection.execute(query)]
 
 
-async def page_of_user(
-    connection: AsyncConnection, user_id: int, *, after: After | None, limit: int
+def page_of_user(
+    connection: Connection, user_id: int, *, after: After | None, limit: int
 ) -> list[Standing]:
     """Pinned first, then newest activity first; without those that the user has left."""
     query = _standings(user_id).where(_m.left_seq.is_(None))
@@ -82,15 +81,15 @@ async def page_of_user(
     query = query.order_by(
         _m.pinned.desc(), _c.last_message_at.desc(), _c.conversation_id.desc()
     ).limit(limit)
-    return [Standing(*row) for row in await connection.execute(query)]
+    return [Standing(*row) for row in connection.execute(query)]
 
 
-async def one(connection: AsyncConnection, user_id: int, conversation_id: str) -> Standing | None:
+def one(connection: Connection, user_id: int, conversation_id: str) -> Standing | None:
     """None when the user has no row in it, or nothing was ever written."""
     if not conversation_id.isascii():
         return None
     query = _standings(user_id).where(_m.conversation_id == conversation_id)
-    row = (await connection.execute(query)).first()
+    row = (connection.execute(query)).first()
     return Standing(*row) if row is not None else None
 
 

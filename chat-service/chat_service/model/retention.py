@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, select, update
 
 from chat_service.model.tables import conversations, deleted_messages, messages
 
@@ -11,34 +10,34 @@ _c = conversations.c
 _t = messages.c
 
 
-async def conversations_after(
-    connection: AsyncConnection, conversation_id: str, limit: int
+def conversations_after(
+    connection: Connection, conversation_id: str, limit: int
 ) -> list[tuple[str, int]]:
     """The next conversations by id, and up to which seq each has lost its messages."""
     query = select(_c.conversation_id, _c.expired_seq).where(_c.conversation_id > conversation_id)
     query = query.order_by(_c.conversation_id).limit(limit)
-    return [(row[0], row[1]) for row in await connection.execute(query)]
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
-async def ages(
-    connection: AsyncConnection, conversation_id: str, above: int, limit: int
+def ages(
+    connection: Connection, conversation_id: str, above: int, limit: int
 ) -> list[tuple[int, int]]:
     """Seq and time of the oldest messages above a seq."""
     query = select(_t.seq, _t.created_at).where(
         _t.conversation_id == conversation_id, _t.seq > above
     )
     query = query.order_by(_t.seq).limit(limit)
-    return [(row[0], row[1]) for row in await connection.execute(query)]
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
-async def expire(connection: AsyncConnection, conversation_id: str, above: int, upto: int) -> None:
+def expire(connection: Connection, conversation_id: str, above: int, upto: int) -> None:
     """Removes messages with above < seq <= upto, and remembers that they are gone."""
     for table in (messages, deleted_messages):
         columns = table.c
-        await connection.execute(
+        connection.execute(
             delete(table).where(
                 columns.conversation_id == conversation_id, columns.seq.between(above + 1, upto)
             )
         )
     of_this = _c.conversation_id == conversation_id
-    await connection.execute(update(conversations).where(of_this).values(expired_seq=upto))
+    connection.execute(update(conversations).where(of_this).values(expired_seq=upto))

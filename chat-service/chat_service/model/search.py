@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, and_, func, select
 
 from chat_service.model.messages import undeleted
 from chat_service.model.tables import NORMAL, conversation_members, messages
@@ -29,8 +28,8 @@ class Stretch(NamedTuple):
     upto: int = 0
 
 
-async def find(
-    connection: AsyncConnection,
+def find(
+    connection: Connection,
     user_id: int,
     stretch: Stretch,
     words: Sequence[str],
@@ -60,7 +59,7 @@ async def find(
         query = query.where(_t.seq <= stretch.upto)
     if before_id:
         query = query.where(_by_time < before_id)
-    return list(await connection.execute(query.order_by(_by_time.desc()).limit(limit)))
+    return list(connection.execute(query.order_by(_by_time.desc()).limit(limit)))
 
 
 def _escaped(word: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from chat_service.model import conversations, members
 from chat_service.model.members import MemberKey
@@ -71,19 +71,19 @@ class Changes:
         """In order. A record that comes again, or one that is older than what a row has, does
         nothing."""
         changes = list(_with_seqs(entries))
-        if not changes:
-            return
-        async with self._db.write() as connection:
-            last_seqs = await conversations.last_seqs(
-                connection, {c.conversation_id for c in changes}
-            )
-            rows = await members.rows(connection, _concerned(changes))
-            for change in changes:
-                if change.conversation_id in last_seqs:
-                    seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
-                    await _take(connection, change, seq, rows)
-            if rows:
-                await members.put(self._db, connection, [rows[key] for key in sorted(rows)])
+        if changes:
+            await self._db.write(_write, changes)
+
+
+def _write(connection: Connection, changes: Sequence[_Change]) -> None:
+    last_seqs = conversations.last_seqs(connection, {c.conversation_id for c in changes})
+    rows = members.rows(connection, _concerned(changes))
+    for change in changes:
+        if change.conversation_id in last_seqs:
+            seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
+            _take(connection, change, seq, rows)
+    if rows:
+        members.put(connection, [rows[key] for key in sorted(rows)])
 
 
 def _concerned(changes: Iterable[_Change]) -> set[MemberKey]:
@@ -94,7 +94,7 @@ def _concerned(changes: Iterable[_Change]) -> set[MemberKey]:
     }
 
 
-async def _take(connection: AsyncConnection, change: _Change, seq: int, rows: Rows) -> None:
+def _take(connection: Connection, change: _Change, seq: int, rows: Rows) -> None:
     at = change.change.timestamp
     for user_id in change.change.joined_user_ids:
         _join(rows, (user_id, change.conversation_id), seq, at)
@@ -105,7 +105,7 @@ async def _take(connection: AsyncConnection, change: _Change, seq: int, rows: Ro
             if row["left_seq"] is None:
                 row["left_seq"] = seq
     if change.change.dismissed:
-        await members.leave_all(connection, change.conversation_id, seq, at)
+        members.leave_all(connection, change.conversation_id, seq, at)
         for key, row in rows.items():
             if key[1] == change.conversation_id and row["left_seq"] is None:
                 row["left_seq"] = seq

@@ -93,8 +93,7 @@ class Recalls:
         items = [entry for entry in entries if isinstance(entry, RecallEntry)]
         if not items:
             return
-        async with self._db.read() as connection:
-            found = await messages.facts(connection, {item.recall.message_id for item in items})
+        found = await self._db.read(messages.facts, {item.recall.message_id for item in items})
         to_empty: set[tuple[str, int]] = set()
         for item in items:
             item.group = facts.groups.get(item.group_id or 0)
@@ -105,8 +104,7 @@ class Recalls:
                 if not message.is_recalled:
                     to_empty.add((message.conversation_id, message.seq))
         if to_empty:
-            async with self._db.write() as connection:
-                await messages.empty(self._db, connection, sorted(to_empty))
+            await self._db.write(messages.empty, sorted(to_empty))
 
     def _refusal(self, item: RecallEntry, message: MessageFacts | None) -> AppError | None:
         recall = item.recall

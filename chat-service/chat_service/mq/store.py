@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chat_service.model import content
+from sqlalchemy import Connection
+
+from chat_service.model import content, ledger, members
 from chat_service.model.members import Cursors, MemberKey
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
-from chat_service.mq.ledger import Ledger, ledger_of
 from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError, Code
 from im_common.sql.db import Database
-from im_common.sql.direct import Script
 
 if TYPE_CHECKING:
     from chat_service.mq.message import MessageEntry
@@ -24,8 +24,7 @@ async def find_places(db: Database, items: Sequence[MessageEntry]) -> None:
     """Gives the items that are stored already their first place: a retry is safe."""
     if not items:
         return
-    ledger, keys = ledger_of(db), {item.key for item in items}
-    places = await db.run_read(lambda connection: ledger.find_places(connection, keys))
+    places = await db.read(ledger.find_places, {item.key for item in items})
     for item in items:
         place = places.get(item.key)
         if place is not None:
@@ -47,8 +46,7 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
             else:
                 fresh[item.key] = item
     if fresh:
-        ledger = ledger_of(db)
-        places = await db.run_write(_write(ledger, list(fresh.values())))
+        places = await db.write(_write, list(fresh.values()))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
             item.place = place
@@ -69,19 +67,19 @@ def _settle_duplicate(item: MessageEntry, place: Place) -> None:
         )
 
 
-def _write(ledger: Ledger, items: Sequence[MessageEntry]) -> Script[list[Place]]:
+def _write(connection: Connection, items: Sequence[MessageEntry]) -> list[Place]:
     by_conversation: dict[str, list[MessageEntry]] = defaultdict(list)
     for item in items:
         by_conversation[item.message.conversation_id].append(item)
     rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
-    last_seqs = yield from ledger.reserve(rows)
+    last_seqs = ledger.reserve(connection, rows)
     next_seqs = {key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()}
     firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
     places = [_take_place(item, next_seqs) for item in items]
-    yield ledger.insert_messages(
-        [_message_row(item, place) for item, place in zip(items, places, strict=True)]
+    ledger.insert_messages(
+        connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
     )
-    yield ledger.advance(_moves(items, places, firsts))
+    members.advance(connection, _moves(items, places, firsts))
     return places
 
 

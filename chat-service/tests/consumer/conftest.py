@@ -11,7 +11,7 @@ import grpc
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from chat_service.gateways import Gateways
 from chat_service.model.tables import messages
@@ -177,8 +177,11 @@ class World:
     async def stored(self) -> list[tuple[str, int, str]]:
         t = messages.c
         query = select(t.conversation_id, t.seq, t.content).order_by(t.conversation_id, t.seq)
-        async with self.db.read() as connection:
-            return [tuple(row) for row in await connection.execute(query)]  # type: ignore[misc]
+        return await self.rows(query)
+
+    async def rows(self, query: Select[Any]) -> list[Any]:
+        rows = await self.db.read(lambda connection: connection.execute(query).all())
+        return [tuple(row) for row in rows]
 
     def record(self, sender: int, to: int, content: str, **more: Any) -> Record:
         client_msg_id = more.pop("client_msg_id", new_message_id())

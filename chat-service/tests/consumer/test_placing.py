@@ -11,7 +11,6 @@ from im.chat.v1.record_pb2 import ChatRecord, NewMessage
 from im.group.v1 import group_pb2
 from im_common.bus import Record
 from im_common.errors import AppError, Code
-from im_common.sql.db import Database
 from im_common.testing.queries import counted_queries
 
 # Fixtures' classes, of conftest.py, which tests do not import.
@@ -81,7 +80,8 @@ async def test_a_batch_with_some_that_are_stored_costs_one_look_up_more(world: W
 async def test_places_are_the_same_on_a_database_that_gives_nothing_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Database, "has_returning", property(lambda _: False))
+    dialect = await world.db.write(lambda connection: connection.dialect)
+    monkeypatch.setattr(dialect, "insert_returning", False)
     with counted_queries() as statements:
         for batch in (range(3), range(3, 6)):
             records = [world.record(A, to, f"{n}") for n in batch for to in (B, C)]

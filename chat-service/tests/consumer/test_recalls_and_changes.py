@@ -32,11 +32,9 @@ async def test_a_group_message_is_stored_once_and_big_groups_have_no_copies(worl
     assert [f["content"] for f in await world.offline(B)] == ["small"]
     assert await world.offline(A) == []
     t = conversation_members.c
-    async with world.db.read() as connection:
-        query = select(t.user_id, t.read_seq).where(t.conversation_id == "g:5").order_by(t.user_id)
-        members = [tuple(row) for row in await connection.execute(query)]
-        last = await connection.execute(select(conversations.c.last_seq))
-        assert [row[0] for row in last] == [1, 1]
+    query = select(t.user_id, t.read_seq).where(t.conversation_id == "g:5").order_by(t.user_id)
+    members = await world.rows(query)
+    assert await world.rows(select(conversations.c.last_seq)) == [(1,), (1,)]
     assert members == [(A, 1), (B, 0), (C, 0)]
 
 
@@ -123,13 +121,8 @@ async def test_group_changes_are_taken_into_account(world: World) -> None:
     await world.handle([world.record(A, 0, "1", group_id=5), record])
     await world.handle([world.record(A, 0, "2", group_id=5), record])
     t = conversation_members.c
-    async with world.db.read() as connection:
-        query = select(t.user_id, t.left_seq).order_by(t.user_id)
-        assert [tuple(row) for row in await connection.execute(query)] == [
-            (A, None),
-            (B, None),
-            (C, 1),
-        ]
+    query = select(t.user_id, t.left_seq).order_by(t.user_id)
+    assert await world.rows(query) == [(A, None), (B, None), (C, 1)]
     assert len(world.gateway.answers()) == 2
 
 

@@ -6,7 +6,6 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -20,22 +19,18 @@ _PAUSE_S = 0.01
 _MYSQL_CONFLICTS = frozenset((1205, 1213, 1020, 8002, 8022, 8028, 9007))
 
 
-async def transact(
-    begin: Callable[[], AbstractAsyncContextManager[C]], work: Callable[[C], Awaitable[T]]
-) -> T:
-    """What ``work`` gives for a transaction that ``begin`` (such as ``Database.write``) gives. It runs
-    again, from its beginning, when another transaction was in the way; a commit whose outcome is not
-    known is not repeated."""
+async def transact(write: Callable[[Callable[[C], T]], Awaitable[T]], work: Callable[[C], T]) -> T:
+    """What ``work`` gives for a transaction of ``write`` (such as ``Database.write``). It runs again,
+    from its beginning, when another transaction was in the way; a commit whose outcome is not known is
+    not repeated."""
     for attempt in range(1, ATTEMPTS):
         try:
-            async with begin() as transaction:
-                return await work(transaction)
+            return await write(work)
         except DBAPIError as error:
             if not is_conflict(error):
                 raise
         await asyncio.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311
-    async with begin() as transaction:
-        return await work(transaction)
+    return await write(work)
 
 
 def is_conflict(error: DBAPIError) -> bool:

@@ -23,10 +23,9 @@ def upgrade(conf: DbConf, scripts: Path) -> None:
 async def _upgrade(conf: DbConf, scripts: Path) -> None:
     if make_url(conf.data_source).get_backend_name() == "sqlite":
         Path(make_url(conf.data_source).database or "").parent.mkdir(parents=True, exist_ok=True)
-    database = Database(conf)
+    database = Database(conf, is_patient=True)
     try:
-        async with database.engine.connect() as connection:
-            await connection.run_sync(_run, scripts, database.is_sqlite)
+        await database.write(_run, scripts, database.is_sqlite)
     finally:
         await database.close()
 
@@ -45,7 +44,6 @@ def _run(connection: Connection, scripts: Path, is_sqlite: bool) -> None:
             raise TimeoutError("another migration of this database is running")
         connection.commit()
     command.upgrade(config, "head")
-    connection.commit()
 
 
 def run_env() -> None:

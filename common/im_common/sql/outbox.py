@@ -9,15 +9,15 @@ Changes that know nothing of each other may come in either order, the same for e
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Connection,
     Integer,
     LargeBinary,
     MetaData,
@@ -31,10 +31,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im_common.runtime import context
-from im_common.sql.db import MYSQL_TABLE, AutoId, Database, ascii_key
+from im_common.sql.db import MYSQL_TABLE, AutoId, Database, Upsert, ascii_key
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_VALUE_BYTES = 512 * 1024
 # What is beyond is not counted: a long backlog should not cost more the longer it is.
@@ -82,7 +84,7 @@ class Backlog(NamedTuple):
 class Change:
     """A transaction, and what is to be told of it."""
 
-    connection: AsyncConnection
+    connection: Connection
     records: list[OutboxRecord] = field(default_factory=list)
 
     def tell(self, *records: OutboxRecord) -> None:
@@ -133,18 +135,24 @@ class Outbox:
         # Called after each commit that left records here.
         self.on_commit: Callable[[], None] = lambda: None
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[Change]:
+    async def write(
+        self, work: Callable[Concatenate[Change, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """One transaction, as ``Database.write``."""
-        async with self._db.write() as connection:
-            change = Change(connection)
-            yield change
-            if change.records:
-                await self._insert(change)
-        if change.records:
-            self.on_commit()
 
-    async def _insert(self, change: Change) -> None:
+        def run(connection: Connection) -> tuple[T, bool]:
+            change = Change(connection)
+            result = work(change, *args, **kwargs)
+            if change.records:
+                self._insert(change)
+            return result, bool(change.records)
+
+        result, tells = await self._db.write(run)
+        if tells:
+            self.on_commit()
+        return result
+
+    def _insert(self, change: Change) -> None:
         request = context.current.get()
         traceparent = request.traceparent if request else ""
         rows = [
@@ -157,7 +165,7 @@ class Outbox:
             }
             for record in change.records
         ]
-        await change.connection.execute(insert(self._rows), rows)
+        change.connection.execute(insert(self._rows), rows)
 
     # --- for the relay -------------------------------------------------------------------------
 
@@ -165,9 +173,8 @@ class Outbox:
         some = (
             select(self._rows.c.created_at).order_by(self._rows.c.id).limit(MOST_COUNTED).subquery()
         )
-        async with self._db.read() as connection:
-            query = select(func.count(), func.min(some.c.created_at)).select_from(some)
-            return Backlog(*(await connection.execute(query)).one())
+        query = select(func.count(), func.min(some.c.created_at)).select_from(some)
+        return await self._db.read(lambda connection: Backlog(*connection.execute(query).one()))
 
     async def take(self, owner: str, *, unless: Lease) -> Lease | None:
         """Makes ``owner`` the one that relays if nobody is, or ``unless`` still is, unchanged. Who is
@@ -176,50 +183,52 @@ class Outbox:
             self._lease.c.owner.in_(("", owner)),
             and_(self._lease.c.owner == unless.owner, self._lease.c.turn == unless.turn),
         )
-        async with self._db.write() as connection:
-            if await self._turn(connection, free, owner):
+
+        def take(connection: Connection) -> Lease | None:
+            if self._turn(connection, free, owner):
                 return None
-            found = await connection.execute(select(self._lease.c.owner, self._lease.c.turn))
+            found = connection.execute(select(self._lease.c.owner, self._lease.c.turn))
             if (row := found.first()) is not None:
                 return Lease(*row)
-            first = self._db.upsert(self._lease, ["id"], None)
-            await connection.execute(first, [{"id": _ROW, "owner": owner, "turn": 1}])
+            first = Upsert(self._lease, ["id"])
+            first.execute(connection, [{"id": _ROW, "owner": owner, "turn": 1}])
             # Another one may have been first.
-            return None if await self._turn(connection, free, owner) else Lease("", 0)
+            return None if self._turn(connection, free, owner) else Lease("", 0)
+
+        return await self._db.write(take)
 
     async def renew(self, owner: str) -> bool:
         """Whether ``owner`` still is the one that relays; it has as long again if so."""
-        async with self._db.write() as connection:
-            return await self._turn(connection, self._lease.c.owner == owner, owner)
+        return await self._db.write(self._turn, self._lease.c.owner == owner, owner)
 
     async def oldest(self, most: int) -> list[OutboxRow]:
-        async with self._db.read() as connection:
-            return await self._oldest(connection, most)
+        return await self._db.read(self._oldest, most)
 
     async def forget(self, owner: str, ids: Collection[int], most: int) -> list[OutboxRow]:
         """Takes away records that are on the bus, and gives the oldest of the others if ``owner`` still
         relays. When there are none (or ``most`` is 0), it does so no longer."""
-        async with self._db.write() as connection:
+
+        def forget(connection: Connection) -> list[OutboxRow]:
             if ids:
-                await connection.execute(delete(self._rows).where(self._rows.c.id.in_(ids)))
-            if not await self._turn(connection, self._lease.c.owner == owner, owner):
+                connection.execute(delete(self._rows).where(self._rows.c.id.in_(ids)))
+            if not self._turn(connection, self._lease.c.owner == owner, owner):
                 return []
-            rows = await self._oldest(connection, most)
+            rows = self._oldest(connection, most)
             if not rows:
-                await self._turn(connection, self._lease.c.owner == owner, "")
+                self._turn(connection, self._lease.c.owner == owner, "")
             return rows
 
-    async def _turn(
-        self, connection: AsyncConnection, where: ColumnElement[bool], owner: str
-    ) -> bool:
+        return await self._db.write(forget)
+
+    def _turn(self, connection: Connection, where: ColumnElement[bool], owner: str) -> bool:
         lease = self._lease
         query = update(lease).where(lease.c.id == _ROW, where)
-        done = await connection.execute(query.values(owner=owner, turn=lease.c.turn + 1))
+        done = connection.execute(query.values(owner=owner, turn=lease.c.turn + 1))
         return bool(done.rowcount)
 
-    async def _oldest(self, connection: AsyncConnection, most: int) -> list[OutboxRow]:
+    def _oldest(self, connection: Connection, most: int) -> list[OutboxRow]:
         # From the very first: a number that was given early may be committed late.
         rows = self._rows.c
         query = select(rows.id, rows.topic, rows.record_key, rows.value, rows.traceparent)
-        found = await connection.execute(query.order_by(rows.id).limit(most))
+        found = connection.execute(query.order_by(rows.id).limit(most))
         return [OutboxRow(*row) for row in found]

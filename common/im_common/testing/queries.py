@@ -9,8 +9,6 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from im_common.sql import direct
-
 
 @contextmanager
 def counted_queries() -> Iterator[list[str]]:
@@ -21,9 +19,7 @@ def counted_queries() -> Iterator[list[str]]:
         statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
-    direct.listeners.append(statements.append)
     try:
         yield statements
     finally:
-        direct.listeners.remove(statements.append)
         event.remove(Engine, "before_cursor_execute", note)

@@ -21,7 +21,6 @@ async def schema_differences(conf: DbConf, metadata: MetaData) -> list[Any]:
 
     database = Database(conf)
     try:
-        async with database.engine.connect() as connection:
-            return await connection.run_sync(compare)
+        return await database.read(compare)
     finally:
         await database.close()

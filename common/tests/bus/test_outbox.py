@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
-from im_common.sql.outbox import MAX_VALUE_BYTES, Lease, Outbox, OutboxRecord, OutboxTables
+from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxRecord, OutboxTables
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.databases import KINDS, migrated_database, missing
@@ -52,14 +52,16 @@ async def relaying(outbox: Outbox, bus: Bus) -> AsyncIterator[OutboxRelay]:
 
 
 async def _tell(outbox: Outbox, topic: str, *values: str, key: str = "1001") -> None:
-    async with outbox.write() as change:
-        change.tell(*(OutboxRecord(topic, key, value.encode()) for value in values))
+    records = [OutboxRecord(topic, key, value.encode()) for value in values]
+    await outbox.write(lambda change: change.tell(*records))
 
 
 async def _tell_and_fail(outbox: Outbox, topic: str) -> None:
-    async with outbox.write() as change:
+    def fail(change: Change) -> None:
         change.tell(OutboxRecord(topic, "1001", b"no"))
         raise ZeroDivisionError
+
+    await outbox.write(fail)
 
 
 async def _is_empty(outbox: Outbox) -> bool:

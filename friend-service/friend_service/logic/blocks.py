@@ -36,17 +36,17 @@ async def block_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
         raise invalid("user_id", "must be another user")
     await check_exists(svc, target_id)
 
-    async def block(pair: Between) -> None:
-        if user_id in await blocks.between(pair.connection, user_id, target_id):
+    def block(pair: Between) -> None:
+        if user_id in blocks.between(pair.connection, user_id, target_id):
             return
-        await blocks.insert(svc.db, pair.connection, user_id, target_id, pair.now)
+        blocks.insert(pair.connection, user_id, target_id, pair.now)
         pair.tell(user_id, BlockListChanged(user_id=target_id, blocked=True))
-        await pair.end_friendship(user_id, target_id)
-        pending = await requests.pending_between(pair.connection, user_id, target_id)
+        pair.end_friendship(user_id, target_id)
+        pending = requests.pending_between(pair.connection, user_id, target_id)
         if pending is not None and pending.from_user_id == user_id:
-            await pair.cancel(pending)
+            pair.cancel(pending)
         elif pending is not None:
-            await pair.reject(pending)
+            pair.reject(pending)
 
     await between(svc, user_id, target_id, block)
     # Who was told "not blocked" just before may still rely on it.
@@ -55,12 +55,11 @@ async def block_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
 
 async def unblock_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
     """Nothing happens when there is no block."""
-    async with svc.db.read() as connection:
-        if user_id not in await blocks.between(connection, user_id, target_id):
-            return
+    if user_id not in await svc.db.read(blocks.between, user_id, target_id):
+        return
 
-    async def unblock(pair: Between) -> None:
-        if await blocks.delete(pair.connection, user_id, target_id):
+    def unblock(pair: Between) -> None:
+        if blocks.delete(pair.connection, user_id, target_id):
             pair.tell(user_id, BlockListChanged(user_id=target_id, blocked=False))
 
     await between(svc, user_id, target_id, unblock)
@@ -71,10 +70,7 @@ async def list_blocked_users(
 ) -> tuple[list[tuple[BlockedUser, Person]], str]:
     """A page, newest first, and the cursor of the next one (empty when this is the last)."""
     size = page_limit(limit)
-    async with svc.db.read() as connection:
-        found = await blocks.page(
-            connection, user_id, before=read_cursor(cursor, 2), limit=size + 1
-        )
+    found = await svc.db.read(blocks.page, user_id, before=read_cursor(cursor, 2), limit=size + 1)
     page = found[:size]
     people = await people_by_id(svc, [one.user_id for one in page])
     next_cursor = write_cursor(page[-1].created_at, page[-1].user_id) if found[size:] else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from friend_service.model import friendships, relations, requests
 from friend_service.model.cache import Kind
@@ -42,54 +42,52 @@ class Between:
     now: int
 
     @property
-    def connection(self) -> AsyncConnection:
+    def connection(self) -> Connection:
         return self.change.connection
 
     def tell(self, user_id: int, data: EventData) -> None:
         """All devices of the user, if and when this is committed."""
         self.change.tell(user_event(user_id, data))
 
-    async def make_friends(self, request: FriendRequest) -> None:
+    def make_friends(self, request: FriendRequest) -> None:
         """Accepts a pending request."""
         a, b = request.from_user_id, request.to_user_id
-        await requests.decide(self.connection, request.request_id, Status.ACCEPTED)
-        await friendships.add(self.connection, a, b, self.now)
-        await relations.bump(self.connection, (a, b))
+        requests.decide(self.connection, request.request_id, Status.ACCEPTED)
+        friendships.add(self.connection, a, b, self.now)
+        relations.bump(self.connection, (a, b))
         for user_id, other in ((a, b), (b, a)):
             self.tell(user_id, FriendAccepted(request_id=request.request_id, user_id=other))
 
-    async def reject(self, request: FriendRequest) -> None:
+    def reject(self, request: FriendRequest) -> None:
         """Turns a pending request down."""
-        await requests.decide(self.connection, request.request_id, Status.REJECTED)
+        requests.decide(self.connection, request.request_id, Status.REJECTED)
         told = FriendRejected(request_id=request.request_id, user_id=request.to_user_id)
         self.tell(request.from_user_id, told)
 
-    async def cancel(self, request: FriendRequest) -> None:
+    def cancel(self, request: FriendRequest) -> None:
         """Takes a pending request back."""
-        await requests.decide(self.connection, request.request_id, Status.CANCELLED)
+        requests.decide(self.connection, request.request_id, Status.CANCELLED)
         told = FriendRequestCancelled(
             request_id=request.request_id, from_user_id=request.from_user_id
         )
         self.tell(request.to_user_id, told)
 
-    async def end_friendship(self, a: int, b: int) -> None:
+    def end_friendship(self, a: int, b: int) -> None:
         """On both sides; nothing happens when there is none."""
-        if not await friendships.remove(self.connection, a, b):
+        if not friendships.remove(self.connection, a, b):
             return
-        await relations.bump(self.connection, (a, b))
+        relations.bump(self.connection, (a, b))
         for user_id, other in ((a, b), (b, a)):
             self.tell(user_id, FriendDeleted(user_id=other))
 
 
-async def between(
-    svc: ServiceContext, a: int, b: int, work: Callable[[Between], Awaitable[T]]
-) -> T:
+async def between(svc: ServiceContext, a: int, b: int, work: Callable[[Between], T]) -> T:
     """Runs ``work`` in a transaction in which nobody else changes anything between the two. Caches are
     right when it returns. UNAVAILABLE when Redis is away, before anything is done."""
 
-    async def locked(change: Change) -> T:
-        await relations.lock(svc.db, change.connection, (a, b))
-        return await work(Between(svc, change, now_ms()))
+    def locked(change: Change) -> T:
+        relations.lock(change.connection, (a, b))
+        return work(Between(svc, change, now_ms()))
 
     lists = [(kind, user_id) for kind in Kind for user_id in (a, b)]
     async with svc.lists.changing(lists):

@@ -59,8 +59,7 @@ async def list_friends(
     after = read_cursor_as(Cursor, cursor)
     order_id, position, found = await _slice(svc, user_id, after, size + 1)
     shown = found[:size]
-    async with svc.db.read() as connection:
-        rows = await friendships.of_user(connection, user_id, shown) if shown else []
+    rows = await svc.db.read(friendships.of_user, user_id, shown) if shown else []
     by_id = {row.friend_id: row for row in rows}
     page = [by_id[friend_id] for friend_id in shown if friend_id in by_id]
     ids = [row.friend_id for row in page]
@@ -80,11 +79,11 @@ async def set_remark(svc: ServiceContext, user_id: int, friend_id: int, remark: 
     if not await _are_friends(svc, user_id, friend_id):
         raise _not_friends()
 
-    async def rename(pair: Between) -> None:
-        if not await friendships.are_friends(pair.connection, user_id, friend_id):
+    def rename(pair: Between) -> None:
+        if not friendships.are_friends(pair.connection, user_id, friend_id):
             raise _not_friends()
-        await friendships.set_remark(pair.connection, user_id, friend_id, remark)
-        await relations.bump(pair.connection, [user_id])
+        friendships.set_remark(pair.connection, user_id, friend_id, remark)
+        relations.bump(pair.connection, [user_id])
 
     await between(svc, user_id, friend_id, rename)
 
@@ -98,8 +97,7 @@ async def delete_friend(svc: ServiceContext, user_id: int, friend_id: int) -> No
 
 
 async def _are_friends(svc: ServiceContext, user_id: int, friend_id: int) -> bool:
-    async with svc.db.read() as connection:
-        return await friendships.are_friends(connection, user_id, friend_id)
+    return await svc.db.read(friendships.are_friends, user_id, friend_id)
 
 
 def _not_friends() -> AppError:
@@ -121,8 +119,7 @@ async def _slice(
         kept = await svc.orders.slice(user_id, after.order_id, after.position, count)
         if kept is not None:
             return after.order_id, after.position, kept
-    async with svc.db.read() as connection:
-        version = await relations.version(connection, user_id)
+    version = await svc.db.read(relations.version, user_id)
     if after is None:
         order_id = await svc.orders.newest(user_id, version)
         kept = await svc.orders.slice(user_id, order_id, 0, count) if order_id else None
@@ -136,8 +133,7 @@ async def _slice(
 
 
 async def _sorted(svc: ServiceContext, user_id: int) -> list[_Place]:
-    async with svc.db.read() as connection:
-        rows = await friendships.of_user(connection, user_id)
+    rows = await svc.db.read(friendships.of_user, user_id)
     # Those with a remark need no other name.
     names = await names_by_id(svc, [row.friend_id for row in rows if not row.remark])
     return sorted(_place(row, names.get(row.friend_id, "")) for row in rows)

@@ -25,7 +25,7 @@ async def among(svc: ServiceContext, questions: Collection[Question]) -> set[Que
     if not missed:
         return true
     svc.loader.load({(kind, owner) for kind, owner, _ in missed})
-    return true | await svc.db.run_read(lambda connection: _existing(connection, missed))
+    return true | await svc.db.read(_existing, missed)
 
 
 async def batch_list_friend_ids(svc: ServiceContext, user_ids: Sequence[int]) -> list[list[int]]:
@@ -35,9 +35,8 @@ async def batch_list_friend_ids(svc: ServiceContext, user_ids: Sequence[int]) ->
     if not user_ids:
         return []
     found: dict[int, list[int]] = {user_id: [] for user_id in user_ids}
-    async with svc.db.read() as connection:
-        for user_id, friend_id in await friendships.lists(connection, found, limit=None):
-            found[user_id].append(friend_id)
+    for user_id, friend_id in await svc.db.read(friendships.lists, found, limit=None):
+        found[user_id].append(friend_id)
     return [found[user_id] for user_id in user_ids]
 
 

@@ -40,14 +40,14 @@ async def send_friend_request(
     message = clean_text("message", message, most=MAX_MESSAGE, lines=True)
     asker = await somebody(svc, user_id, and_also=target_id)
 
-    async def ask(pair: Between) -> tuple[int, bool]:
-        await _check_may_ask(pair, user_id, target_id)
-        pending = await _pending(pair, user_id, target_id)
+    def ask(pair: Between) -> tuple[int, bool]:
+        _check_may_ask(pair, user_id, target_id)
+        pending = _pending(pair, user_id, target_id)
         if pending is None:
-            return await _ask(pair, asker, target_id, message), False
+            return _ask(pair, asker, target_id, message), False
         if pending.from_user_id == user_id:
             raise AppError(Code.ALREADY_EXISTS, "you have asked this user already")
-        await pair.make_friends(pending)
+        pair.make_friends(pending)
         return pending.request_id, True
 
     return await between(svc, user_id, target_id, ask)
@@ -64,10 +64,10 @@ async def cancel_friend_request(svc: ServiceContext, user_id: int, request_id: i
     if found.from_user_id != user_id:
         raise AppError(Code.PERMISSION_DENIED, "only who asked can take a request back")
 
-    async def cancel(pair: Between) -> None:
-        request = await _current(pair, request_id)
+    def cancel(pair: Between) -> None:
+        request = _current(pair, request_id)
         if request.status is Status.PENDING:
-            await pair.cancel(request)
+            pair.cancel(request)
         elif request.status in (Status.ACCEPTED, Status.REJECTED):
             raise _decided(request)
 
@@ -98,16 +98,15 @@ async def list_friend_requests(
     if status not in STATUSES:
         raise invalid("status", f"must be one of {', '.join(filter(None, STATUSES))}")
     since = _oldest(svc)
-    async with svc.db.read() as connection:
-        found = await requests.page(
-            connection,
-            user_id,
-            incoming=incoming,
-            status=STATUSES[status],
-            since=since,
-            before=read_cursor(cursor, 2),
-            limit=size + 1,
-        )
+    found = await svc.db.read(
+        requests.page,
+        user_id,
+        incoming=incoming,
+        status=STATUSES[status],
+        since=since,
+        before=read_cursor(cursor, 2),
+        limit=size + 1,
+    )
     page = [_as_of(request, since) for request in found[:size]]
     others = [one.from_user_id if incoming else one.to_user_id for one in page]
     people = await people_by_id(svc, others)
@@ -115,35 +114,35 @@ async def list_friend_requests(
     return [(one, people[other]) for one, other in zip(page, others, strict=True)], next_cursor
 
 
-async def _check_may_ask(pair: Between, user_id: int, target_id: int) -> None:
-    blockers = await blocks.between(pair.connection, user_id, target_id)
+def _check_may_ask(pair: Between, user_id: int, target_id: int) -> None:
+    blockers = blocks.between(pair.connection, user_id, target_id)
     if target_id in blockers:
         raise AppError(Code.BLOCKED, "this user does not take your requests")
     if user_id in blockers:
         raise AppError(Code.FAILED_PRECONDITION, "you have blocked this user: unblock first")
-    if await friendships.are_friends(pair.connection, user_id, target_id):
+    if friendships.are_friends(pair.connection, user_id, target_id):
         raise AppError(Code.ALREADY_EXISTS, "you are friends already")
 
 
-async def _pending(pair: Between, a: int, b: int) -> FriendRequest | None:
+def _pending(pair: Between, a: int, b: int) -> FriendRequest | None:
     """Of the two; one that is too old gives way."""
-    pending = await requests.pending_between(pair.connection, a, b)
+    pending = requests.pending_between(pair.connection, a, b)
     if pending is None or pending.created_at > _oldest(pair.svc):
         return pending
-    await requests.decide(pair.connection, pending.request_id, Status.EXPIRED)
+    requests.decide(pair.connection, pending.request_id, Status.EXPIRED)
     return None
 
 
-async def _ask(pair: Between, asker: Person, target_id: int, message: str) -> int:
+def _ask(pair: Between, asker: Person, target_id: int, message: str) -> int:
     most, since = pair.svc.settings.max_pending_requests, _oldest(pair.svc)
-    count, oldest = await requests.pending_from(pair.connection, asker.user_id, since=since)
+    count, oldest = requests.pending_from(pair.connection, asker.user_id, since=since)
     if count >= most:
         raise AppError(
             Code.RATE_LIMITED,
             f"{most} of your requests are pending: take one back first",
             retry_after_ms=max(1, (oldest or pair.now) - since),
         )
-    request_id = await requests.add(pair.connection, asker.user_id, target_id, message, pair.now)
+    request_id = requests.add(pair.connection, asker.user_id, target_id, message, pair.now)
     pair.tell(
         target_id,
         NewFriendRequest(
@@ -163,32 +162,31 @@ async def _decide(svc: ServiceContext, user_id: int, request_id: int, status: St
     if found.to_user_id != user_id:
         raise AppError(Code.PERMISSION_DENIED, "only who was asked can decide")
 
-    async def decide(pair: Between) -> None:
-        request = await _current(pair, request_id)
+    def decide(pair: Between) -> None:
+        request = _current(pair, request_id)
         if request.status is status:
             return
         if request.status is not Status.PENDING:
             raise _decided(request)
         if status is Status.ACCEPTED:
-            await pair.make_friends(request)
+            pair.make_friends(request)
         else:
-            await pair.reject(request)
+            pair.reject(request)
 
     await between(svc, found.from_user_id, found.to_user_id, decide)
 
 
 async def _request_of(svc: ServiceContext, user_id: int, request_id: int) -> FriendRequest:
     """NOT_FOUND when it is none of the user's."""
-    async with svc.db.read() as connection:
-        found = await requests.get(connection, request_id)
+    found = await svc.db.read(requests.get, request_id)
     if found is None or user_id not in (found.from_user_id, found.to_user_id):
         raise not_found(f"friend request {request_id}")
     return found
 
 
-async def _current(pair: Between, request_id: int) -> FriendRequest:
+def _current(pair: Between, request_id: int) -> FriendRequest:
     """As it is under the lock."""
-    request = await requests.get(pair.connection, request_id)
+    request = requests.get(pair.connection, request_id)
     if request is None:
         raise not_found(f"friend request {request_id}")
     return _as_of(request, _oldest(pair.svc))

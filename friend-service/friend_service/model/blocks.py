@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select, tuple_
 from sqlalchemy import delete as sql_delete
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from friend_service.model.tables import blocked_users
-from im_common.sql.db import Database
+from im_common.sql.db import Upsert
 
 _t = blocked_users.c
+_INSERT = Upsert(blocked_users, ["user_id", "blocked_id"])
 # Built once: every batch of messages may run it.
 _EXISTING = (
     select(_t.user_id, _t.blocked_id)
@@ -28,46 +28,42 @@ class BlockedUser:
     created_at: int
 
 
-async def insert(
-    db: Database, connection: AsyncConnection, user_id: int, blocked_id: int, created_at: int
-) -> None:
+def insert(connection: Connection, user_id: int, blocked_id: int, created_at: int) -> None:
     """A second block of the same user keeps the first one's time."""
-    await connection.execute(
-        db.upsert(blocked_users, ["user_id", "blocked_id"], None),
-        [{"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}],
-    )
+    row = {"user_id": user_id, "blocked_id": blocked_id, "created_at": created_at}
+    _INSERT.execute(connection, [row])
 
 
-async def delete(connection: AsyncConnection, user_id: int, blocked_id: int) -> bool:
+def delete(connection: Connection, user_id: int, blocked_id: int) -> bool:
     """False when there is no such block."""
     query = sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
-    return (await connection.execute(query)).rowcount > 0
+    return (connection.execute(query)).rowcount > 0
 
 
-async def between(connection: AsyncConnection, a: int, b: int) -> set[int]:
+def between(connection: Connection, a: int, b: int) -> set[int]:
     """Which of the two has blocked the other one."""
-    found = await connection.execute(_EXISTING, {"pairs": [(a, b), (b, a)]})
+    found = connection.execute(_EXISTING, {"pairs": [(a, b), (b, a)]})
     return {row[0] for row in found}
 
 
-async def page(
-    connection: AsyncConnection, user_id: int, *, before: Sequence[int] | None, limit: int
+def page(
+    connection: Connection, user_id: int, *, before: Sequence[int] | None, limit: int
 ) -> list[BlockedUser]:
     """Newest first; ``before`` is (created_at, blocked_id) of the last one of the page before."""
     query = select(_t.blocked_id, _t.created_at).where(_t.user_id == user_id)
     if before is not None:
         query = query.where(tuple_(_t.created_at, _t.blocked_id) < tuple(before))
     query = query.order_by(_t.created_at.desc(), _t.blocked_id.desc()).limit(limit)
-    return [BlockedUser(*row) for row in await connection.execute(query)]
+    return [BlockedUser(*row) for row in connection.execute(query)]
 
 
-async def lists(
-    connection: AsyncConnection, user_ids: Collection[int], *, limit: int | None
+def lists(
+    connection: Connection, user_ids: Collection[int], *, limit: int | None
 ) -> list[tuple[int, int]]:
     """Of (user, blocked user), in order, at most ``limit``."""
     query = select(_t.user_id, _t.blocked_id).where(_t.user_id.in_(user_ids))
     query = query.order_by(_t.user_id, _t.blocked_id).limit(limit)
-    return [(row[0], row[1]) for row in await connection.execute(query)]
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
 def existing(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:

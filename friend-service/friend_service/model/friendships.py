@@ -16,7 +16,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from friend_service.model.tables import friendships
 
@@ -36,50 +35,48 @@ class Friendship:
     created_at: int
 
 
-async def add(connection: AsyncConnection, a: int, b: int, created_at: int) -> None:
+def add(connection: Connection, a: int, b: int, created_at: int) -> None:
     """Both directions."""
     rows = [
         {"user_id": user_id, "friend_id": friend_id, "remark": "", "created_at": created_at}
         for user_id, friend_id in ((min(a, b), max(a, b)), (max(a, b), min(a, b)))
     ]
-    await connection.execute(insert(friendships), rows)
+    connection.execute(insert(friendships), rows)
 
 
-async def remove(connection: AsyncConnection, a: int, b: int) -> bool:
+def remove(connection: Connection, a: int, b: int) -> bool:
     """Both directions; False when they are no friends."""
     both = or_(and_(_t.user_id == a, _t.friend_id == b), and_(_t.user_id == b, _t.friend_id == a))
-    return (await connection.execute(delete(friendships).where(both))).rowcount > 0
+    return (connection.execute(delete(friendships).where(both))).rowcount > 0
 
 
-async def are_friends(connection: AsyncConnection, a: int, b: int) -> bool:
+def are_friends(connection: Connection, a: int, b: int) -> bool:
     query = select(_t.user_id).where(_t.user_id == a, _t.friend_id == b)
-    return (await connection.execute(query)).first() is not None
+    return (connection.execute(query)).first() is not None
 
 
-async def set_remark(
-    connection: AsyncConnection, user_id: int, friend_id: int, remark: str
-) -> None:
+def set_remark(connection: Connection, user_id: int, friend_id: int, remark: str) -> None:
     query = update(friendships).where(_t.user_id == user_id, _t.friend_id == friend_id)
-    await connection.execute(query.values(remark=remark))
+    connection.execute(query.values(remark=remark))
 
 
-async def of_user(
-    connection: AsyncConnection, user_id: int, friend_ids: Collection[int] | None = None
+def of_user(
+    connection: Connection, user_id: int, friend_ids: Collection[int] | None = None
 ) -> list[Friendship]:
     """All of the user's, or those with ``friend_ids``."""
     query = select(_t.friend_id, _t.remark, _t.created_at).where(_t.user_id == user_id)
     if friend_ids is not None:
         query = query.where(_t.friend_id.in_(friend_ids))
-    return [Friendship(*row) for row in await connection.execute(query)]
+    return [Friendship(*row) for row in connection.execute(query)]
 
 
-async def lists(
-    connection: AsyncConnection, user_ids: Collection[int], *, limit: int | None
+def lists(
+    connection: Connection, user_ids: Collection[int], *, limit: int | None
 ) -> list[tuple[int, int]]:
     """Of (user, friend), in order, at most ``limit``."""
     query = select(_t.user_id, _t.friend_id).where(_t.user_id.in_(user_ids))
     query = query.order_by(_t.user_id, _t.friend_id).limit(limit)
-    return [(row[0], row[1]) for row in await connection.execute(query)]
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
 def existing(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:

@@ -52,8 +52,7 @@ class Loader:
             owners = sorted(owner for of, owner in claimed if of is kind)
             if not owners:
                 continue
-            async with self._db.read() as connection:
-                rows = await _LISTS[kind](connection, owners, limit=MOST_MEMBERS + 1)
+            rows = await self._db.read(_LISTS[kind], owners, limit=MOST_MEMBERS + 1)
             if len(rows) > MOST_MEMBERS:
                 # From here on it is not known whether that is all.
                 owners = [owner for owner in owners if owner < rows[-1][0]]

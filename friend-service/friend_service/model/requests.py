@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, func, insert, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, and_, func, insert, or_, select, tuple_, update
 
 from friend_service.model.tables import Status, friend_requests
 
@@ -26,11 +25,11 @@ class FriendRequest:
     created_at: int
 
 
-async def add(
-    connection: AsyncConnection, from_user_id: int, to_user_id: int, message: str, created_at: int
+def add(
+    connection: Connection, from_user_id: int, to_user_id: int, message: str, created_at: int
 ) -> int:
     """The id of a new pending one."""
-    result = await connection.execute(
+    result = connection.execute(
         insert(friend_requests).values(
             from_user_id=from_user_id,
             to_user_id=to_user_id,
@@ -46,34 +45,32 @@ async def add(
     return int(key[0])
 
 
-async def get(connection: AsyncConnection, request_id: int) -> FriendRequest | None:
-    return await _one(connection, select(*_columns).where(_t.request_id == request_id))
+def get(connection: Connection, request_id: int) -> FriendRequest | None:
+    return _one(connection, select(*_columns).where(_t.request_id == request_id))
 
 
-async def pending_between(connection: AsyncConnection, a: int, b: int) -> FriendRequest | None:
+def pending_between(connection: Connection, a: int, b: int) -> FriendRequest | None:
     """Also when it is too old."""
     pair = _t.pending_low == min(a, b), _t.pending_high == max(a, b)
-    return await _one(connection, select(*_columns).where(*pair))
+    return _one(connection, select(*_columns).where(*pair))
 
 
-async def decide(connection: AsyncConnection, request_id: int, status: Status) -> None:
+def decide(connection: Connection, request_id: int, status: Status) -> None:
     query = update(friend_requests).where(_t.request_id == request_id)
-    await connection.execute(query.values(status=status, pending_low=None, pending_high=None))
+    connection.execute(query.values(status=status, pending_low=None, pending_high=None))
 
 
-async def pending_from(
-    connection: AsyncConnection, user_id: int, *, since: int
-) -> tuple[int, int | None]:
+def pending_from(connection: Connection, user_id: int, *, since: int) -> tuple[int, int | None]:
     """How many of the user's are pending that were made after ``since``, and the oldest one's time."""
     query = select(func.count(), func.min(_t.created_at)).where(
         _t.from_user_id == user_id, _t.status == Status.PENDING, _t.created_at > since
     )
-    count, oldest = (await connection.execute(query)).one()
+    count, oldest = (connection.execute(query)).one()
     return count, oldest
 
 
-async def page(
-    connection: AsyncConnection,
+def page(
+    connection: Connection,
     user_id: int,
     *,
     incoming: bool,
@@ -95,11 +92,11 @@ async def page(
     if before is not None:
         query = query.where(tuple_(_t.created_at, _t.request_id) < tuple(before))
     query = query.order_by(_t.created_at.desc(), _t.request_id.desc()).limit(limit)
-    return [_request(*row) for row in await connection.execute(query)]
+    return [_request(*row) for row in connection.execute(query)]
 
 
-async def _one(connection: AsyncConnection, query: Select[Any]) -> FriendRequest | None:
-    row = (await connection.execute(query)).first()
+def _one(connection: Connection, query: Select[Any]) -> FriendRequest | None:
+    row = (connection.execute(query)).first()
     return _request(*row) if row is not None else None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import Connection
+
 from group_service.logic.users import check_exist
 from group_service.model import groups, members
 from group_service.model.groups import Group
@@ -35,8 +37,9 @@ async def create_group(
     check_room(svc, 1 + len(others))
     await check_exist(svc, "member_ids", others)
     now = now_ms()
-    async with svc.db.write() as connection:
-        group = await groups.add(
+
+    def add(connection: Connection) -> Group:
+        group = groups.add(
             connection,
             name=name,
             owner_id=owner_id,
@@ -45,14 +48,15 @@ async def create_group(
             created_at=now,
         )
         roles = [(owner_id, Role.OWNER), *((user_id, Role.MEMBER) for user_id in others)]
-        await members.add(connection, group.group_id, roles, joined_at=now)
-    return group
+        members.add(connection, group.group_id, roles, joined_at=now)
+        return group
+
+    return await svc.db.write(add)
 
 
 async def get_group(svc: ServiceContext, user_id: int, group_id: int) -> Group:
     """For members only: NOT_FOUND, NOT_GROUP_MEMBER."""
-    async with svc.db.read() as connection:
-        found = await groups.get(connection, group_id, user_id)
+    found = await svc.db.read(groups.get, group_id, user_id)
     return as_member(found, group_id)[0]
 
 
@@ -61,10 +65,9 @@ async def list_my_groups(
 ) -> tuple[list[Group], str]:
     """A page, joined last first, and the cursor of the next one (empty when this is the last)."""
     size = page_limit(limit)
-    async with svc.db.read() as connection:
-        found = await groups.page_of_user(
-            connection, user_id, before=read_cursor(cursor, 2), limit=size + 1
-        )
+    found = await svc.db.read(
+        groups.page_of_user, user_id, before=read_cursor(cursor, 2), limit=size + 1
+    )
     page = found[:size]
     more = len(found) > size
     next_cursor = write_cursor(page[-1].joined_at, page[-1].group.group_id) if more else ""

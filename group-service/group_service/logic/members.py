@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from group_service.logic.groups import as_member, check_room
 from group_service.logic.users import check_exist
 from group_service.model import groups, members
@@ -43,11 +45,12 @@ async def list_members(
     """
     size = page_limit(limit)
     after = read_cursor(cursor, 1)
-    async with svc.db.read() as connection:
-        as_member(await groups.get(connection, group_id, user_id), group_id)
-        found = await members.page(
-            connection, group_id, after=after[0] if after else 0, limit=size + 1
-        )
+
+    def read(connection: Connection) -> list[Member]:
+        as_member(groups.get(connection, group_id, user_id), group_id)
+        return members.page(connection, group_id, after=after[0] if after else 0, limit=size + 1)
+
+    found = await svc.db.read(read)
     page = found[:size]
     return page, write_cursor(page[-1].user_id) if len(found) > size else ""
 
@@ -63,22 +66,25 @@ async def invite_members(
     asked = list(dict.fromkeys(user_ids))
     if len(asked) > MOST_INVITED:
         raise invalid("user_ids", f"may be at most {MOST_INVITED}")
-    async with svc.db.read() as connection:
-        _check_may_invite(*as_member(await groups.get(connection, group_id, user_id), group_id))
+    found = await svc.db.read(groups.get, group_id, user_id)
+    _check_may_invite(*as_member(found, group_id))
     await check_exist(svc, "user_ids", asked)
-    async with svc.db.write() as connection:
+
+    def add(connection: Connection) -> list[int]:
         # Asked again under the lock: the group may have changed since.
-        found = await groups.get(connection, group_id, user_id, lock=True)
+        found = groups.get(connection, group_id, user_id, lock=True)
         group, role = as_member(found, group_id)
         _check_may_invite(group, role)
-        known = await members.existing(connection, group_id, asked)
+        known = members.existing(connection, group_id, asked)
         new = [invited for invited in asked if invited not in known]
         check_room(svc, group.member_count + len(new))
         if new:
             roles = [(invited, Role.MEMBER) for invited in new]
-            await members.add(connection, group_id, roles, joined_at=now_ms())
-            await groups.count_more(connection, group_id, len(new))
-    return new
+            members.add(connection, group_id, roles, joined_at=now_ms())
+            groups.count_more(connection, group_id, len(new))
+        return new
+
+    return await svc.db.write(add)
 
 
 async def batch_get_send_info(svc: ServiceContext, group_ids: Sequence[int]) -> list[SendInfo]:
@@ -87,9 +93,12 @@ async def batch_get_send_info(svc: ServiceContext, group_ids: Sequence[int]) -> 
         raise invalid("group_ids", f"may be at most {MOST_GROUPS}")
     if not group_ids:
         return []
-    async with svc.db.read() as connection:
-        muted = await groups.muted_by_id(connection, set(group_ids))
-        rows = await members.all_of(connection, set(muted))
+
+    def read(connection: Connection) -> tuple[dict[int, bool], list[tuple[int, int, int, int]]]:
+        muted = groups.muted_by_id(connection, set(group_ids))
+        return muted, members.all_of(connection, set(muted))
+
+    muted, rows = await svc.db.read(read)
     infos = {group_id: SendInfo(group_id, muted[group_id]) for group_id in muted}
     now = now_ms()
     for group_id, user_id, role, muted_until in rows:

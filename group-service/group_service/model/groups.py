@@ -6,8 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
 from group_service.model.tables import JoinPolicy, Role, group_members, groups
 
@@ -36,8 +35,8 @@ class Membership:
     joined_at: int
 
 
-async def add(
-    connection: AsyncConnection,
+def add(
+    connection: Connection,
     *,
     name: str,
     owner_id: int,
@@ -55,14 +54,14 @@ async def add(
         "member_count": member_count,
         "created_at": created_at,
     }
-    result = await connection.execute(insert(groups).values(values))
+    result = connection.execute(insert(groups).values(values))
     key = result.inserted_primary_key
     assert key is not None
     return Group(group_id=key[0], **values)
 
 
-async def get(
-    connection: AsyncConnection, group_id: int, user_id: int, *, lock: bool = False
+def get(
+    connection: Connection, group_id: int, user_id: int, *, lock: bool = False
 ) -> tuple[Group, Role | None] | None:
     """The group and the role of ``user_id`` in it (None for no member), or None for no group.
 
@@ -76,15 +75,15 @@ async def get(
     )
     if lock:
         query = query.with_for_update(of=groups)
-    row = (await connection.execute(query)).one_or_none()
+    row = (connection.execute(query)).one_or_none()
     if row is None:
         return None
     *values, role = row
     return _group(values), Role(role) if role is not None else None
 
 
-async def page_of_user(
-    connection: AsyncConnection, user_id: int, *, before: Sequence[int] | None, limit: int
+def page_of_user(
+    connection: Connection, user_id: int, *, before: Sequence[int] | None, limit: int
 ) -> list[Membership]:
     """Joined last first; ``before`` is (joined_at, group_id) of the last one of the page before."""
     query = (
@@ -95,20 +94,20 @@ async def page_of_user(
     if before is not None:
         query = query.where(tuple_(_m.joined_at, _m.group_id) < tuple(before))
     query = query.order_by(_m.joined_at.desc(), _m.group_id.desc()).limit(limit)
-    rows = await connection.execute(query)
+    rows = connection.execute(query)
     return [Membership(_group(row[:-1]), row[-1]) for row in rows]
 
 
-async def muted_by_id(connection: AsyncConnection, group_ids: Collection[int]) -> dict[int, bool]:
+def muted_by_id(connection: Connection, group_ids: Collection[int]) -> dict[int, bool]:
     """Those of the groups that exist, with whether they are muted."""
     query = select(_g.group_id, _g.muted).where(_g.group_id.in_(group_ids))
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
-async def count_more(connection: AsyncConnection, group_id: int, more: int) -> None:
+def count_more(connection: Connection, group_id: int, more: int) -> None:
     """Moves member_count by ``more``; the caller has the lock of the group."""
     change = update(groups).where(_g.group_id == group_id)
-    await connection.execute(change.values(member_count=_g.member_count + more))
+    connection.execute(change.values(member_count=_g.member_count + more))
 
 
 def _group(values: Sequence[Any]) -> Group:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select
 
 from group_service.model.tables import Role, group_members
 
@@ -21,8 +20,8 @@ class Member:
     joined_at: int
 
 
-async def add(
-    connection: AsyncConnection,
+def add(
+    connection: Connection,
     group_id: int,
     roles: Iterable[tuple[int, Role]],
     *,
@@ -39,12 +38,10 @@ async def add(
         }
         for user_id, role in roles
     ]
-    await connection.execute(insert(group_members), rows)
+    connection.execute(insert(group_members), rows)
 
 
-async def page(
-    connection: AsyncConnection, group_id: int, *, after: int, limit: int
-) -> list[Member]:
+def page(connection: Connection, group_id: int, *, after: int, limit: int) -> list[Member]:
     """In order of their ids, those above ``after``."""
     query = (
         select(_m.user_id, _m.role, _m.muted_until, _m.joined_at)
@@ -52,23 +49,19 @@ async def page(
         .order_by(_m.user_id)
         .limit(limit)
     )
-    rows = await connection.execute(query)
+    rows = connection.execute(query)
     return [Member(row[0], Role(row[1]), row[2], row[3]) for row in rows]
 
 
-async def existing(
-    connection: AsyncConnection, group_id: int, user_ids: Collection[int]
-) -> set[int]:
+def existing(connection: Connection, group_id: int, user_ids: Collection[int]) -> set[int]:
     """Those of the users who are members."""
     query = select(_m.user_id).where(_m.group_id == group_id, _m.user_id.in_(user_ids))
-    return set((await connection.execute(query)).scalars())
+    return set((connection.execute(query)).scalars())
 
 
-async def all_of(
-    connection: AsyncConnection, group_ids: Collection[int]
-) -> list[tuple[int, int, int, int]]:
+def all_of(connection: Connection, group_ids: Collection[int]) -> list[tuple[int, int, int, int]]:
     """(group_id, user_id, role, muted_until) of all members of the groups, by one query."""
     query = select(_m.group_id, _m.user_id, _m.role, _m.muted_until).where(
         _m.group_id.in_(group_ids)
     )
-    return [(row[0], row[1], row[2], row[3]) for row in await connection.execute(query)]
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]

@@ -53,5 +53,4 @@ async def _apart(svc: ServiceContext, caller_id: int, user_ids: Collection[int])
 async def hidden_users(svc: ServiceContext, user_ids: Collection[int]) -> set[int]:
     if not user_ids:
         return set()
-    async with svc.db.read() as connection:
-        return await users.hidden(connection, user_ids)
+    return await svc.db.read(users.hidden, user_ids)

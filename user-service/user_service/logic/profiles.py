@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from im_common.domain.ids import now_ms
@@ -22,8 +23,7 @@ MOST_CHECKED = 10_000
 
 async def get_user(svc: ServiceContext, user_id: int) -> User:
     """NOT_FOUND when there is none."""
-    async with svc.db.read() as connection:
-        found = await users.get(connection, [user_id])
+    found = await svc.db.read(users.get, [user_id])
     if not found:
         raise not_found("user")
     return found[0]
@@ -35,8 +35,7 @@ async def batch_get_users(svc: ServiceContext, user_ids: Sequence[int]) -> list[
         raise invalid("user_ids", f"may be at most {MOST_USERS}")
     if not user_ids:
         return []
-    async with svc.db.read() as connection:
-        found = {user.user_id: user for user in await users.get(connection, set(user_ids))}
+    found = {user.user_id: user for user in await svc.db.read(users.get, set(user_ids))}
     return [found[user_id] for user_id in dict.fromkeys(user_ids) if user_id in found]
 
 
@@ -46,13 +45,11 @@ async def get_names(svc: ServiceContext, user_ids: Sequence[int]) -> list[Names]
         raise invalid("user_ids", f"may be at most {MOST_CHECKED}")
     if not user_ids:
         return []
-    async with svc.db.read() as connection:
-        return await users.names(connection, set(user_ids))
+    return await svc.db.read(users.names, set(user_ids))
 
 
 async def get_profile(svc: ServiceContext, user_id: int) -> Profile:
-    async with svc.db.read() as connection:
-        found = await users.profile(connection, user_id)
+    found = await svc.db.read(users.profile, user_id)
     if found is None:
         raise not_found("user")
     return found
@@ -63,10 +60,13 @@ async def update_profile(
 ) -> Profile:
     """Sets the named fields; the others stay. INVALID_ARGUMENT, NOT_FOUND."""
     changes = columns(fields, values)
-    async with svc.db.write() as connection:
+
+    def change(connection: Connection) -> Profile | None:
         if changes:
-            await users.change(connection, user_id, changes | {"updated_at": now_ms()})
-        found = await users.profile(connection, user_id)
+            users.change(connection, user_id, changes | {"updated_at": now_ms()})
+        return users.profile(connection, user_id)
+
+    found = await svc.db.write(change)
     if found is None:
         raise not_found("user")
     return found
@@ -79,11 +79,10 @@ async def create_profile(
     if user_id <= 0 or not username:
         raise invalid("user_id", "and username must be given")
     nickname = clean_text("nickname", nickname, most=MAX_NICKNAME) or username
-    try:
-        async with svc.db.write() as connection:
-            if await users.exists(connection, user_id):
-                return
-            await users.add(
+
+    def add(connection: Connection) -> None:
+        if not users.exists(connection, user_id):
+            users.add(
                 connection,
                 user_id=user_id,
                 username=username,
@@ -91,6 +90,9 @@ async def create_profile(
                 email=email,
                 created_at=now_ms(),
             )
+
+    try:
+        await svc.db.write(add)
     except IntegrityError as error:
         if not is_duplicate_key(error):
             raise
@@ -103,12 +105,10 @@ async def check_users(svc: ServiceContext, user_ids: Sequence[int]) -> list[int]
         raise invalid("user_ids", f"may be at most {MOST_CHECKED}")
     if not user_ids:
         return []
-    async with svc.db.read() as connection:
-        return await users.enabled(connection, set(user_ids))
+    return await svc.db.read(users.enabled, set(user_ids))
 
 
 async def _check_twin(svc: ServiceContext, user_id: int) -> None:
     """After a conflict: fine when the same call was made twice at once."""
-    async with svc.db.read() as connection:
-        if not await users.exists(connection, user_id):
-            raise AppError(Code.ALREADY_EXISTS, "this username is taken", field="username")
+    if not await svc.db.read(users.exists, user_id):
+        raise AppError(Code.ALREADY_EXISTS, "this username is taken", field="username")

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.domain.paging import Int64, page_limit, read_cursor_as, write_cursor
@@ -43,10 +43,13 @@ async def search_users(
     after = read_cursor_as(Cursor, cursor)
     if after and after.place != _BY_NICKNAME and not after.key.isascii():
         raise invalid("cursor", "is not one that this list gave")
-    async with svc.db.read() as connection:
-        search = await _begin(connection, text)
+
+    def read(connection: Connection) -> list[tuple[User, Cursor]]:
+        search = _begin(connection, text)
         found = [] if after else [(user, _HEAD) for user in search.heads]
-        found += await search.rest(connection, after or _HEAD, size + 1 - len(found))
+        return found + search.rest(connection, after or _HEAD, size + 1 - len(found))
+
+    found = await svc.db.read(read)
     page = found[:size]
     more = len(found) > size
     return [user for user, _ in page], write_cursor(*page[-1][1]) if more else ""
@@ -64,22 +67,20 @@ class _Search:
     username_prefix: str | None
     nickname_prefix: str
 
-    async def rest(
-        self, connection: AsyncConnection, after: Cursor, limit: int
-    ) -> list[tuple[User, Cursor]]:
+    def rest(self, connection: Connection, after: Cursor, limit: int) -> list[tuple[User, Cursor]]:
         """At most ``limit`` after the cursor, each with its own."""
         place, key, user_id = after
         found: list[tuple[User, Cursor]] = []
         shown = [user.user_id for user in self.heads]
         if place == _BY_USERNAME:
             if self.username_prefix is not None:
-                named = await users.by_username_prefix(
+                named = users.by_username_prefix(
                     connection, self.username_prefix, after=key, without=shown, limit=limit
                 )
                 found = [(u, Cursor(_BY_USERNAME, u.username.lower(), u.user_id)) for u in named]
             key, user_id = "", 0
         if len(found) < limit:
-            nicknamed = await users.by_nickname_prefix(
+            nicknamed = users.by_nickname_prefix(
                 connection,
                 self.nickname_prefix,
                 after=(key, user_id),
@@ -93,10 +94,10 @@ class _Search:
         return found
 
 
-async def _begin(connection: AsyncConnection, text: str) -> _Search:
+def _begin(connection: Connection, text: str) -> _Search:
     username = text.lower() if _USERNAME.fullmatch(text) else None
-    exact = await users.id_of_username(connection, username) if username else None
+    exact = users.id_of_username(connection, username) if username else None
     wanted = [exact] if exact is not None else []
     if _ID.fullmatch(text) and int(text) <= _MAX_ID:
         wanted.append(int(text))
-    return _Search(await users.listed(connection, wanted), username, nickname_key(text))
+    return _Search(users.listed(connection, wanted), username, nickname_key(text))

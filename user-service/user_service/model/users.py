@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Index,
     MetaData,
     Select,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from im_common.sql.db import MYSQL_TABLE, ascii_key
 
@@ -119,8 +119,8 @@ def nickname_key(nickname: str) -> str:
     return unicodedata.normalize("NFKC", folded)[:MAX_NICKNAME_KEY]
 
 
-async def add(
-    connection: AsyncConnection,
+def add(
+    connection: Connection,
     *,
     user_id: int,
     username: str,
@@ -129,7 +129,7 @@ async def add(
     created_at: int,
 ) -> None:
     """Raises IntegrityError when the user or the username is there already."""
-    await connection.execute(
+    connection.execute(
         insert(users).values(
             user_id=user_id,
             username=username,
@@ -150,68 +150,66 @@ async def add(
     )
 
 
-async def exists(connection: AsyncConnection, user_id: int) -> bool:
-    return (
-        await connection.execute(select(_t.user_id).where(_t.user_id == user_id))
-    ).first() is not None
+def exists(connection: Connection, user_id: int) -> bool:
+    return (connection.execute(select(_t.user_id).where(_t.user_id == user_id))).first() is not None
 
 
-async def get(connection: AsyncConnection, user_ids: Collection[int]) -> list[User]:
+def get(connection: Connection, user_ids: Collection[int]) -> list[User]:
     """Those that exist, in the order of their ids."""
     query = select(*_public).where(_t.user_id.in_(user_ids)).order_by(_t.user_id)
-    return await _users(connection, query)
+    return _users(connection, query)
 
 
-async def names(connection: AsyncConnection, user_ids: Collection[int]) -> list[Names]:
+def names(connection: Connection, user_ids: Collection[int]) -> list[Names]:
     """Of those that exist."""
     query = select(_t.user_id, _t.username, _t.nickname).where(_t.user_id.in_(user_ids))
-    return [Names(*row) for row in await connection.execute(query)]
+    return [Names(*row) for row in connection.execute(query)]
 
 
-async def profile(connection: AsyncConnection, user_id: int) -> Profile | None:
+def profile(connection: Connection, user_id: int) -> Profile | None:
     query = select(*_public, *_own).where(_t.user_id == user_id)
-    row = (await connection.execute(query)).first()
+    row = (connection.execute(query)).first()
     if row is None:
         return None
     return Profile(User(*row[: len(_public)]), *row[len(_public) :])
 
 
-async def change(connection: AsyncConnection, user_id: int, values: Mapping[str, Any]) -> None:
-    await connection.execute(update(users).where(_t.user_id == user_id).values(**values))
+def change(connection: Connection, user_id: int, values: Mapping[str, Any]) -> None:
+    connection.execute(update(users).where(_t.user_id == user_id).values(**values))
 
 
-async def id_of_username(connection: AsyncConnection, username_key: str) -> int | None:
+def id_of_username(connection: Connection, username_key: str) -> int | None:
     query = select(_t.user_id).where(_t.username_key == username_key)
-    row = (await connection.execute(query)).first()
+    row = (connection.execute(query)).first()
     return row[0] if row else None
 
 
-async def set_disabled(connection: AsyncConnection, user_id: int, disabled: bool, now: int) -> None:
-    await change(connection, user_id, {"disabled": disabled, "updated_at": now})
+def set_disabled(connection: Connection, user_id: int, disabled: bool, now: int) -> None:
+    change(connection, user_id, {"disabled": disabled, "updated_at": now})
 
 
-async def listed(connection: AsyncConnection, user_ids: Sequence[int]) -> list[User]:
+def listed(connection: Connection, user_ids: Sequence[int]) -> list[User]:
     """Those that a search may show, in the order of ``user_ids``."""
     if not user_ids:
         return []
-    found = await _users(connection, _listed(()).where(_t.user_id.in_(user_ids)))
+    found = _users(connection, _listed(()).where(_t.user_id.in_(user_ids)))
     return sorted(found, key=lambda user: user_ids.index(user.user_id))
 
 
-async def enabled(connection: AsyncConnection, user_ids: Collection[int]) -> list[int]:
+def enabled(connection: Connection, user_ids: Collection[int]) -> list[int]:
     """Those that exist and are not disabled."""
     query = select(_t.user_id).where(_t.user_id.in_(user_ids), _t.disabled.is_(False))
-    return [row[0] for row in await connection.execute(query)]
+    return [row[0] for row in connection.execute(query)]
 
 
-async def hidden(connection: AsyncConnection, user_ids: Collection[int]) -> set[int]:
+def hidden(connection: Connection, user_ids: Collection[int]) -> set[int]:
     """Those that hide their presence."""
     query = select(_t.user_id).where(_t.user_id.in_(user_ids), _t.presence_hidden.is_(True))
-    return {row[0] for row in await connection.execute(query)}
+    return {row[0] for row in connection.execute(query)}
 
 
-async def by_username_prefix(
-    connection: AsyncConnection,
+def by_username_prefix(
+    connection: Connection,
     prefix: str,
     *,
     after: str,
@@ -224,11 +222,11 @@ async def by_username_prefix(
         .where(_starts_with(_t.username_key, prefix, "\x7f"), _t.username_key > after)
         .order_by(_t.username_key)
     )
-    return await _users(connection, query.limit(limit))
+    return _users(connection, query.limit(limit))
 
 
-async def by_nickname_prefix(
-    connection: AsyncConnection,
+def by_nickname_prefix(
+    connection: Connection,
     prefix: str,
     *,
     after: tuple[str, int],
@@ -243,7 +241,7 @@ async def by_nickname_prefix(
     if without_username_prefix is not None:
         query = query.where(~_starts_with(_t.username_key, without_username_prefix, "\x7f"))
     query = query.order_by(_t.nickname_key, _t.user_id)
-    return await _users(connection, query.limit(limit))
+    return _users(connection, query.limit(limit))
 
 
 def _listed(without: Collection[int]) -> Select[Any]:
@@ -257,5 +255,5 @@ def _starts_with(column: Column[str], prefix: str, last: str) -> ColumnElement[b
     return and_(column >= prefix, column < prefix + last)
 
 
-async def _users(connection: AsyncConnection, query: Select[Any]) -> list[User]:
-    return [User(*row) for row in await connection.execute(query)]
+def _users(connection: Connection, query: Select[Any]) -> list[User]:
+    return [User(*row) for row in connection.execute(query)]

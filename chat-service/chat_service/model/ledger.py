@@ -1,0 +1,61 @@
+"""The consumer's way to the database: what it runs for each batch, made to cost little."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, tuple_
+
+from chat_service.model.messages import Place
+from chat_service.model.tables import conversations, messages
+from im_common.domain.in_flight import RetryKey
+from im_common.sql.db import Upsert
+from im_common.sql.direct import PreparedInsert, select_in
+
+Row = Mapping[str, Any]
+
+_m = messages.c
+_FIND = select(
+    _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
+).where(tuple_(_m.sender_id, _m.client_msg_id).in_(bindparam("keys", expanding=True)))
+_RESERVE = PreparedInsert(
+    Upsert(
+        conversations,
+        ["conversation_id"],
+        lambda old, new: {
+            "last_seq": old.last_seq + new.last_seq,
+            "last_message_id": new.last_message_id,
+            "last_message_at": new.last_message_at,
+        },
+    ),
+    [column.name for column in conversations.c if column.name != "expired_seq"],
+)
+_LAST_SEQS = "SELECT conversation_id, last_seq FROM conversations WHERE conversation_id IN ({})"
+_INSERT = PreparedInsert(insert(messages), messages.c.keys())
+
+
+def find_places(connection: Connection, keys: Collection[RetryKey]) -> dict[RetryKey, Place]:
+    """Those of the messages that are stored, by one query on a unique key."""
+    rows = connection.execute(_FIND, {"keys": list(keys)})
+    return {RetryKey(row[0], row[1]): Place(*row[2:]) for row in rows}
+
+
+def reserve(connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
+    """Adds each row's `last_seq` (a count of new messages) to its conversation, made when missing, and
+    gives the new last seq of each.
+
+    The rows stay locked until the end of the transaction, so two writers take turns; both must lock
+    in the same order: give the rows sorted by conversation_id.
+    """
+    if connection.dialect.insert_returning:
+        found = _RESERVE.returning(connection, rows, "conversation_id, last_seq")
+    else:
+        _RESERVE.put_off(connection, rows)
+        found = select_in(connection, _LAST_SEQS, [row["conversation_id"] for row in rows])
+    return {row[0]: row[1] for row in found}
+
+
+def insert_messages(connection: Connection, rows: Sequence[Row]) -> None:
+    """At the end of the transaction at the latest."""
+    _INSERT.put_off(connection, rows)

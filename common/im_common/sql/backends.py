@@ -1,0 +1,202 @@
+"""How work on a plain connection is run: on MySQL in a greenlet, on SQLite in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import greenlet_spawn
+
+from im_common.errors import AppError
+from im_common.runtime.config import DbConf
+from im_common.sql.direct import OPTION, MysqlDirect, SqliteDirect, send_first
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+# Of SQLite.
+_READERS = 3
+# A connection that was used so lately is not asked whether it lives before it is used again.
+_TRUSTED_S = 0.5
+_IDLE_SINCE = "im_idle_since"
+# A MySQL server that lets a statement wait so long has gone without a word, or the way to it has.
+# Longer than a row lock is waited for (50 s).
+SILENT_S = 60
+
+
+class Backend(Protocol):
+    """What `Database` stands on; see there."""
+
+    async def read(self, work: Work[T]) -> T: ...
+
+    async def write(self, work: Work[T]) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+class MysqlBackend:
+    """Whatever its queries are, a piece of work costs one greenlet. Cancelled, it ends where it waits,
+    and its connection is given up: who knows what that would answer next."""
+
+    def __init__(self, url: URL, conf: DbConf, *, is_patient: bool) -> None:
+        secret = conf.password.get_secret_value()
+        url = url.set(password=secret) if secret else url
+        silent_s = None if is_patient else SILENT_S
+        self._writing = _mysql_engine(url, conf, silent_s, autocommit=False)
+        # For queries only: there is nothing to roll back after them.
+        self._reading = _mysql_engine(url, conf, silent_s, autocommit=True)
+        event.listen(self._writing, "before_cursor_execute", send_first)
+
+    async def read(self, work: Work[T]) -> T:
+        return await greenlet_spawn(_read, self._reading, work)
+
+    async def write(self, work: Work[T]) -> T:
+        return await greenlet_spawn(self._write, work)
+
+    def _write(self, work: Work[T]) -> T:
+        with _connected(self._writing) as connection:
+            direct = MysqlDirect(connection)
+            connection.execution_options(**{OPTION: direct})
+            try:
+                result = work(connection)
+                direct.commit()
+            except Exception:
+                direct.roll_back()
+                raise
+            return result
+
+    async def close(self) -> None:
+        for engine in (self._writing, self._reading):
+            await greenlet_spawn(engine.dispose)
+
+
+class SqliteBackend:
+    """A piece of work costs one visit to a thread, and goes on to its end there when it is cancelled.
+
+    Through aiosqlite every cursor costs three or four visits, and a transaction that is cancelled in
+    a statement keeps the write lock until the garbage collector comes by.
+    """
+
+    def __init__(self, url: URL) -> None:
+        # SQLite's own way to wait for its write lock is to try again and again, so that some wait for
+        # seconds: the writers of this process have one thread, and so take turns.
+        self._writer = ThreadPoolExecutor(1, "im-sqlite-write")
+        self._readers = ThreadPoolExecutor(_READERS, "im-sqlite-read")
+        self._engine = create_engine(
+            url.set(drivername="sqlite"), pool_size=_READERS + 1, max_overflow=0, pool_timeout=10
+        )
+        event.listen(self._engine, "connect", _configure_sqlite)
+        event.listen(self._engine, "begin", _begin_on_sqlite)
+
+    async def read(self, work: Work[T]) -> T:
+        return await _in_thread(self._readers, _read, self._engine, work)
+
+    async def write(self, work: Work[T]) -> T:
+        return await _in_thread(self._writer, self._write, work)
+
+    def _write(self, work: Work[T]) -> T:
+        with _connected(self._engine) as connection:
+            connection.execution_options(**{OPTION: SqliteDirect(connection)})
+            with connection.begin():
+                return work(connection)
+
+    async def close(self) -> None:
+        for threads in (self._writer, self._readers):
+            threads.shutdown(wait=False)
+        self._engine.dispose()
+
+
+async def _in_thread(threads: ThreadPoolExecutor, call: Callable[..., T], *arguments: Any) -> T:
+    run = contextvars.copy_context().run
+    return await asyncio.get_running_loop().run_in_executor(threads, run, call, *arguments)
+
+
+def _read(engine: Engine, work: Work[T]) -> T:
+    with _connected(engine) as connection:
+        try:
+            return work(connection)
+        except (SQLAlchemyError, AppError):
+            raise
+        except Exception:
+            # A driver whose connection is cut may raise anything.
+            connection.invalidate()
+            raise
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    """Raises ConnectionError, whatever the driver says when it gets none: asyncmy and uvloop answer
+    a server that just died with errors of many kinds."""
+    try:
+        connection = engine.connect()
+    except Exception as error:
+        raise ConnectionError(f"no connection to the database: {error!r}") from error
+    with connection:
+        yield connection
+
+
+def _mysql_engine(url: URL, conf: DbConf, silent_s: float | None, *, autocommit: bool) -> Engine:
+    engine = create_async_engine(
+        url,
+        pool_size=conf.pool_size,
+        max_overflow=0,
+        pool_timeout=3,
+        pool_recycle=1800,
+        # Whoever writes ends the transaction himself.
+        pool_reset_on_return=None,
+        isolation_level="READ COMMITTED",
+        skip_autocommit_rollback=True,
+        connect_args={
+            "connect_timeout": 3,
+            "read_timeout": silent_s,
+            "charset": "utf8mb4",
+            "autocommit": autocommit,
+        },
+    ).sync_engine
+    _ping_the_idle(engine)
+    return engine
+
+
+def _ping_the_idle(engine: Engine) -> None:
+    """As ``pool_pre_ping``, but without the round trip for a connection that was just in use."""
+
+    def note(_connection: Any, entry: Any) -> None:
+        entry.info[_IDLE_SINCE] = time.monotonic()
+
+    def ping(connection: Any, entry: Any, _proxy: object) -> None:
+        idle_since = entry.info.get(_IDLE_SINCE)
+        if idle_since is None or time.monotonic() - idle_since < _TRUSTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", ping)
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # Without this the driver would begin transactions by itself, and too late.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=8000",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # Who writes takes the write lock at once: a lock taken later, after a read, can only fail.
+    writes = OPTION in connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

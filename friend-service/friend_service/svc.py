@@ -13,12 +13,16 @@ from friend_service.model.orders import Orders
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.runtime.redis_client import open_redis
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
 from im_common.sql.outbox import Outbox
 
 if TYPE_CHECKING:
     from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub, UserServiceAsyncStub
+
+
+CACHE_TIMEOUT_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
     redis, db = resources.redis(), resources.database(settings.db)
     user_service = await resources.channel(settings.user_rpc)
-    lists = Lists(redis)
+    # Who asks has 2 s: there must be time for the database when Redis is silent.
+    cache = open_redis(settings.redis, timeout_s=CACHE_TIMEOUT_S)
+    resources.on_close(cache.aclose)
+    lists = Lists(cache)
     loader = Loader(db, lists)
     resources.keep(loader.run(), "list-loader")
     return ServiceContext(
@@ -50,6 +57,6 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         presence=PresenceServiceStub(user_service),
         lists=lists,
         loader=loader,
-        orders=Orders(redis),
+        orders=Orders(cache),
         tokens=AccessTokens(RemoteKeys(auth), redis),
     )

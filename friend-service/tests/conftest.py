@@ -107,11 +107,15 @@ class Friends:
         request = pb.SetRemarkRequest(user_id=other, remark=remark)
         await call(self.stub.SetRemark, request, token=person.token)
 
-    async def standing(self, user_id: int, target_id: int) -> tuple[bool, bool]:
+    async def standing(
+        self, user_id: int, target_id: int, *, timeout_s: float = 20
+    ) -> tuple[bool, bool]:
         """Whether the target has blocked the user, and whether the two are friends."""
         pair = pb.IsBlockedRequest(user_id=user_id, target_id=target_id)
         request = pb.BatchIsBlockedRequest(pairs=[pair], with_friends=True)
-        answer = await call(self.stub.BatchIsBlocked, request, service="chat-service")
+        answer = await call(
+            self.stub.BatchIsBlocked, request, service="chat-service", timeout_s=timeout_s
+        )
         return answer.blocked[0], answer.friends[0]
 
     async def friend_ids(self, *user_ids: int) -> list[list[int]]:

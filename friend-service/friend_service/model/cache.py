@@ -15,6 +15,7 @@ died or the connection broke, leaves its token to expire.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -32,6 +33,7 @@ LOADED_MS = 600_000
 # Longer than a transaction takes from its first statement to its commit.
 CHANGING_MS = 10_000
 READING_MS = 5_000
+REST_S = 1.0
 # A longer list is asked of the database each time.
 MOST_MEMBERS = 20_000
 
@@ -115,6 +117,8 @@ class Lists:
     but for changes, which are refused, as they could not be told to those who read the cache."""
 
     def __init__(self, redis: Redis) -> None:
+        # When it did not answer it is not asked for a while: who asks has little time.
+        self._rests_until = 0.0
         self._look = redis.register_script(_LOOK)
         self._claim = redis.register_script(_CLAIM)
         self._store = redis.register_script(_STORE)
@@ -126,12 +130,14 @@ class Lists:
         command."""
         if not questions:
             return []
+        if self._rests_until > time.monotonic():
+            return [None] * len(questions)
         keys = [_key(kind, owner) for kind, owner, _ in questions]
         try:
             members = msgspec.json.encode([str(member) for _, _, member in questions])
             found = await self._look(keys=keys, args=[members])
         except Exception as error:
-            _fail_open(error)
+            self._fail_open(error)
             return [None] * len(questions)
         return [None if answer < 0 else bool(answer) for answer in found]
 
@@ -142,7 +148,7 @@ class Lists:
             keys = [_key(*one) for one in lists]
             found = await self._claim(keys=keys, args=[token, READING_MS]) if keys else []
         except Exception as error:
-            _fail_open(error)
+            self._fail_open(error)
             return token, []
         return token, [lists[number - 1] for number in found]
 
@@ -152,7 +158,7 @@ class Lists:
             for one, ids in members.items():
                 await self._store(keys=[_key(*one)], args=[token, LOADED_MS, *ids])
         except Exception as error:
-            _fail_open(error)
+            self._fail_open(error)
 
     @asynccontextmanager
     async def changing(self, lists: Sequence[List]) -> AsyncIterator[None]:
@@ -173,14 +179,14 @@ class Lists:
             await self._end(keys=list(keys), args=[token])
         except Exception as error:
             # The token expires, and until then the cache is not used.
-            _fail_open(error)
+            self._fail_open(error)
+
+    def _fail_open(self, error: Exception) -> None:
+        self._rests_until = time.monotonic() + REST_S
+        if not is_outage(error):
+            report(error, "cache of lists failed")
+        log.debug("cache of lists is away", error=repr(error))
 
 
 def _key(kind: Kind, user_id: int) -> str:
     return f"{kind}:{user_id}"
-
-
-def _fail_open(error: Exception) -> None:
-    if not is_outage(error):
-        report(error, "cache of lists failed")
-    log.debug("cache of lists is away", error=repr(error))

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from chat_service.logic import cursors, overview, sync
+from chat_service.model.members import Cursors, new_row
 from chat_service.model.tables import (
     conversation_members,
     conversations,
@@ -152,6 +153,24 @@ async def test_an_answer_is_bounded_in_bytes(desk: Any) -> None:
     assert 5 <= sum(len(delta.messages) for delta in deltas) <= 10
     got = await _sync_all(desk, A, {}, 500)
     assert got == {AB: list(range(1, 31)), "s:1001:1003": [1]}
+
+
+async def test_sync_takes_20_000_cursors_by_one_look_at_the_conversations(desk: Any) -> None:
+    ids = [f"s:{A}:{2000 + n}" for n in range(20_000)]
+    mine = ids[::20]
+    at = {"type": 1, "last_seq": 3, "last_message_id": "m", "last_message_at": 1}
+    await _execute(desk, insert(conversations), [{"conversation_id": one, **at} for one in mine])
+    rows = [new_row((A, one), Cursors(0, 0)) for one in mine]
+    await _execute(desk, insert(conversation_members), rows)
+    await desk.say(A, 2000, "4")
+    await desk.say(A, 21_980, "4")
+    with counted_queries() as statements:
+        deltas, more = await sync.sync(desk.svc, A, dict.fromkeys(ids, 3), 0)
+    found = [(delta.standing.conversation_id, delta.messages[0].seq) for delta in deltas]
+    assert (sorted(found), more) == ([(mine[0], 4), (mine[-1], 4)], False)
+    assert len([text for text in statements if text.startswith("SELECT")]) == 2
+    refused = await refusal(sync.sync(desk.svc, A, dict.fromkeys(range(20_001), 0), 0))
+    assert (refused.code, refused.field) == (Code.INVALID_ARGUMENT, "cursors")
 
 
 async def test_sync_costs_a_query_for_fifty_conversations(desk: Any) -> None:

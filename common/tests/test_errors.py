@@ -17,6 +17,40 @@ def test_every_code_is_in_the_table() -> None:
     assert set(TABLE) == set(Code)
 
 
+# Clients are written against these: code, gRPC status, HTTP status, whether to try again.
+CONTRACT = """
+INVALID_ARGUMENT     INVALID_ARGUMENT    400 -
+UNAUTHENTICATED      UNAUTHENTICATED     401 -
+TOKEN_EXPIRED        UNAUTHENTICATED     401 -
+SESSION_REVOKED      UNAUTHENTICATED     401 -
+INVALID_CREDENTIALS  UNAUTHENTICATED     401 -
+ACCOUNT_LOCKED       FAILED_PRECONDITION 429 again
+PERMISSION_DENIED    PERMISSION_DENIED   403 -
+BLOCKED              PERMISSION_DENIED   403 -
+NOT_FRIENDS          PERMISSION_DENIED   403 -
+NOT_GROUP_MEMBER     PERMISSION_DENIED   403 -
+MUTED                PERMISSION_DENIED   403 -
+GROUP_FULL           FAILED_PRECONDITION 409 -
+NOT_FOUND            NOT_FOUND           404 -
+ALREADY_EXISTS       ALREADY_EXISTS      409 -
+FAILED_PRECONDITION  FAILED_PRECONDITION 409 -
+RECALL_WINDOW_PASSED FAILED_PRECONDITION 409 -
+RATE_LIMITED         FAILED_PRECONDITION 429 again
+PAYLOAD_TOO_LARGE    INVALID_ARGUMENT    413 -
+UNAVAILABLE          UNAVAILABLE         503 again
+DEADLINE_EXCEEDED    DEADLINE_EXCEEDED   504 again
+UNIMPLEMENTED        UNIMPLEMENTED       501 -
+INTERNAL             INTERNAL            500 -
+"""
+
+
+def test_the_table_is_the_contract() -> None:
+    assert {
+        code.value: (traits.grpc.name, str(traits.http), "again" if traits.retryable else "-")
+        for code, traits in TABLE.items()
+    } == {code: tuple(rest) for code, *rest in map(str.split, CONTRACT.strip().splitlines())}
+
+
 @pytest.mark.parametrize("code", list(Code))
 def test_a_code_survives_grpc(code: Code) -> None:
     error = AppError(code, "text", field="name", retry_after_ms=1500)

@@ -20,9 +20,11 @@ from chat_service.model.messages import Range
 from chat_service.model.overview import Standing
 from chat_service.svc import ServiceContext
 from im_common.domain.paging import page_limit
+from im_common.errors import invalid
 
 DEFAULT_MESSAGES = 200
 MOST_MESSAGES = 500
+MOST_CURSORS = 20_000
 # Of encoded contents; clients' libraries refuse frames beyond 1 MiB by default.
 MOST_BYTES = 512 * 1024
 # Conversations that one query reads.
@@ -40,7 +42,10 @@ class Delta:
 async def sync(
     svc: ServiceContext, user_id: int, cursors: Mapping[str, int], limit: int
 ) -> tuple[list[Delta], bool]:
-    """The conversations that are ahead of the cursors, unknown ones included, and has_more."""
+    """The conversations that are ahead of the cursors, unknown ones included, and has_more. The cost
+    is that of the user's conversations, however many cursors there are."""
+    if len(cursors) > MOST_CURSORS:
+        raise invalid("cursors", f"may be at most {MOST_CURSORS}")
     answer = _Answer(user_id, page_limit(limit, default=DEFAULT_MESSAGES, most=MOST_MESSAGES))
     await svc.db.read(answer.read, cursors)
     return answer.deltas, answer.has_more

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from im_common.errors import invalid
+from im_common.errors import AppError, invalid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
@@ -38,8 +38,13 @@ def read_cursor(cursor: str, length: int) -> Sequence[int] | None:
     """The numbers in a cursor, or None for the first page. INVALID_ARGUMENT when it is no cursor."""
     values = read_cursor_as(list[Int64], cursor)
     if values is not None and len(values) != length:
-        raise invalid("cursor", "is not one that this list gave")
+        raise bad_cursor()
     return values
+
+
+def bad_cursor() -> AppError:
+    """For a cursor of the client's own making."""
+    return invalid("cursor", "is not one that this list gave")
 
 
 def read_cursor_as(kind: type[T], cursor: str) -> T | None:
@@ -53,5 +58,5 @@ def read_cursor_as(kind: type[T], cursor: str) -> T | None:
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         return msgspec.json.decode(raw, type=kind)
-    except (binascii.Error, msgspec.DecodeError, ValueError):
-        raise invalid("cursor", "is not one that this list gave") from None
+    except (binascii.Error, msgspec.DecodeError, ValueError, RecursionError):
+        raise bad_cursor() from None

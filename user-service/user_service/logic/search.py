@@ -12,8 +12,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import Connection
 
 from im_common.domain.names import MAX_NICKNAME, clean_text
-from im_common.domain.paging import Int64, page_limit, read_cursor_as, write_cursor
-from im_common.errors import invalid
+from im_common.domain.paging import Int64, bad_cursor, page_limit, read_cursor_as, write_cursor
 from user_service.model import users
 from user_service.model.users import User, nickname_key
 from user_service.svc import ServiceContext
@@ -42,7 +41,7 @@ async def search_users(
     size = page_limit(limit, default=DEFAULT_LIMIT)
     after = read_cursor_as(Cursor, cursor)
     if after and after.place != _BY_NICKNAME and not after.key.isascii():
-        raise invalid("cursor", "is not one that this list gave")
+        raise bad_cursor()
 
     def read(connection: Connection) -> list[tuple[User, Cursor]]:
         search = _begin(connection, text)

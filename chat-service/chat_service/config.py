@@ -13,5 +13,6 @@ class Settings(RpcSettings):
     require_friendship: bool = False
     bus: BusConf = BusConf()
     auth_rpc: ClientConf = ClientConf(key="auth.rpc")
+    user_rpc: ClientConf = ClientConf(key="user.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")
     friend_rpc: ClientConf = ClientConf(key="friend.rpc")

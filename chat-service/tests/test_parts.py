@@ -12,6 +12,7 @@ import chat_service.mq.worker
 import chat_service.server
 from chat_service.config import Settings
 from chat_service.logic.notify import Notifier
+from chat_service.logic.presence import PresenceTeller
 from chat_service.mq.blocks import Blocks
 from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.domain.in_flight import InFlight
@@ -33,12 +34,16 @@ def common(db: DbConf, valkey: ValkeyServer) -> dict[str, Any]:
         "redis": valkey.conf,
         "bus": BusConf(kind="redis"),
         "internal_secret": SecretStr(SECRET),
+        "user_rpc": NOBODY,
         "friend_rpc": NOBODY,
         "group_rpc": NOBODY,
     }
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Notifier, "notifier"), (InFlight, "in-flight")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(Notifier, "notifier"), (InFlight, "in-flight"), (PresenceTeller, "presence")],
+)
 async def test_a_bug_in_a_part_ends_the_service(
     kind: type, name: str, db_conf: DbConf, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,9 +75,7 @@ async def test_a_bug_in_a_part_ends_the_consumer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kind, method, fail)
-    settings = chat_service.mq.config.Settings(
-        name="chat-mq", user_rpc=NOBODY, **common(db_conf, valkey)
-    )
+    settings = chat_service.mq.config.Settings(name="chat-mq", **common(db_conf, valkey))
     resources = await run_to_the_end(chat_service.mq.worker.serve, settings)
     assert sorted(resources.failed) == names
     assert await resources.dev_server.failing()

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio.client import Pipeline
 
 from im.user.v1 import user_pb2 as pb
+from im_common.domain.comings import HIDES, Comings
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import Route, RouteTable, route_key
 from im_common.errors import Code
@@ -30,16 +31,20 @@ def devices(*user_ids: int) -> list[pb.DevicePresence]:
     return [pb.DevicePresence(user_id=u, device_id="d", platform="ios") for u in user_ids]
 
 
-async def leave(service: UserService, *user_ids: int) -> list[int]:
+async def leave(service: UserService, *user_ids: int) -> None:
     request = pb.UserOfflineRequest(devices=devices(*user_ids))
-    answer = await call(service.presence.UserOffline, request, service="ws-gateway")
-    return list(answer.hidden_user_ids)
+    await call(service.presence.UserOffline, request, service="ws-gateway")
 
 
-async def come(service: UserService, *user_ids: int) -> list[int]:
+async def come(service: UserService, *user_ids: int) -> None:
     request = pb.UserOnlineRequest(devices=devices(*user_ids))
-    answer = await call(service.presence.UserOnline, request, service="ws-gateway")
-    return list(answer.hidden_user_ids)
+    await call(service.presence.UserOnline, request, service="ws-gateway")
+
+
+async def hidden_of(service: UserService, *user_ids: int) -> list[int]:
+    request = pb.ListHiddenRequest(user_ids=user_ids)
+    answer = await call(service.presence.ListHidden, request, service="chat-service")
+    return list(answer.user_ids)
 
 
 async def hide(service: UserService, person: Any) -> None:
@@ -154,13 +159,33 @@ async def test_a_hidden_user_stays_hidden_when_redis_was_emptied(service: UserSe
     assert not (await service.online(person.user_id))[0].online
 
 
-async def test_a_gateway_hears_who_hides(service: UserService) -> None:
+async def test_services_hear_who_hides(service: UserService) -> None:
     shown, hidden = await service.person(), await service.person()
     await hide(service, hidden)
 
-    assert await come(service, shown.user_id, hidden.user_id) == [hidden.user_id]
-    assert await leave(service, hidden.user_id, shown.user_id) == [hidden.user_id]
-    assert await come(service) == []
+    assert await hidden_of(service, shown.user_id, hidden.user_id) == [hidden.user_id]
+    assert await hidden_of(service) == []
+
+    error = await refusal(hidden_of(service, *range(1, 1002)))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "user_ids")
+
+
+async def test_that_somebody_hides_or_does_no_longer_is_to_be_told_soon(
+    service: UserService,
+) -> None:
+    person, comings = await service.person(), Comings(service.redis)
+    await comings.touch([person.user_id])
+    claim = await comings.claim(10)
+    await comings.believe(claim.looks)
+    (look,) = claim.looks
+    look.after, look.again_at = 0, now_ms() + 60_000
+    await comings.settle(claim)
+    assert (await comings.claim(10)).looks == []
+
+    await hide(service, person)
+
+    claim = await comings.claim(10)
+    assert [(look.user_id, look.before) for look in claim.looks] == [(person.user_id, HIDES)]
 
 
 async def test_one_user_can_be_asked_for(service: UserService) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.comings import Comings
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
 from user_service.config import Settings
@@ -23,6 +24,7 @@ class ServiceContext:
     db: Database
     presence: PresenceTable
     friends: FriendServiceAsyncStub
+    comings: Comings
     tokens: AccessTokens
 
 
@@ -34,5 +36,6 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         db=resources.database(settings.db),
         presence=PresenceTable(redis),
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
+        comings=Comings(redis),
         tokens=AccessTokens(RemoteKeys(auth), redis),
     )

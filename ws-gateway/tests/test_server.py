@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from im.auth.v1.auth_pb2 import ValidateTokenRequest, ValidateTokenResponse
 from im_common.domain import in_flight as in_flight_module
+from im_common.domain.comings import Comings
 from im_common.domain.frames import MAX_FRAME_BYTES
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
@@ -110,7 +111,7 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
         auth=auth,
         chat=anything,
         relay=Relay(anything),
-        presence=PresenceReporter(anything),
+        presence=PresenceReporter(anything, Comings(redis)),
         tokens=anything,
         routes=RouteTable(redis),
         offline=OfflineList(redis),

@@ -13,6 +13,7 @@ from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.bus import Producer
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.comings import Comings
 from im_common.domain.in_flight import InFlight
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
@@ -71,7 +72,9 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         auth=auth,
         chat=chat,
         relay=Relay(chat),
-        presence=PresenceReporter(PresenceServiceStub(await resources.channel(settings.user_rpc))),
+        presence=PresenceReporter(
+            PresenceServiceStub(await resources.channel(settings.user_rpc)), Comings(redis)
+        ),
         tokens=AccessTokens(RemoteKeys(auth), redis),
         routes=RouteTable(redis),
         offline=offline,

@@ -157,6 +157,12 @@ class IsTyping(ServerFrame, tag="typing"):
     user_id: int
 
 
+class Presence(ServerFrame, tag="presence"):
+    user_id: int
+    online: bool
+    last_seen: int
+
+
 class Event(ServerFrame, tag="event"):
     event_id: str
     event: str

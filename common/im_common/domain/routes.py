@@ -85,6 +85,15 @@ class RouteTable:
             if members
         }
 
+    async def last_until(self, user_ids: Sequence[int]) -> list[int]:
+        """Until when (Unix ms) each user has a connection if no gateway renews it; 0 for none. One
+        round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.zrevrange(route_key(user_id), 0, 0, withscores=True)
+        found = await pipeline.execute()
+        return [int(last[0][1]) if last else 0 for last in found]
+
 
 def route_key(user_id: int) -> str:
     """The sorted set of a user's routes."""

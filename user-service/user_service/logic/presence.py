@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from redis.exceptions import RedisError
+
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im_common.errors import invalid
+from im_common.runtime.faults import report
 from user_service.model import users
 from user_service.model.presence import Presence
 from user_service.svc import ServiceContext
@@ -32,12 +35,26 @@ async def get_online_users(
     return [Presence(p.user_id, [], 0) if p.user_id in hidden else p for p in found]
 
 
-async def record(svc: ServiceContext, devices: Collection[tuple[int, str]]) -> set[int]:
-    """Devices, as (user, platform), came or went. Those of the users who hide it."""
-    if not devices:
-        return set()
-    await svc.presence.see(devices)
-    return await hidden_users(svc, {user_id for user_id, _ in devices})
+async def record(svc: ServiceContext, devices: Collection[tuple[int, str]]) -> None:
+    """Devices, as (user, platform), came or went."""
+    if devices:
+        await svc.presence.see(devices)
+
+
+async def list_hidden(svc: ServiceContext, user_ids: Collection[int]) -> set[int]:
+    """Those of the users who hide their presence; one query."""
+    if len(user_ids) > MOST_USERS:
+        raise invalid("user_ids", f"may be at most {MOST_USERS}")
+    return await hidden_users(svc, user_ids)
+
+
+async def tell_hiding(svc: ServiceContext, user_id: int, *, hides: bool) -> None:
+    """Friends who are online see the user go, or come. When Redis is away they do not, as nobody is
+    told anything then; who asks is told right."""
+    try:
+        await (svc.comings.hide(user_id) if hides else svc.comings.touch([user_id]))
+    except RedisError as error:
+        report(error, "friends not told")
 
 
 async def _apart(svc: ServiceContext, caller_id: int, user_ids: Collection[int]) -> set[int]:

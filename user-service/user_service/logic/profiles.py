@@ -12,6 +12,7 @@ from im_common.domain.ids import now_ms
 from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.errors import AppError, Code, invalid, not_found
 from im_common.sql.db import is_duplicate_key
+from user_service.logic.presence import tell_hiding
 from user_service.logic.profile_fields import columns
 from user_service.model import users
 from user_service.model.users import Names, Profile, User
@@ -69,6 +70,8 @@ async def update_profile(
     found = await svc.db.write(change)
     if found is None:
         raise not_found("user")
+    if "presence_hidden" in changes:
+        await tell_hiding(svc, user_id, hides=found.presence_hidden)
     return found
 
 

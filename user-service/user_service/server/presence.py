@@ -18,12 +18,16 @@ class PresenceServicer(PresenceServiceServicer):
         self._svc = svc
 
     async def UserOnline(self, request: pb.UserOnlineRequest, _: Any) -> pb.UserOnlineResponse:
-        hidden = await presence.record(self._svc, _devices(request.devices))
-        return pb.UserOnlineResponse(hidden_user_ids=sorted(hidden))
+        await presence.record(self._svc, _devices(request.devices))
+        return pb.UserOnlineResponse()
 
     async def UserOffline(self, request: pb.UserOfflineRequest, _: Any) -> pb.UserOfflineResponse:
-        hidden = await presence.record(self._svc, _devices(request.devices))
-        return pb.UserOfflineResponse(hidden_user_ids=sorted(hidden))
+        await presence.record(self._svc, _devices(request.devices))
+        return pb.UserOfflineResponse()
+
+    async def ListHidden(self, request: pb.ListHiddenRequest, _: Any) -> pb.ListHiddenResponse:
+        hidden = await presence.list_hidden(self._svc, request.user_ids)
+        return pb.ListHiddenResponse(user_ids=sorted(hidden))
 
     async def GetOnlineUsers(
         self, request: pb.GetOnlineUsersRequest, _: Any

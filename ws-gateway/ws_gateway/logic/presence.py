@@ -1,10 +1,11 @@
-"""Tells user-service who came and went, many at once."""
+"""Tells who came and went, many at once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from im.user.v1.user_pb2 import DevicePresence, UserOfflineRequest, UserOnlineRequest
+from im_common.domain.comings import Comings
 from im_common.errors import AppError
 from ws_gateway.logic.connection import Connection
 
@@ -21,19 +22,29 @@ class PresenceReporter:
     dropped. Who is online follows from the routes, not from this.
     """
 
-    def __init__(self, presence: PresenceServiceAsyncStub) -> None:
+    def __init__(self, presence: PresenceServiceAsyncStub, comings: Comings) -> None:
         self._presence = presence
+        self._comings = comings
+        # Whose friends may have to be told.
+        self._touched: dict[int, None] = {}
         self._online: list[DevicePresence] = []
         self._offline: list[DevicePresence] = []
 
     def came(self, connection: Connection) -> None:
+        self.touch(connection)
         self._online.append(_device(connection))
 
     def went(self, connection: Connection) -> None:
+        self.touch(connection)
         self._offline.append(_device(connection))
 
+    def touch(self, connection: Connection) -> None:
+        """Has somebody look whether its user's friends are to be told."""
+        self._touched[connection.user_id] = None
+
     async def flush(self) -> None:
-        """Raises AppError when user-service is away; nothing is lost by that."""
+        """Raises when Redis, or AppError when user-service is away; nothing is lost by that."""
+        await self._touch()
         online, self._online = self._online[-MOST_WAITING:], []
         offline, self._offline = self._offline[-MOST_WAITING:], []
         try:
@@ -46,6 +57,14 @@ class PresenceReporter:
         except AppError:
             self._online = online + self._online
             self._offline = offline + self._offline
+            raise
+
+    async def _touch(self) -> None:
+        touched, self._touched = self._touched, {}
+        try:
+            await self._comings.touch(touched)
+        except BaseException:
+            self._touched = touched | self._touched
             raise
 
 

@@ -38,13 +38,15 @@ async def renew_routes(svc: ServiceContext) -> None:
 
 async def look_at_redis(svc: ServiceContext) -> None:
     """A Redis that was started again may have lost its last seconds, and with them the routes of the
-    last who came: these come again, and the routes of all are written at once."""
+    last who came: these come again, and the routes of all are written at once. Whose friends were told
+    may be forgotten, too."""
     run_id = (await svc.redis.info("server")).get("run_id", "")
     if svc.redis_run_id and run_id != svc.redis_run_id:
         since = svc.redis_seen_at - REDIS_LOSES_S
         for connection in svc.connections.all():
             if connection.opened_at is None or connection.opened_at > since:
                 connection.missed()
+            svc.presence.touch(connection)
         await renew_routes(svc)
     svc.redis_run_id, svc.redis_seen_at = run_id, time.monotonic()
 

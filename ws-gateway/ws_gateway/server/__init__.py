@@ -52,7 +52,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
 
     async def drain() -> None:
         await sockets.stop(STOP_WITHIN_S)
-        with suppress(AppError):
+        with suppress(AppError, RedisError):
             await service.presence.flush()
         with suppress(AppError):
             await service.relay.flush()

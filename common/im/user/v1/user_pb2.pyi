@@ -513,19 +513,12 @@ Global___UserOnlineRequest: _TypeAlias = UserOnlineRequest  # noqa: Y015
 class UserOnlineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HIDDEN_USER_IDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def hidden_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Those of the users who hide their presence: nobody is told of them."""
-
     def __init__(
         self,
-        *,
-        hidden_user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hidden_user_ids", b"hidden_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -555,23 +548,60 @@ Global___UserOfflineRequest: _TypeAlias = UserOfflineRequest  # noqa: Y015
 class UserOfflineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HIDDEN_USER_IDS_FIELD_NUMBER: _builtins.int
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserOfflineResponse: _TypeAlias = UserOfflineResponse  # noqa: Y015
+
+@_typing.final
+class ListHiddenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hidden_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHiddenRequest: _TypeAlias = ListHiddenRequest  # noqa: Y015
+
+@_typing.final
+class ListHiddenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Those of the users who hide their presence: nobody is told of them."""
 
     def __init__(
         self,
         *,
-        hidden_user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hidden_user_ids", b"hidden_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UserOfflineResponse: _TypeAlias = UserOfflineResponse  # noqa: Y015
+Global___ListHiddenResponse: _TypeAlias = ListHiddenResponse  # noqa: Y015
 
 @_typing.final
 class DevicePresence(_message.Message):

@@ -429,6 +429,11 @@ class PresenceServiceStub:
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.UserOfflineRequest.SerializeToString,
                 response_deserializer=im_dot_user_dot_v1_dot_user__pb2.UserOfflineResponse.FromString,
                 _registered_method=True)
+        self.ListHidden = channel.unary_unary(
+                '/im.user.v1.PresenceService/ListHidden',
+                request_serializer=im_dot_user_dot_v1_dot_user__pb2.ListHiddenRequest.SerializeToString,
+                response_deserializer=im_dot_user_dot_v1_dot_user__pb2.ListHiddenResponse.FromString,
+                _registered_method=True)
         self.GetOnlineUsers = channel.unary_unary(
                 '/im.user.v1.PresenceService/GetOnlineUsers',
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.GetOnlineUsersRequest.SerializeToString,
@@ -454,6 +459,13 @@ class PresenceServiceServicer:
 
     def UserOffline(self, request, context):
         """UserOffline records that a device of a user left its gateway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHidden(self, request, context):
+        """ListHidden tells which users hide their presence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -485,6 +497,11 @@ def add_PresenceServiceServicer_to_server(servicer, server):
                     servicer.UserOffline,
                     request_deserializer=im_dot_user_dot_v1_dot_user__pb2.UserOfflineRequest.FromString,
                     response_serializer=im_dot_user_dot_v1_dot_user__pb2.UserOfflineResponse.SerializeToString,
+            ),
+            'ListHidden': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHidden,
+                    request_deserializer=im_dot_user_dot_v1_dot_user__pb2.ListHiddenRequest.FromString,
+                    response_serializer=im_dot_user_dot_v1_dot_user__pb2.ListHiddenResponse.SerializeToString,
             ),
             'GetOnlineUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOnlineUsers,
@@ -552,6 +569,33 @@ class PresenceService:
             '/im.user.v1.PresenceService/UserOffline',
             im_dot_user_dot_v1_dot_user__pb2.UserOfflineRequest.SerializeToString,
             im_dot_user_dot_v1_dot_user__pb2.UserOfflineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHidden(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.user.v1.PresenceService/ListHidden',
+            im_dot_user_dot_v1_dot_user__pb2.ListHiddenRequest.SerializeToString,
+            im_dot_user_dot_v1_dot_user__pb2.ListHiddenResponse.FromString,
             options,
             channel_credentials,
             insecure,

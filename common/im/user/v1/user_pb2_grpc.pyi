@@ -152,6 +152,8 @@ class PresenceServiceStub:
     """UserOnline records that a device of a user connected to a gateway."""
     UserOffline: _grpc.UnaryUnaryMultiCallable[_user_pb2.UserOfflineRequest, _user_pb2.UserOfflineResponse]
     """UserOffline records that a device of a user left its gateway."""
+    ListHidden: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListHiddenRequest, _user_pb2.ListHiddenResponse]
+    """ListHidden tells which users hide their presence."""
     GetOnlineUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetOnlineUsersRequest, _user_pb2.GetOnlineUsersResponse]
     """GetOnlineUsers tells the presence of up to 1,000 users, one answer for each id, in order."""
     IsUserOnline: _grpc.UnaryUnaryMultiCallable[_user_pb2.IsUserOnlineRequest, _user_pb2.IsUserOnlineResponse]
@@ -166,6 +168,8 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
     """UserOnline records that a device of a user connected to a gateway."""
     UserOffline: _aio.UnaryUnaryMultiCallable[_user_pb2.UserOfflineRequest, _user_pb2.UserOfflineResponse]  # type: ignore[assignment]
     """UserOffline records that a device of a user left its gateway."""
+    ListHidden: _aio.UnaryUnaryMultiCallable[_user_pb2.ListHiddenRequest, _user_pb2.ListHiddenResponse]  # type: ignore[assignment]
+    """ListHidden tells which users hide their presence."""
     GetOnlineUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.GetOnlineUsersRequest, _user_pb2.GetOnlineUsersResponse]  # type: ignore[assignment]
     """GetOnlineUsers tells the presence of up to 1,000 users, one answer for each id, in order."""
     IsUserOnline: _aio.UnaryUnaryMultiCallable[_user_pb2.IsUserOnlineRequest, _user_pb2.IsUserOnlineResponse]  # type: ignore[assignment]
@@ -189,6 +193,14 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.UserOfflineResponse, _abc.Awaitable[_user_pb2.UserOfflineResponse]]:
         """UserOffline records that a device of a user left its gateway."""
+
+    @_abc_1.abstractmethod
+    def ListHidden(
+        self,
+        request: _user_pb2.ListHiddenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.ListHiddenResponse, _abc.Awaitable[_user_pb2.ListHiddenResponse]]:
+        """ListHidden tells which users hide their presence."""
 
     @_abc_1.abstractmethod
     def GetOnlineUsers(

@@ -56,8 +56,8 @@ class RpcServer:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
-                # Clients ping to notice a peer that vanished, also while they have no call (go-zero's
-                # do so); the default counts that as abuse.
+                # Clients ping to notice a peer that vanished, some also while they have no call; the
+                # default counts that as abuse.
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 *METADATA_LIMITS,

@@ -1,4 +1,5 @@
-"""A user with many friends: their list in pages, and who has blocked whom for a batch of messages."""
+"""A user with many friends: their list in pages, how soon those who are online see the user come and
+go, and who has blocked whom for a batch of messages."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from im_bench.http import Client, call, fetch
 from im_bench.options import add_seconds, whole
 from im_bench.people import Person, register
 from im_bench.report import Failed, Row, latency
+from im_bench.websocket import connect as open_socket
 from im_common.rpc.client import connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.config import ClientConf
@@ -27,20 +29,26 @@ from im_local.testing import Ready
 PAGE = 100
 AT_ONCE = 4
 # Making and befriending one, at worst.
-SLOWEST_FRIEND_S = 0.2
+SLOWEST_FRIEND_S = 0.5
+SLOWEST_NEWS_S = 30.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_seconds(parser)
     parser.add_argument("--friends", type=whole(PAGE + 1), default=5_000, help="of the one user")
     parser.add_argument("--lists", type=whole(), default=50, help="how often the list is shown")
+    parser.add_argument("--online", type=whole(), default=500, help="friends who are connected")
+    parser.add_argument("--comings", type=whole(), default=5, help="how often the user comes")
     parser.add_argument("--pairs", type=whole(), default=1_000, help="asked for in one call")
     parser.add_argument("--calls", type=whole(), default=4, help="at a time")
     parser.add_argument("--seed", type=int, default=1, help="of the pairs")
 
 
 def longest_s(options: argparse.Namespace) -> float:
-    return float(options.friends * SLOWEST_FRIEND_S + 4 * options.seconds + 10 * options.lists)
+    made_s = options.friends * SLOWEST_FRIEND_S + options.online
+    return float(
+        made_s + 4 * options.seconds + 10 * options.lists + 2 * SLOWEST_NEWS_S * options.comings
+    )
 
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
@@ -56,6 +64,7 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
         )
     ]
     rows += await _show(ready, hub, others, options.lists)
+    rows += await _come(ready, hub, others[: options.online], options)
     return rows + await _ask(ready, [hub, *others], options)
 
 
@@ -131,6 +140,70 @@ async def _show(ready: Ready, hub: Person, others: Sequence[Person], lists: int)
         ("other pages", latency(times.others)),
         *machine.compare(before, after, sum(map(len, times))),
         ("checked", f"all {len(wanted)} friends were shown once"),
+    ]
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    user_id: int = 0
+    online: bool = False
+
+
+_frame_decoder = msgspec.json.Decoder(_Frame)
+
+
+class _Watchers:
+    """Connections that wait for one user to come or go."""
+
+    def __init__(self, user_id: int, number: int) -> None:
+        self._user_id = user_id
+        self._number = number
+        self._online = False
+        self._left = 0
+        self._all = asyncio.Event()
+
+    def on_frame(self, payload: bytes) -> None:
+        frame = _frame_decoder.decode(payload)
+        if (frame.type, frame.user_id, frame.online) == ("presence", self._user_id, self._online):
+            self._left -= 1
+            if self._left == 0:
+                self._all.set()
+
+    def expect(self, online: bool) -> Callable[[], Awaitable[float]]:
+        """From now on; what it gives waits for the last frame, and says how long that took."""
+        begin, self._online, self._left = clock(), online, self._number
+        self._all.clear()
+
+        async def wait() -> float:
+            async with asyncio.timeout(SLOWEST_NEWS_S):
+                await self._all.wait()
+            return clock() - begin
+
+        return wait
+
+
+async def _come(
+    ready: Ready, hub: Person, online: Sequence[Person], options: argparse.Namespace
+) -> list[Row]:
+    watchers = _Watchers(hub.user_id, len(online))
+    sockets = [await open_socket(ready.ws, one.token, watchers.on_frame) for one in online]
+    came, went = list[float](), list[float]()
+    before = machine.usage(ready.pids)
+    for _ in range(options.comings):
+        seen = watchers.expect(True)
+        socket = await open_socket(ready.ws, hub.token, lambda _frame: None)
+        came.append(await seen())
+        seen = watchers.expect(False)
+        socket.close()
+        went.append(await seen())
+    after = machine.usage(ready.pids)
+    for socket in sockets:
+        socket.close()
+    return [
+        ("load", f"{options.comings} times the user comes and goes, {len(online)} watch"),
+        ("until the last sees it come", f"{latency(came)}, the handshake included"),
+        ("until the last sees it go", f"{latency(went)}, 5 s for a reconnect included"),
+        *machine.compare(before, after, 2 * options.comings),
     ]
 
 

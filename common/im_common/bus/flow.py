@@ -96,6 +96,8 @@ class Flow:
         self._revoked: list[Batch] = []
         # The batch of several partitions whose turn it is.
         self.shared: Batch | None = None
+        # Finished, and not committed: up to where.
+        self._due: dict[Track, str] = {}
         # Records that went through both stages since the last commit.
         self._uncommitted = 0
 
@@ -123,6 +125,7 @@ class Flow:
         track.hold = Hold.LOST
         self._empty(track)
         self._tracks.pop(track, None)
+        self._due.pop(track, None)
 
     # --- batches -------------------------------------------------------------------------------
 
@@ -157,6 +160,8 @@ class Flow:
             track.batches.remove(batch)
             track.finished = part[-1].position
             self._uncommitted += len(part)
+            if track.hold is not Hold.LOST:
+                self._due[track] = track.finished
 
     def release_turn(self, batch: Batch) -> None:
         """Another batch may be shared, too, by the partitions that are not in this one."""
@@ -215,14 +220,14 @@ class Flow:
 
     def due(self) -> dict[Track, str]:
         """What is to be committed."""
-        return {t: t.finished for t in self._tracks if t.finished != t.committed}
+        return dict(self._due)
 
     def is_urgent(self) -> bool:
         """Whether a commit is due at once: of a partition that ends; of a partition's first batch, so
         that who is killed again and again gets on all the same; and of more than a batch of records,
         as those who drop what they had already remember so much only."""
         return self._uncommitted >= self._max_batch or any(
-            t.hold is Hold.ENDING or not t.committed for t in self.due()
+            track.hold is Hold.ENDING or not track.committed for track in self._due
         )
 
     def commit_begins(self) -> dict[Track, str]:
@@ -234,5 +239,7 @@ class Flow:
         for track, position in positions.items():
             if track in lost:
                 self.lose(track)
-            else:
-                track.committed = position
+                continue
+            track.committed = position
+            if self._due.get(track) == position:
+                del self._due[track]

@@ -125,6 +125,8 @@ class Pipeline:
         self._commit_to = commit
         self._flow = Flow(max_batch=max_batch)
         self._partitions: dict[Track, Partition] = {}
+        # Those that are full or end: somebody waits for them.
+        self._waited_for: set[Partition] = set()
         # What works on the batches in hand.
         self._working: set[asyncio.Task[None]] = set()
         self._turn: asyncio.TimerHandle | None = None
@@ -141,7 +143,8 @@ class Pipeline:
 
     def feed(self, partition: Partition, records: Sequence[Record]) -> None:
         self._flow.feed(partition.track, records)
-        partition.tell()
+        if partition.full():
+            self._wait_for(partition)
         # Batches begin as soon as the caller has fed all that it has.
         if not self._awake:
             self._awake = True
@@ -149,10 +152,12 @@ class Pipeline:
 
     def end(self, partition: Partition) -> None:
         self._flow.end(partition.track)
+        self._wait_for(partition)
         self._go()
 
     def lose(self, partition: Partition) -> None:
         self._flow.lose(partition.track)
+        self._wait_for(partition)
         self._go()
 
     async def remove(self, partition: Partition) -> None:
@@ -163,6 +168,7 @@ class Pipeline:
         finally:
             partition.tell()
             self._partitions.pop(partition.track, None)
+            self._waited_for.discard(partition)
 
     async def close(self) -> None:
         """Ends at once; what is in hand is not committed."""
@@ -175,6 +181,11 @@ class Pipeline:
             await asyncio.wait({self._committer}, timeout=_CANCEL_WAIT_S)
         await self._interrupt()
         self._partitions.clear()
+        self._waited_for.clear()
+
+    def _wait_for(self, partition: Partition) -> None:
+        partition.tell()
+        self._waited_for.add(partition)
 
     # --- batches -----------------------------------------------------------------------------
 
@@ -191,8 +202,10 @@ class Pipeline:
                 self._work(self._deliver(batch))
             if batch is self._flow.shared:
                 self._time_turn(batch)
-        for partition in self._partitions.values():
+        for partition in list(self._waited_for):
             partition.tell()
+            if not partition.full() and not partition.ended():
+                self._waited_for.discard(partition)
         if self._flow.is_urgent():
             self._hurry.set()
         if self._flow.due() and (self._committer is None or self._committer.done()):

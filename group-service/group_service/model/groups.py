@@ -68,13 +68,14 @@ def get(
     ``lock`` keeps the group and its members as they are until the transaction ends: whoever changes
     them takes this lock first.
     """
+    if lock:
+        # By a statement of its own: MariaDB would lock the joined row, too.
+        connection.execute(select(_g.group_id).where(_g.group_id == group_id).with_for_update())
     query: Select[*tuple[Any, ...]] = (
         select(*groups.columns, _m.role)
         .outerjoin(group_members, (_m.group_id == _g.group_id) & (_m.user_id == user_id))
         .where(_g.group_id == group_id)
     )
-    if lock:
-        query = query.with_for_update(of=groups)
     row = (connection.execute(query)).one_or_none()
     if row is None:
         return None

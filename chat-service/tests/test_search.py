@@ -42,6 +42,14 @@ async def test_parts_of_texts_are_found_newest_first(desk: Any) -> None:
     assert await _all(desk, A, "天气", AB) == ["今天天气很好"]
 
 
+async def test_a_nul_is_a_character_as_any_other(desk: Any) -> None:
+    await desk.say(A, B, "plain", "before\x00Behind", "\x00")
+    assert await _all(desk, A, "behind") == ["before\x00Behind"]
+    assert await _all(desk, A, "E\x00b") == ["before\x00Behind"]
+    assert await _all(desk, A, "\x00") == ["\x00", "before\x00Behind"]
+    assert await _all(desk, A, "\x00plain") == []
+
+
 async def test_only_own_and_visible_messages_are_found(desk: Any) -> None:
     places = await desk.say(A, B, "word 1", "word 2", "word 3")
     await own_view.delete_message(desk.svc, B, places[1].message_id)

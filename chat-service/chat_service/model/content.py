@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Row, String, Text
+from sqlalchemy import Column, Row, Text
 
 from im.chat.v1.content_pb2 import Content
-from im_common.sql.db import ascii_key
+from im_common.sql.db import ExactText, ascii_key
 
 # What a message that was taken back has in these columns.
 EMPTIED: dict[str, Any] = {"content": "", "mentions": None, "ext": None}
@@ -16,7 +16,7 @@ EMPTIED: dict[str, Any] = {"content": "", "mentions": None, "ext": None}
 
 def columns() -> tuple[Column[Any], ...]:
     return (
-        Column("client_msg_id", String(64), nullable=False),
+        Column("client_msg_id", ExactText(64), nullable=False),
         Column("content_type", ascii_key(16), nullable=False),
         Column("content", Text, nullable=False),
         Column("reply_to", ascii_key(36)),

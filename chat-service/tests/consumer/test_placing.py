@@ -35,6 +35,19 @@ async def test_a_batch_is_placed_answered_and_delivered_in_order(world: World) -
     assert await world.offline(B) == []
 
 
+async def test_names_that_a_client_gives_are_one_only_when_they_are_the_same(world: World) -> None:
+    names = ["c-1", "c-1 ", " c-1", "C-1", "é", "e", "c-1\x00", "語" * 64]
+    records = [world.record(A, B, f"{n}", client_msg_id=name) for n, name in enumerate(names)]
+    # The second time each is looked up.
+    for _ in range(2):
+        await world.handle(records)
+    assert [text for *_, text in await world.stored()] == [str(n) for n in range(len(names))]
+    answers = world.gateway.answers()
+    assert [answer["client_msg_id"] for answer in answers] == names * 2
+    seqs = list(range(1, len(names) + 1))
+    assert [answer.get("seq") for answer in answers] == seqs * 2
+
+
 async def test_a_batch_of_200_costs_as_many_statements_and_calls_as_one_of_2(world: World) -> None:
     await world.online(B)
     counts = []

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    TypeDecorator,
     make_url,
     text,
 )
@@ -26,6 +27,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import TypeEngine
 
 from im_common.runtime.config import DbConf
 from im_common.sql.backends import Backend, MysqlBackend, SqliteBackend
@@ -46,6 +48,27 @@ def ascii_key(length: int) -> String:
     return String(length, collation=None).with_variant(
         mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql"
     )
+
+
+class ExactText(TypeDecorator[str]):
+    """A text of at most ``length`` characters that is a key: two texts are one only when they are the
+    same. On MySQL text columns take spaces at the end for nothing (the collations that do not are other
+    ones on MariaDB), so the column holds the UTF-8."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        length: int = self.impl_instance.length  # type: ignore[attr-defined]
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(length))
+        return dialect.type_descriptor(mysql.VARBINARY(4 * length))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "sqlite" else value.encode()
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> str | None:
+        return value.decode() if isinstance(value, bytes) else value
 
 
 class Database:

@@ -1,0 +1,209 @@
+"""Whatever a client says to whatever route, RPC or socket, it is no fault of ours.
+
+Bounded in number, and other inputs each time. A failing one is made small, and kept in `.hypothesis`
+for the next run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import grpc
+import httpx
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from im_client import MakeUser, make_group
+from im_strange import ANY_JSON, NUMBERS, TEXTS, json_of, messages
+from websockets.sync.client import connect
+
+from im.auth.v1 import auth_pb2
+from im.chat.v1 import chat_pb2
+from im.friend.v1 import friend_pb2
+from im.gateway.v1 import push_pb2
+from im.group.v1 import group_pb2
+from im.user.v1 import user_pb2
+from im_common.rpc.service_token import ServiceTokens
+from im_local.testing import System
+
+AREAS = {
+    "auth": auth_pb2, "user": user_pb2, "friend": friend_pb2,
+    "group": group_pb2, "chat": chat_pb2, "ws": push_pb2,
+}  # fmt: skip
+FAULTS = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+# These end what the next call needs, or cost a quarter of a second each.
+NOT_CALLED = {"Logout", "RevokeSession", "ChangePassword", "EndSessions"}
+NOT_ASKED = {"logout", "change_password", "revoke_session", "revoke_other_sessions"}
+bounded = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+@dataclass(frozen=True)
+class World:
+    """Somebody who has friends, a group and messages; and the ways in."""
+
+    api: httpx.Client
+    # Where the token is in the URL.
+    socket: str
+    channels: dict[str, grpc.Channel]
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+@pytest.fixture
+async def world(system: System, new_user: MakeUser) -> Any:
+    user, other = await new_user(), await new_user()
+    await make_group(user, other)
+    for _ in range(3):
+        body = {"to": other.user_id, "content": "hello"}
+        assert (await user.request("POST", "/v1/messages", json=body)).status_code == 201
+    tokens = ServiceTokens(
+        (system.data / "secrets" / "internal_secret").read_text().strip(), "test"
+    )
+    metadata = (
+        ("authorization", f"Bearer {user.access_token}"),
+        ("x-im-service-token", tokens.current()),
+    )
+    channels = {name: grpc.insecure_channel(system.ready.grpc[name]) for name in AREAS}
+    with httpx.Client(base_url=system.ready.api, headers=user.bearer, timeout=15) as api:
+        socket = f"{system.ready.ws}?token={user.access_token}"
+        yield World(api, socket, channels, metadata)
+    for channel in channels.values():
+        channel.close()
+
+
+def _methods() -> Iterator[tuple[str, str, str]]:
+    """Area, service and name of each RPC."""
+    for area, module in AREAS.items():
+        package = module.DESCRIPTOR.package
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                if method.name not in NOT_CALLED:
+                    yield area, f"{package}.{service.name}", method.name
+
+
+METHODS = sorted(_methods())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[f"{area}-{name}" for area, _, name in METHODS])
+def test_no_rpc_fails_because_of_what_it_is_asked(
+    world: World, method: tuple[str, str, str]
+) -> None:
+    area, service, name = method
+    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    call: grpc.UnaryUnaryMultiCallable[Any, Any] = world.channels[area].unary_unary(
+        f"/{service}/{name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=GetMessageClass(found.output_type).FromString,
+    )
+
+    @settings(bounded, max_examples=10)
+    @given(messages(found.input_type.full_name))
+    def asked(message: Any) -> None:
+        answer = call.future(message, metadata=world.metadata, timeout=10)
+        assert answer.code() not in FAULTS, (answer.code(), answer.details())
+
+    asked()
+
+
+def test_no_route_fails_because_of_what_it_is_sent(world: World) -> None:
+    openapi = world.api.get("/openapi.json").json()
+    routes = [
+        (path, verb, operation)
+        for path, verbs in openapi["paths"].items()
+        for verb, operation in verbs.items()
+        if operation["operationId"] not in NOT_ASKED
+    ]
+
+    @settings(bounded, max_examples=200)
+    @given(st.data())
+    def sent(data: st.DataObject) -> None:
+        path, verb, operation = data.draw(st.sampled_from(routes))
+        target, arguments = data.draw(_request(openapi, path, operation))
+        response = world.api.request(verb, target, **arguments)
+        # What is not there yet says so.
+        assert response.status_code < 500 or response.status_code == HTTPStatus.NOT_IMPLEMENTED, (
+            verb, target, arguments, response.text,
+        )  # fmt: skip
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.json()["code"]
+
+    sent()
+
+
+@st.composite
+def _request(draw: Any, api: Any, path: str, operation: Any) -> tuple[str, dict[str, Any]]:
+    """Target and arguments of one request: as the description has it, more or less."""
+    query = []
+    for parameter in operation.get("parameters", ()):
+        value = draw(st.one_of(NUMBERS.map(str), TEXTS, json_of(api, parameter["schema"]).map(str)))
+        value = value.encode(errors="surrogatepass")
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", quote(value, safe="") or "x")
+        elif draw(st.booleans()) or parameter.get("required"):
+            query.append((parameter["name"], value))
+    arguments: dict[str, Any] = {}
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]
+        schema = content.get("application/json", {}).get("schema", {})
+        arguments["content"] = json.dumps(draw(json_of(api, schema)))
+        arguments["headers"] = {"Content-Type": "application/json"}
+    return path + ("?" + urlencode(query) if query else ""), arguments
+
+
+FRAMES = [
+    "chat",
+    "ack",
+    "read",
+    "recall",
+    "typing",
+    "sync",
+    "offline_ack",
+    "ping",
+    "shout",
+    "",
+    None,
+]
+FIELDS = [
+    "to",
+    "group_id",
+    "content",
+    "client_msg_id",
+    "content_type",
+    "reply_to",
+    "mentions",
+    "ext",
+]
+FIELDS += ["conversation_id", "seq", "message_id", "cursors", "limit", "batch_id", "other"]
+
+
+def test_no_frame_is_a_fault(world: World) -> None:
+    fields = st.dictionaries(st.sampled_from(FIELDS), ANY_JSON | NUMBERS | TEXTS, max_size=6)
+    one = st.tuples(st.sampled_from(FRAMES), fields)
+
+    with connect(world.socket) as socket:
+
+        @settings(bounded, max_examples=60)
+        @given(st.lists(one, min_size=1, max_size=10))
+        def sent(frames: list[tuple[Any, dict[str, Any]]]) -> None:
+            for kind, more in frames:
+                socket.send(json.dumps({"type": kind, **more}))
+            # What is right in between keeps it from being sent away.
+            socket.send('{"type":"ping"}')
+            answer: dict[str, Any] = {}
+            while answer.get("type") != "pong":
+                answer = json.loads(socket.recv(timeout=20))
+                assert answer.get("code") != "INTERNAL", answer
+
+        sent()

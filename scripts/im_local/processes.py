@@ -72,12 +72,10 @@ def folders(services: list[Service]) -> list[str]:
 
 
 def main() -> int:
-    """`packages`: the path of each; `databases`: the folders of the services with a database."""
+    """`packages`: the path of each."""
     match sys.argv[1:]:
         case ["packages"]:
             words = dict.fromkeys(f"{s.folder}/{s.package}" for s in SERVICES)
-        case ["databases"]:
-            words = dict.fromkeys(s.folder for s in SERVICES if s.database)
         case _:
             print(main.__doc__, file=sys.stderr)
             return 2

@@ -14,6 +14,7 @@ MODULES = (
     "im_common.rpc.server",
     "im_common.sql.db",
     "sqlalchemy.dialects.sqlite.aiosqlite",
+    "fastapi",
 )
 
 # What a terminal sends its foreground programs is the supervisor's to handle.

@@ -1,0 +1,199 @@
+"""`scripts/test`: the tests in suites, those that share no server side by side.
+
+Each suite is a pytest of its own, on ports that it finds free and in folders of its own. What it says
+is shown whole when it ends. Tests whose limits a busy machine would break run alone, at the end.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from im_local import last_will
+from im_local.console import Console
+from im_local.paths import PYTHON, ROOT
+from im_local.processes import SERVICES, folders
+
+# A test that hangs ends its suite after five minutes (pyproject.toml); this is for all else.
+LIMIT_S = 1800.0
+# Of pytest: the exit code when it ran no test.
+NOTHING_RUN = 5
+# They count what happens in a time, some under a load of their own.
+ALONE = {
+    "tests": ["tests/test_faults.py", "tests/test_kills.py", "tests/test_overload.py"],
+    "auth-service/tests": ["auth-service/tests/test_login.py"],
+}
+EMBEDDED, REAL = "embedded", "real"
+VARIABLE = "IM_TEST_INFRA"
+
+_COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Paths for one pytest, on the embedded or the real servers."""
+
+    servers: str
+    paths: Sequence[str]
+    without: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{' '.join(self.paths)} ({self.servers})"
+
+    def command(self, options: Sequence[str]) -> list[str]:
+        ignored = [f"--ignore={path}" for path in self.without]
+        return [PYTHON, "-P", "-m", "pytest", *ignored, *options, *self.paths]
+
+
+Lane = list[Suite]
+
+
+def lanes(servers: Sequence[str]) -> list[Lane]:
+    """What runs side by side: the suites of a lane one after the other.
+
+    On the real servers a suite runs the embedded kinds of database and log too, so with both it is
+    not run twice; the tests of the whole system are, for that is another one.
+    """
+    databases = [f"{f}/tests" for f in ("common", *folders([s for s in SERVICES if s.database]))]
+    others = [f"{folder}/tests" for folder in ("scripts", *folders(SERVICES))]
+    others = [path for path in others if path not in databases]
+    match sorted(servers):
+        case ["embedded"]:
+            plan = [(EMBEDDED, [*databases]), (EMBEDDED, [*others, "tests"])]
+        case ["real"]:
+            plan = [(REAL, [*databases, "tests"])]
+        case _:
+            plan = [(EMBEDDED, [*others, "tests"]), (REAL, [*databases, "tests"])]
+    return [[Suite(on, [path], ALONE.get(path, ())) for path in paths] for on, paths in plan]
+
+
+def alone(side_by_side: list[Lane]) -> Lane:
+    """What the suites of the lanes left out."""
+    suites = [suite for lane in side_by_side for suite in lane]
+    return [Suite(suite.servers, suite.without) for suite in suites if suite.without]
+
+
+class Run:
+    """One run of suites; `infra` is the file that names the real servers, where there are any."""
+
+    def __init__(self, options: Sequence[str], infra: Path | None, console: Console) -> None:
+        self._options = options
+        self._infra = infra
+        self._console = console
+        self.counts: Counter[str] = Counter()
+        self.failed: list[str] = []
+
+    def all(self, side_by_side: list[Lane]) -> None:
+        """Each lane in a thread, then the rest."""
+        with ThreadPoolExecutor(len(side_by_side)) as pool:
+            list(pool.map(self._lane, side_by_side))
+        self._lane(alone(side_by_side))
+
+    def _lane(self, suites: Lane) -> None:
+        for suite in suites:
+            self._console.step(f"begins: {suite.name}")
+            code, said = self._suite(suite)
+            if code == NOTHING_RUN:
+                # Not one of its tests was asked for.
+                code = 0
+            if code != 0:
+                self.failed.append(suite.name)
+            self._count(code, said)
+            outcome = "" if code == 0 else f", exit code {code}"
+            self._console.block(f"\n{said.rstrip()}")
+            self._console.step(f"ended: {suite.name}{outcome}\n")
+
+    def _suite(self, suite: Suite) -> tuple[int, str]:
+        environ = dict(os.environ)
+        if self._infra:
+            environ.pop(VARIABLE, None)
+            if suite.servers == REAL:
+                environ[VARIABLE] = str(self._infra)
+        with tempfile.TemporaryFile() as output:
+            code = run(suite.command(self._options), environ, output.fileno())
+            output.seek(0)
+            return code, output.read().decode("utf-8", "replace")
+
+    def _count(self, code: int, said: str) -> None:
+        counted = dict[str, int]()
+        for line in reversed(said.splitlines()):
+            if counted := {word: int(number) for number, word in _COUNT.findall(line)}:
+                break
+        broken = counted.get("failed", 0) + counted.get("error", 0)
+        # One that ended without a word, too.
+        self.counts["failed"] += broken or (code != 0)
+        for word in ("passed", "skipped"):
+            self.counts[word] += counted.get(word, 0)
+
+
+def run(command: Sequence[str], environ: dict[str, str], output: int | None = None) -> int:
+    """The exit code of a command that ends with us, and is killed when it takes too long."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+    )
+    has_ended = last_will.ends_with_us(process.pid)
+    try:
+        return process.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        # It says where each thread is, and ends.
+        process.send_signal(signal.SIGABRT)
+        return process.wait()
+    finally:
+        has_ended()
+
+
+@contextlib.contextmanager
+def real_servers() -> Iterator[Path]:
+    """The file that names them, for as long as the block lasts; gone then, also with us."""
+    infra = str(ROOT / "scripts/infra")
+    with tempfile.TemporaryDirectory() as data:
+        down = [infra, "down", "--data", data]
+        revoke = last_will.run_at_our_end(down)
+        try:
+            subprocess.run([infra, "up", "--data", data], check=True)
+            yield Path(data) / "infra.yaml"
+        finally:
+            subprocess.run(down, check=False)
+            revoke()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`[--infra | --all] [pytest's arguments]`; with a path among them, one pytest for it."""
+    servers, options = [EMBEDDED], list(arguments)
+    if options[:1] == ["--infra"]:
+        servers, options = [REAL], options[1:]
+    elif options[:1] == ["--all"]:
+        servers, options = [EMBEDDED, REAL], options[1:]
+    has_path = any((ROOT / word.partition("::")[0]).exists() for word in options if word)
+    with real_servers() if REAL in servers else contextlib.nullcontext() as infra:
+        if has_path:
+            given = {VARIABLE: str(infra)} if infra else {}
+            return run([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given})
+        running = Run(options, infra, Console())
+        running.all(lanes(servers))
+    for name in running.failed:
+        print(f"FAILED {name}")
+    counts = running.counts
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    if running.failed:
+        return 1
+    return 0 if counts["passed"] else NOTHING_RUN
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Which suites scripts/test runs, and what it says of them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from im_local import suites
+from im_local.console import Console
+from im_local.paths import ROOT
+from im_local.suites import EMBEDDED, REAL, Run, Suite, alone, lanes
+
+
+@pytest.mark.parametrize("servers", [[EMBEDDED], [REAL, EMBEDDED]])
+def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
+    planned = lanes(servers)
+    every = [suite for lane in planned for suite in lane] + alone(planned)
+    for file in ROOT.glob("*/tests/**/test_*.py"):
+        assert len([s for s in every if _runs(s, file)]) == 1, file
+    for file in ROOT.glob("tests/test_*.py"):
+        assert sorted(s.servers for s in every if _runs(s, file)) == sorted(servers), file
+
+
+def test_the_real_servers_are_one_lane() -> None:
+    """For their tests kill and freeze them."""
+    for servers in ([REAL], [EMBEDDED, REAL]):
+        (lane,) = [lane for lane in lanes(servers) if any(s.servers == REAL for s in lane)]
+        assert all(suite.servers == REAL for suite in lane)
+
+
+def test_outcomes_add_up_and_a_failure_fails_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What each said is shown whole; one that ends in the middle counts as a failure."""
+    good, bad, dies = (tmp_path / f"test_{name}.py" for name in ("good", "bad", "dies"))
+    good.write_text("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n")
+    bad.write_text("def test_a(): pass\ndef test_b(): assert not 'the reason'\n")
+    dies.write_text("import os\ndef test_a(): os._exit(7)\n")
+    run = Run([], None, Console())
+    run.all([[Suite(EMBEDDED, [str(good)])], [Suite(EMBEDDED, [str(p)]) for p in (bad, dies)]])
+    assert dict(run.counts) == {"passed": 2, "failed": 2, "skipped": 1}
+    assert run.failed == [f"{bad} (embedded)", f"{dies} (embedded)"]
+    said = capsys.readouterr().out
+    assert "the reason" in said
+    assert f"ended: {dies} (embedded), exit code 7" in said
+
+
+def test_a_suite_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "LIMIT_S", 0.2)
+    hanging = [sys.executable, "-c", "import time; time.sleep(600)"]
+    assert suites.run(hanging, dict(os.environ)) == -signal.SIGABRT
+
+
+def test_a_path_is_run_by_itself(tmp_path: Path) -> None:
+    """With its output as it comes, and its exit code."""
+    (tmp_path / "test_bad.py").write_text("def test_b(): assert not 'the reason'\n")
+    command = [sys.executable, "-P", "-m", "im_local.suites", str(tmp_path / "test_bad.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "begins" not in done.stdout
+    assert "1 failed" in done.stdout
+
+
+def _runs(suite: Suite, file: Path) -> bool:
+    without = [ROOT / path for path in suite.without]
+    return file not in without and any(file.is_relative_to(ROOT / p) for p in suite.paths)

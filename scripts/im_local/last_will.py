@@ -45,9 +45,13 @@ def _tell(message: dict[str, object]) -> None:
     # A forked child has wills of its own.
     if _executor is None or _executor[0] != os.getpid():
         command = [sys.executable, "-I", "-S", __file__]
-        # A session of its own: Ctrl-C is not for it.
+        # A session of its own: Ctrl-C is not for it. Nor is our output, whose end others wait for.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
         )
         _executor = (os.getpid(), process)
     stdin = _executor[1].stdin

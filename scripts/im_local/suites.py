@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,15 +92,29 @@ class Run:
         self._console = console
         self.counts: Counter[str] = Counter()
         self.failed: list[str] = []
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._interrupted = threading.Event()
 
     def all(self, side_by_side: list[Lane]) -> None:
         """Each lane in a thread, then the rest."""
         with ThreadPoolExecutor(len(side_by_side)) as pool:
-            list(pool.map(self._lane, side_by_side))
+            try:
+                list(pool.map(self._lane, side_by_side))
+            except KeyboardInterrupt:
+                self._interrupt()
+                raise
         self._lane(alone(side_by_side))
+
+    def _interrupt(self) -> None:
+        self._interrupted.set()
+        for process in list(self._running):
+            # So that it takes down what it has set up, as with Ctrl-C.
+            process.send_signal(signal.SIGINT)
 
     def _lane(self, suites: Lane) -> None:
         for suite in suites:
+            if self._interrupted.is_set():
+                return
             self._console.step(f"begins: {suite.name}")
             code, said = self._suite(suite)
             if code == NOTHING_RUN:
@@ -119,7 +134,10 @@ class Run:
             if suite.servers == REAL:
                 environ[VARIABLE] = str(self._infra)
         with tempfile.TemporaryFile() as output:
-            code = run(suite.command(self._options), environ, output.fileno())
+            process = start(suite.command(self._options), environ, output.fileno())
+            self._running.add(process)
+            code = wait(process)
+            self._running.discard(process)
             output.seek(0)
             return code, output.read().decode("utf-8", "replace")
 
@@ -135,9 +153,11 @@ class Run:
             self.counts[word] += counted.get(word, 0)
 
 
-def run(command: Sequence[str], environ: dict[str, str], output: int | None = None) -> int:
-    """The exit code of a command that ends with us, and is killed when it takes too long."""
-    process = subprocess.Popen(
+def start(
+    command: Sequence[str], environ: dict[str, str], output: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A command at the root of the checkout; its output goes to ours, or to the descriptor."""
+    return subprocess.Popen(
         command,
         cwd=ROOT,
         env=environ,
@@ -145,6 +165,10 @@ def run(command: Sequence[str], environ: dict[str, str], output: int | None = No
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
     )
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code. The process ends with us, and is ended when it takes too long."""
     has_ended = last_will.ends_with_us(process.pid)
     try:
         return process.wait(LIMIT_S)
@@ -182,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     with real_servers() if REAL in servers else contextlib.nullcontext() as infra:
         if has_path:
             given = {VARIABLE: str(infra)} if infra else {}
-            return run([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given})
+            return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))
         running = Run(options, infra, Console())
         running.all(lanes(servers))
     for name in running.failed:
@@ -196,4 +220,7 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

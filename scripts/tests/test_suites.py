@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from im_local import suites
+from im_local import last_will, suites
 from im_local.console import Console
 from im_local.paths import ROOT
 from im_local.suites import EMBEDDED, REAL, Run, Suite, alone, lanes
@@ -51,7 +52,36 @@ def test_outcomes_add_up_and_a_failure_fails_the_run(
 def test_a_suite_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suites, "LIMIT_S", 0.2)
     hanging = [sys.executable, "-c", "import time; time.sleep(600)"]
-    assert suites.run(hanging, dict(os.environ)) == -signal.SIGABRT
+    assert suites.wait(suites.start(hanging, dict(os.environ))) == -signal.SIGABRT
+
+
+def test_an_interruption_ends_what_runs_in_order(tmp_path: Path) -> None:
+    """The fixtures of the running suites are taken down, and no other suite begins."""
+    (tmp_path / "test_slow.py").write_text(f"""if True:
+        import pathlib, pytest, time
+        @pytest.fixture
+        def thing():
+            yield pathlib.Path("{tmp_path}/begun").touch()
+            pathlib.Path("{tmp_path}/taken_down").touch()
+        def test_it(thing): time.sleep(600)
+        """)
+    program = f"""if True:
+        from im_local.console import Console
+        from im_local.suites import EMBEDDED, Run, Suite
+        slow = Suite(EMBEDDED, ["{tmp_path}/test_slow.py"])
+        Run([], None, Console()).all([[slow, slow]])
+    """
+    command = [sys.executable, "-P", "-c", program]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    last_will.ends_with_us(run.pid)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=120)[0]
+    assert (tmp_path / "taken_down").exists()
+    assert said.count("begins") == 1
 
 
 def test_a_path_is_run_by_itself(tmp_path: Path) -> None:

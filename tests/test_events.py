@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from im_client import Connect, Device, Frame, MakeUser, User
+from im_client import PASSWORD, Connect, Device, Frame, MakeUser, User
 from im_infra import kill_and_start, pid_of
 from redis.asyncio import Redis
 
@@ -171,3 +171,19 @@ async def test_every_change_is_told_once_and_in_order_whatever_is_killed(
     for one in ears:
         assert one.repeated == []
         assert [(e["data"]["user_id"], e["data"]["blocked"]) for e in one.events] == changes
+
+
+async def test_the_other_devices_are_told_of_a_session_that_was_ended(
+    http: httpx.AsyncClient, new_user: MakeUser, online: Connect
+) -> None:
+    ann = await new_user()
+    body = {"username": ann.username, "password": PASSWORD}
+    answer = (await http.post("/v1/auth/login", json=body)).json()
+    second = User.of(http, ann.username, answer)
+    phone, laptop = await online(ann), await online(second)
+    response = await ann.request("DELETE", f"/v1/auth/sessions/{second.session_id}")
+    assert response.status_code == 204, response.text
+    (event,) = await _events_of(phone, 1)
+    assert (event["event"], event["data"]) == ("SessionRevoked", {"session_id": second.session_id})
+    assert await laptop.wait_closed() == 4002
+    assert _events(laptop.frames) == []

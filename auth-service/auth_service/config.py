@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from im_common.runtime.config import ClientConf, DbConf, RpcSettings, Section
+from im_common.runtime.config import BusConf, ClientConf, DbConf, RpcSettings, Section
 
 
 class KeysConf(Section):
@@ -27,6 +27,7 @@ class GuessingConf(Section):
 
 class Settings(RpcSettings):
     db: DbConf
+    bus: BusConf = BusConf()
     keys: KeysConf = KeysConf()
     user_rpc: ClientConf = ClientConf(key="user.rpc")
     multi_login: Literal["allow", "one_per_platform", "single"] = "allow"

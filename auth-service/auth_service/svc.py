@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auth_service.config import Settings
 from auth_service.keys import KeyRing
+from auth_service.model import credentials
 from auth_service.model.guesses import CountedGuesses, Guesses, UncountedGuesses
 from auth_service.model.sessions import Sessions
 from auth_service.passwords import PasswordHasher
@@ -15,6 +16,7 @@ from im.user.v1 import user_pb2_grpc
 from im_common.domain.access_tokens import AccessTokens
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
+from im_common.sql.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class ServiceContext:
     db: Database
     keys: KeyRing
     passwords: PasswordHasher
+    # Of what is told when a session ends.
+    outbox: Outbox
     sessions: Sessions
     guesses: Guesses
     access_tokens: AccessTokens
@@ -36,9 +40,11 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     passwords = PasswordHasher(cost=settings.bcrypt_cost, most_waiting=settings.max_waiting_logins)
     resources.on_close(passwords.close)
     counted = settings.rate_limits == "on"
+    db = resources.database(settings.db)
     return ServiceContext(
         settings=settings,
-        db=resources.database(settings.db),
+        db=db,
+        outbox=await resources.outbox(settings.bus, Outbox(db, credentials.outbox)),
         keys=keys,
         passwords=passwords,
         sessions=Sessions(redis, life_ms=settings.refresh_token_life * 1000),

@@ -23,7 +23,7 @@ from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceStub
-from im_common.runtime.config import ClientConf, DbConf
+from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.runtime.redis_client import open_redis
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
@@ -196,6 +196,7 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
             "name": "auth-service",
             "listen_on": auth_at,
             "db": dbs.auth,
+            "bus": BusConf(kind="redis"),
             "keys": {"file": str(key_file)},
             "user_rpc": ClientConf(endpoints=[users_at]),
             "bcrypt_cost": 4,

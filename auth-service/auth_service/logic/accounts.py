@@ -83,7 +83,7 @@ async def change_password(
     account = await _authenticate(svc, account.username, old_password)
     new_hash = await svc.passwords.hash(new_password)
     # Before, so that nothing is changed when Redis is away; after, for those that opened meanwhile.
-    await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    ended = await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
     replaced = await svc.db.write(
         credentials.replace_password,
         account.user_id,
@@ -92,7 +92,8 @@ async def change_password(
     )
     if not replaced:
         raise _wrong()
-    await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    ended += await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    await sessions.tell_revoked(svc, identity.user_id, ended)
 
 
 async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Sequence
@@ -12,16 +13,21 @@ import structlog
 from auth_service.model.sessions import SEEN_EVERY_MS, Pair, Rotation, Session
 from auth_service.svc import ServiceContext
 from auth_service.tokens import make_access_token, new_pair, new_session_id
+from im_common.domain.events import SessionRevoked, user_event
 from im_common.domain.ids import now_ms
 from im_common.domain.names import clean_text
 from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
 from im_common.runtime import context
 from im_common.runtime.context import Identity
+from im_common.runtime.faults import report
+from im_common.sql.outbox import Change
 
 log = structlog.get_logger(__name__)
 
 PLATFORMS = ("ios", "android", "web", "desktop", "other")
 MAX_DEVICE_ID = 64
+# Nobody who ends a session waits longer than that for a database that is away.
+TELL_WITHIN_S = 1.0
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -71,7 +77,8 @@ async def open_session(svc: ServiceContext, user_id: int, device: Device) -> Tok
     refresh_token = svc.refresh_tokens.make(session.session_id)
     await svc.sessions.add(session, svc.refresh_tokens.hash(refresh_token))
     replaced = _replaced(svc, await svc.sessions.of_user(user_id))
-    await svc.sessions.end(user_id, [old.session_id for old in replaced])
+    ended = await svc.sessions.end(user_id, [old.session_id for old in replaced])
+    await tell_revoked(svc, user_id, ended)
     return _token_pair(svc, session, new_pair(svc.keys), refresh_token)
 
 
@@ -105,6 +112,7 @@ async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") ->
         log.warning(
             "refresh token used twice", account=session.user_id, session_id=session.session_id
         )
+        await tell_revoked(svc, session.user_id, [session.session_id])
     if outcome not in (Rotation.ROTATED, Rotation.REPEATED):
         raise _over()
     return _token_pair(svc, session, pair, svc.refresh_tokens.next(token, pair))
@@ -130,17 +138,39 @@ async def list_sessions(svc: ServiceContext, user_id: int) -> list[Session]:
 
 async def revoke_session(svc: ServiceContext, user_id: int, session_id: str) -> int:
     """Ends one of the user's sessions. NOT_FOUND when it is none."""
-    ended = 0
-    if _SESSION_ID.fullmatch(session_id):
-        ended = await svc.sessions.end(user_id, [session_id])
+    if not _SESSION_ID.fullmatch(session_id):
+        raise not_found("session")
+    ended = await svc.sessions.end(user_id, [session_id])
     if not ended:
         raise not_found("session")
-    return ended
+    await tell_revoked(svc, user_id, ended)
+    return len(ended)
 
 
 async def revoke_other_sessions(svc: ServiceContext, identity: Identity) -> int:
     """Ends all but the caller's own. How many there were."""
-    return await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    ended = await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
+    await tell_revoked(svc, identity.user_id, ended)
+    return len(ended)
+
+
+async def tell_revoked(svc: ServiceContext, user_id: int, ended: Sequence[str]) -> None:
+    """Tells the user's other devices of sessions that have ended, at most once: Redis has no part in a
+    transaction, and where the database is away, or this process dies before, a session is over all the
+    same and nobody is told."""
+    if not ended:
+        return
+
+    def tell(change: Change) -> None:
+        for session_id in ended:
+            data = SessionRevoked(session_id=session_id)
+            change.tell(user_event(user_id, data, but_sessions=ended))
+
+    try:
+        async with asyncio.timeout(TELL_WITHIN_S):
+            await svc.outbox.write(tell)
+    except Exception as error:
+        report(error, "the end of a session is not told", account=user_id)
 
 
 def _replaced(svc: ServiceContext, newest_first: Sequence[Session]) -> Sequence[Session]:

@@ -20,8 +20,10 @@ from sqlalchemy import (
 
 from im_common.domain.ids import FIRST_ID
 from im_common.sql.db import MYSQL_TABLE, AutoId, ascii_key
+from im_common.sql.outbox import OutboxTables
 
 metadata = MetaData()
+outbox = OutboxTables(metadata)
 
 credentials = Table(
     "credentials",

@@ -186,16 +186,17 @@ class Sessions:
         """Records that the session is in use, from ``address`` (when known)."""
         await self._see(keys=[session_key(session_id)], args=[now_ms(), address])
 
-    async def end(self, user_id: int, session_ids: Iterable[str]) -> int:
-        """Ends those of the sessions that are the user's. How many were."""
-        ended = 0
+    async def end(self, user_id: int, session_ids: Iterable[str]) -> list[str]:
+        """Ends those of the sessions that are the user's, and gives them."""
+        ended = []
         for session_id in session_ids:
-            ended += await self._end(keys=[session_key(session_id)], args=[user_id])
+            if await self._end(keys=[session_key(session_id)], args=[user_id]):
+                ended.append(session_id)
             await self._redis.zrem(_list_key(user_id), session_id)
         return ended
 
-    async def end_all(self, user_id: int, *, but: Sequence[str] = ()) -> int:
-        """How many there were. Those that open meanwhile may stay."""
+    async def end_all(self, user_id: int, *, but: Sequence[str] = ()) -> list[str]:
+        """Those that there were. Those that open meanwhile may stay."""
         members: list[Any] = await self._redis.zrange(_list_key(user_id), 0, -1)
         return await self.end(user_id, {member.decode() for member in members} - set(but))
 

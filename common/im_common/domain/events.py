@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from im.bus.v1.event_pb2 import UserEvent
@@ -65,13 +67,15 @@ class SessionRevoked(EventData):
     session_id: str
 
 
-def user_event(user_id: int, data: EventData) -> OutboxRecord:
-    """Tells the devices of ``user_id``, with an id and a time of its own."""
+def user_event(user_id: int, data: EventData, *, but_sessions: Sequence[str] = ()) -> OutboxRecord:
+    """Tells the devices of ``user_id`` but for those of some sessions, with an id and a time of its
+    own."""
     event = UserEvent(
         event_id=new_event_id(),
         user_id=user_id,
         event=type(data).__name__,
         data_json=msgspec.json.encode(data).decode(),
         timestamp=now_ms(),
+        except_session_ids=but_sessions,
     )
     return OutboxRecord(EVENT_TOPIC, str(user_id), event.SerializeToString())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from ws_parts import Log, connection, inbound, sent, take
@@ -48,7 +49,11 @@ async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() ->
     assert [len(sent(c)) for c in (one, again)] == [2, 1]
 
 
-async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away() -> None:
+async def test_a_connection_has_a_rate_and_who_ignores_it_is_sent_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # All at one moment, however long the test takes.
+    monkeypatch.setattr("im_common.runtime.rate.time", SimpleNamespace(monotonic=lambda: 100.0))
     one, log = connection(max_queue=10_000), Log()
     frames, _ = inbound(one, log, Bucket(20, 40))
     for number in range(200):

@@ -172,16 +172,18 @@ async def test_a_group_message_reaches_all_members_and_nobody_else(
     assert {m["user_id"] for m in members["items"]} == {owner.user_id, b.user_id, c.user_id}
     devices = {u.user_id: await online(u) for u in (owner, b, stranger)}
     sent = await devices[owner.user_id].ask(group_id=group_id, content="all")
-    assert (sent["conversation_id"], sent["seq"]) == (f"g:{group_id}", 1)
+    assert (sent["conversation_id"], sent["seq"]) == (f"g:{group_id}", 2)
     message = await devices[b.user_id].wait_for(lambda f: f["type"] == "message")
     assert message["group_id"] == group_id
     assert "to" not in message
     # c was away.
     late = await online(c)
-    assert [f["content"] for f in await late.wait_received(1)] == ["all"]
+    missed = await late.wait_received(3)
+    assert [f["content"] for f in missed if f["type"] == "message"] == ["", "all"]
+    assert [f["event"] for f in missed if f["type"] == "event"] == ["GroupInvited"]
     refused = await devices[stranger.user_id].ask(group_id=group_id, content="x")
     assert refused["code"] == "NOT_GROUP_MEMBER"
     assert not devices[stranger.user_id].of("message")
-    assert len(await b.history(f"g:{group_id}")) == 1
+    assert [m["seq"] for m in await b.history(f"g:{group_id}")] == [1, 2]
     response = await stranger.request("GET", f"/v1/conversations/g:{group_id}/messages")
     assert (response.status_code, response.json()["code"]) == (403, "NOT_GROUP_MEMBER")

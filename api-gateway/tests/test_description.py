@@ -53,6 +53,7 @@ ROUTES = [
     "GET /v1/groups/{group_id}/requests",
     "POST /v1/groups/{group_id}/requests/{id}/accept",
     "POST /v1/groups/{group_id}/requests/{id}/reject",
+    "GET /v1/groups/{group_id}/readers",
     "POST /v1/messages",
     "POST /v1/messages/{message_id}/recall",
     "GET /v1/messages/search",

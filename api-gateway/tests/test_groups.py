@@ -14,6 +14,7 @@ _GROUP: dict[str, Any] = {
     "group_id": 1001,
     "name": "Sea",
     "avatar": "",
+    "description": "about",
     "announcement": "hello",
     "owner_id": 1001,
     "join_policy": "invite_only",
@@ -22,11 +23,21 @@ _GROUP: dict[str, Any] = {
     "created_at": 41,
 }
 _GROUP_PB = group.Group(**{**_GROUP, "join_policy": group.JOIN_POLICY_INVITE_ONLY})
-_MEMBER: dict[str, Any] = {"user_id": 1002, "role": "admin", "muted_until": 0, "joined_at": 42}
+_READER: dict[str, Any] = {
+    "user_id": 1002,
+    "username": "bob",
+    "nickname": "Bob",
+    "avatar": "b.png",
+    "group_nickname": "the builder",
+}
+_MEMBER: dict[str, Any] = {**_READER, "role": "admin", "muted_until": 0, "joined_at": 42}
 _JOIN: dict[str, Any] = {
     "request_id": 8,
     "group_id": 1001,
     "user_id": 1003,
+    "username": "eve",
+    "nickname": "Eve",
+    "avatar": "e.png",
     "message": "me",
     "created_at": 43,
 }
@@ -155,6 +166,29 @@ async def test_a_member_can_be_muted(check: Check) -> None:
         204,
         sent={"muted_until": 99},
         path="/v1/groups/1001/members/1002",
+    )
+
+
+async def test_one_names_oneself_in_a_group(check: Check) -> None:
+    await check(
+        "PATCH /v1/groups/{group_id}/members/{user_id}",
+        "SetGroupNickname",
+        group.SetGroupNicknameRequest(group_id=1001, user_id=1001, nickname=""),
+        group.SetGroupNicknameResponse(),
+        204,
+        sent={"nickname": ""},
+        path="/v1/groups/1001/members/1001",
+    )
+
+
+async def test_the_readers_of_a_message_are_listed(check: Check) -> None:
+    await check(
+        "GET /v1/groups/{group_id}/readers",
+        "ListReaders",
+        group.ListReadersRequest(group_id=1001, seq=7, limit=50),
+        group.ListReadersResponse(readers=[group.Reader(**_READER)], next_cursor="r"),
+        body={"items": [_READER], "next_cursor": "r"},
+        path="/v1/groups/1001/readers?seq=7",
     )
 
 

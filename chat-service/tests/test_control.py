@@ -1,4 +1,4 @@
-"""Recalls and group changes, among the messages of a batch."""
+"""Recalls, among the messages of a batch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from chat_service.logic import overview
-from chat_service.model.tables import RECALLED, conversation_members, messages
-from chat_service.mq.entry import Entry
-from chat_service.mq.group_change import ChangeEntry, Changes
+from chat_service.model.tables import RECALLED, messages
 from chat_service.mq.policy import Facts
 from chat_service.mq.recall import RecallEntry, Recalls
-from im.chat.v1.record_pb2 import GroupChange, Recall
+from im.chat.v1.record_pb2 import Recall
 from im.group.v1.group_pb2 import GroupSendInfo
 from im_common.bus import Record
 from im_common.testing.queries import counted_queries
@@ -88,62 +85,3 @@ async def test_many_recalls_cost_two_statements(desk: Any) -> None:
     kinds = [text.split()[0] for text in statements]
     assert [kind for kind in kinds if kind != "BEGIN"] == ["SELECT", "UPDATE"]
     assert not [item for item in items if item.error]
-
-
-def _change(at: int, **fields: Any) -> ChangeEntry:
-    return ChangeEntry(record=RECORD, change=GroupChange(group_id=5, timestamp=at, **fields))
-
-
-async def _standing(desk: Any, user_id: int) -> tuple[int, int | None] | None:
-    t = conversation_members.c
-    query = select(t.min_seq, t.left_seq).where(t.user_id == user_id, t.conversation_id == "g:5")
-    row = await desk.svc.db.read(lambda connection: connection.execute(query).first())
-    return None if row is None else (row[0], row[1])
-
-
-async def test_who_joins_sees_what_comes_then_and_who_leaves_no_more(desk: Any) -> None:
-    desk.groups.make(5, A, B)
-    await desk.say(A, 0, "1", "2", group=5)
-    await Changes(desk.svc.db).apply([_change(10, joined_user_ids=[C], left_user_ids=[B])], Facts())
-    await desk.say(A, 0, "3", group=5)
-    assert await _standing(desk, C) == (2, None)
-    assert await _standing(desk, B) == (0, 2)
-    assert await overview.get_unread_count(desk.svc, C) == {"g:5": 1}
-    assert await overview.get_unread_count(desk.svc, B) == {}
-
-
-async def test_a_change_that_comes_again_hides_nothing(desk: Any) -> None:
-    desk.groups.make(5, A, B)
-    await desk.say(A, 0, "1", group=5)
-    left, joined = _change(10, left_user_ids=[B]), _change(11, joined_user_ids=[B])
-    for _ in range(2):
-        await Changes(desk.svc.db).apply([left, joined], Facts())
-        await desk.say(A, 0, "later", group=5)
-        assert await _standing(desk, B) == (1, None)
-    # Members from the start are there already when the group tells of them.
-    await Changes(desk.svc.db).apply([_change(12, joined_user_ids=[A])], Facts())
-    assert await _standing(desk, A) == (0, None)
-
-
-async def test_a_dismissed_group_is_left_by_all(desk: Any) -> None:
-    desk.groups.make(5, A, B)
-    await desk.say(A, 0, "1", group=5)
-    await Changes(desk.svc.db).apply([_change(10, dismissed=True)], Facts())
-    assert await _standing(desk, A) == await _standing(desk, B) == (0, 1)
-
-
-async def test_a_change_before_the_first_message_needs_no_rows(desk: Any) -> None:
-    await Changes(desk.svc.db).apply([_change(10, joined_user_ids=[A, B])], Facts())
-    assert await _standing(desk, A) is None
-
-
-async def test_a_change_has_its_place_among_the_messages_of_its_batch(desk: Any) -> None:
-    desk.groups.make(5, A, B)
-    items = desk.items(A, 0, "1", "2", "3", group=5)
-    await desk.store(items)
-    entries: list[Entry] = [items[0], _change(10, joined_user_ids=[C]), *items[1:]]
-    await Changes(desk.svc.db).apply(entries, Facts())
-    assert await _standing(desk, C) == (1, None)
-    entries = [_change(11, joined_user_ids=[1004]), items[1]]
-    await Changes(desk.svc.db).apply(entries, Facts())
-    assert await _standing(desk, 1004) == (1, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -9,14 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 import group_service
 import group_service.server
 from group_service.config import Settings
+from im.bus.v1.event_pb2 import UserEvent
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im.group.v1 import group_pb2 as pb
 from im.group.v1.group_pb2_grpc import GroupServiceStub
-from im_common.runtime.config import DbConf
+from im_common.bus.kinds import open_bus
+from im_common.bus.topics import CHAT_TOPIC, EVENT_TOPIC
+from im_common.runtime.config import BusConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey
@@ -24,8 +31,11 @@ from im_common.testing.people import People, Person
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, running
 from im_common.testing.valkey import ValkeyServer
+from im_common.testing.waiting import eventually
 
 __all__ = ["people", "redis", "valkey"]
+
+BUS = BusConf(kind="redis")
 
 
 @dataclass
@@ -34,6 +44,60 @@ class Groups:
 
     stub: Any
     settings: Settings
+    redis: Redis
+
+    async def act(self, person: Person, method: str, group_id: int, **fields: Any) -> Any:
+        """Any call about a group."""
+        request = getattr(pb, f"{method}Request")(group_id=group_id, **fields)
+        return await call(getattr(self.stub, method), request, token=person.token)
+
+    async def update(self, person: Person, group_id: int, **fields: Any) -> pb.Group:
+        request = pb.UpdateGroupRequest(
+            group=pb.Group(group_id=group_id, **fields), update_mask=FieldMask(paths=list(fields))
+        )
+        answer: pb.UpdateGroupResponse = await call(
+            self.stub.UpdateGroup, request, token=person.token
+        )
+        return answer.group
+
+    async def ask(self, person: Person, group_id: int, message: str = "") -> int:
+        """The id of a request to join, which has to wait."""
+        answer = await self.act(person, "JoinGroup", group_id, message=message)
+        assert not answer.joined
+        return int(answer.request_id)
+
+    async def handle(self, person: Person, group_id: int, request_id: int, accept: bool) -> None:
+        await self.act(person, "HandleJoinRequest", group_id, request_id=request_id, accept=accept)
+
+    async def pending(self, person: Person, group_id: int) -> list[int]:
+        answer = await self.act(person, "ListJoinRequests", group_id)
+        return [request.request_id for request in answer.requests]
+
+    async def recorded(self, group_id: int) -> list[tuple[int, dict[str, Any], GroupChange]]:
+        """The changes in the log, which are there when they are confirmed: who made them, what their
+        messages say, and all of it."""
+        changes: list[tuple[int, dict[str, Any], GroupChange]] = []
+        async for record in open_bus(BUS, lambda: self.redis).browse(CHAT_TOPIC):
+            change = ChatRecord.FromString(record.value).group_change
+            if change.group_id == group_id:
+                assert record.key == f"g:{group_id}".encode()
+                changes.append((change.user_id, json.loads(change.ext_json), change))
+        return changes
+
+    async def told(self, user_id: int, count: int) -> list[tuple[str, Any]]:
+        """The events for a user's devices, when there are so many: name and data, oldest first."""
+        events: list[UserEvent] = []
+
+        async def enough() -> bool:
+            events.clear()
+            async for record in open_bus(BUS, lambda: self.redis).browse(EVENT_TOPIC):
+                event = UserEvent.FromString(record.value)
+                if event.user_id == user_id:
+                    events.append(event)
+            return len(events) >= count
+
+        await eventually(enough)
+        return [(event.event, json.loads(event.data_json)) for event in events]
 
     async def create(
         self,
@@ -103,7 +167,7 @@ def db(
 
 
 @pytest.fixture
-def start(db: DbConf, valkey: ValkeyServer, people: People) -> Start:
+def start(db: DbConf, valkey: ValkeyServer, redis: Redis, people: People) -> Start:
     """Starts the service; arguments are its settings."""
 
     @asynccontextmanager
@@ -116,10 +180,12 @@ def start(db: DbConf, valkey: ValkeyServer, people: People) -> Start:
             internal_secret=SecretStr(SECRET),
             auth_rpc=people.conf,
             user_rpc=people.conf,
-            **changed,
+            friend_rpc=people.conf,
+            bus=BUS,
+            **{"chat_rpc": people.conf} | changed,
         )
         async with running(group_service.server.serve, settings) as service:
-            yield Groups(GroupServiceStub(service.channel), settings)
+            yield Groups(GroupServiceStub(service.channel), settings, redis)
 
     return start
 

@@ -47,12 +47,14 @@ async def remove_member(group_id: GroupIdPath, user_id: UserIdPath, svc: Svc) ->
     await svc.groups.RemoveMember(pb.RemoveMemberRequest(group_id=group_id, user_id=user_id))
 
 
-@router.patch("/{user_id}", status_code=204, summary="Change a member's role, or mute a member")
+@router.patch("/{user_id}", status_code=204, summary="Set a role, mute a member, or name oneself")
 async def change_member(
     group_id: GroupIdPath, user_id: UserIdPath, body: MemberChangeBody, svc: Svc
 ) -> None:
-    if body.role is None and body.muted_until is None:
-        raise AppError(Code.INVALID_ARGUMENT, "nothing to change: give role or muted_until")
+    if body.role is None and body.muted_until is None and body.nickname is None:
+        raise AppError(
+            Code.INVALID_ARGUMENT, "nothing to change: give role, muted_until or nickname"
+        )
     if body.role is not None:
         await svc.groups.SetMemberRole(
             pb.SetMemberRoleRequest(group_id=group_id, user_id=user_id, role=ROLES[body.role])
@@ -60,4 +62,8 @@ async def change_member(
     if body.muted_until is not None:
         await svc.groups.MuteMember(
             pb.MuteMemberRequest(group_id=group_id, user_id=user_id, muted_until=body.muted_until)
+        )
+    if body.nickname is not None:
+        await svc.groups.SetGroupNickname(
+            pb.SetGroupNicknameRequest(group_id=group_id, user_id=user_id, nickname=body.nickname)
         )

@@ -12,6 +12,7 @@ from api_gateway.routes.parts import (
     GroupIdPath,
     Limit,
     RequestIdPath,
+    SeqQuery,
     Svc,
     signed_in,
 )
@@ -25,6 +26,7 @@ from api_gateway.schemas.groups import (
     Joined,
     JoinRequest,
     MuteBody,
+    Reader,
     TransferBody,
 )
 from im.group.v1 import group_pb2 as pb
@@ -109,6 +111,23 @@ async def list_join_requests(
     )
     return Page(
         items=[JoinRequest.of(request) for request in answer.requests],
+        next_cursor=answer.next_cursor or None,
+    )
+
+
+@router.get("/{group_id}/readers", summary="Who has read a message, for who sent it")
+async def list_readers(
+    group_id: GroupIdPath,
+    seq: SeqQuery,
+    svc: Svc,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = "",
+) -> Page[Reader]:
+    answer = await svc.groups.ListReaders(
+        pb.ListReadersRequest(group_id=group_id, seq=seq, limit=limit, cursor=cursor)
+    )
+    return Page(
+        items=[Reader.of(reader) for reader in answer.readers],
         next_cursor=answer.next_cursor or None,
     )
 

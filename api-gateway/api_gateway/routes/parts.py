@@ -61,6 +61,8 @@ GroupIdPath = Annotated[Number, Path(ge=1, le=MAX_ID)]
 RequestIdPath = Annotated[Number, Path(alias="id", ge=1, le=MAX_ID)]
 SeqBound = Annotated[Number | None, Query(ge=0, le=MAX_ID, description="0 is the beginning.")]
 
+SeqQuery = Annotated[Number, Query(ge=1, le=MAX_ID, description="Of a message.")]
+
 
 def _conversation_id(text: str) -> str:
     if parse_conversation(text) is None:
@@ -90,6 +92,7 @@ __all__ = [
     "Number",
     "RequestIdPath",
     "SeqBound",
+    "SeqQuery",
     "Svc",
     "UserIdPath",
     "signed_in",

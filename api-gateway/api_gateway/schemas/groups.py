@@ -39,6 +39,7 @@ class GroupChangeBody(Body):
 
     name: Text = ""
     avatar: Text = ""
+    description: Text = ""
     announcement: Text = ""
     join_policy: JoinPolicy = "approval"
 
@@ -47,6 +48,7 @@ class GroupChangeBody(Body):
             group_id=group_id,
             name=self.name,
             avatar=self.avatar,
+            description=self.description,
             announcement=self.announcement,
             join_policy=JOIN_POLICIES[self.join_policy],
         )
@@ -59,6 +61,9 @@ class InviteBody(Body):
 class MemberChangeBody(Body):
     role: Literal["member", "admin"] | None = None
     muted_until: MutedUntil | None = None
+    nickname: Text | None = Field(
+        None, description="The caller's own name in the group, at most 64 characters."
+    )
 
 
 class JoinBody(Body):
@@ -77,6 +82,7 @@ class Group(View):
     group_id: int
     name: str
     avatar: str
+    description: str
     announcement: str
     owner_id: int
     join_policy: JoinPolicy
@@ -90,6 +96,7 @@ class Group(View):
             group_id=group.group_id,
             name=group.name,
             avatar=group.avatar,
+            description=group.description,
             announcement=group.announcement,
             owner_id=group.owner_id,
             join_policy=_JOIN_POLICY_NAMES.get(group.join_policy, "approval"),
@@ -101,6 +108,10 @@ class Group(View):
 
 class Member(View):
     user_id: int
+    username: str
+    nickname: str
+    avatar: str
+    group_nickname: str = Field(description="The member's own name in the group.")
     role: Role
     muted_until: MutedUntil
     joined_at: Millis
@@ -109,9 +120,31 @@ class Member(View):
     def of(cls, member: pb.Member) -> Member:
         return cls(
             user_id=member.user_id,
+            username=member.username,
+            nickname=member.nickname,
+            avatar=member.avatar,
+            group_nickname=member.group_nickname,
             role=_ROLE_NAMES.get(member.role, "member"),
             muted_until=member.muted_until,
             joined_at=member.joined_at,
+        )
+
+
+class Reader(View):
+    user_id: int
+    username: str
+    nickname: str
+    avatar: str
+    group_nickname: str = Field(description="The member's own name in the group.")
+
+    @classmethod
+    def of(cls, reader: pb.Reader) -> Reader:
+        return cls(
+            user_id=reader.user_id,
+            username=reader.username,
+            nickname=reader.nickname,
+            avatar=reader.avatar,
+            group_nickname=reader.group_nickname,
         )
 
 
@@ -128,6 +161,9 @@ class JoinRequest(View):
     request_id: int
     group_id: int
     user_id: int
+    username: str
+    nickname: str
+    avatar: str
     message: str
     created_at: Millis
 
@@ -137,6 +173,9 @@ class JoinRequest(View):
             request_id=request.request_id,
             group_id=request.group_id,
             user_id=request.user_id,
+            username=request.username,
+            nickname=request.nickname,
+            avatar=request.avatar,
             message=request.message,
             created_at=request.created_at,
         )

@@ -79,13 +79,17 @@ async def _advance(
             refused[move.key] = invalid("seq", "must not be negative")
         if move.key in refused:
             continue
+        if move.key not in rows and isinstance(membership.parse(move.conversation_id), int):
+            # A member of whom the conversation has not been told yet: a row would show all of it.
+            cursors[move.key] = Cursors(0, 0)
+            continue
         old = rows.get(move.key, Position())
         cursors[move.key] = new = _moved(old, move, last_seqs.get(move.conversation_id, 0))
         if new != (old.read_seq, old.delivered_seq):
             changed[move.key] = new
     if changed:
         await svc.db.write(members.advance, changed)
-    unmoved = {key: now for key, now in cursors.items() if key not in changed}
+    unmoved = {k: now for k, now in cursors.items() if k in rows and k not in changed}
     if unmoved:
         changed |= await _last_written(svc, unmoved)
     await _tell(svc, [move for move in moves if move.key in changed], changed, gateway)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row
 
 from chat_service.logic import membership
 from chat_service.model import members, messages
+from chat_service.model.members import Position
 from chat_service.svc import ServiceContext
 from im_common.domain.ids import check_id, group_conversation, single_conversation
 from im_common.domain.paging import page_limit
@@ -31,10 +32,8 @@ async def get_history(
 ) -> tuple[list[Row[Any]], bool]:
     """A page of a conversation, in ascending seq, and whether there is more: for its members only.
     INVALID_ARGUMENT, PERMISSION_DENIED, NOT_FOUND, NOT_GROUP_MEMBER."""
-    members = membership.parse(conversation_id)
-    if isinstance(members, int):
-        return await get_group_history(svc, user_id, members, bounds)
-    await membership.check(svc, user_id, conversation_id, None)
+    if isinstance(membership.parse(conversation_id), tuple):
+        await membership.check(svc, user_id, conversation_id, None)
     return await _page(svc, user_id, conversation_id, bounds)
 
 
@@ -49,9 +48,8 @@ async def get_chat_history(
 async def get_group_history(
     svc: ServiceContext, user_id: int, group_id: int, bounds: Bounds
 ) -> tuple[list[Row[Any]], bool]:
-    """The same for a group."""
+    """The same for a group. Who was a member reads up to the last message before."""
     conversation_id = group_conversation(check_id("group_id", group_id))
-    await membership.check(svc, user_id, conversation_id, None)
     return await _page(svc, user_id, conversation_id, bounds)
 
 
@@ -62,23 +60,40 @@ async def _page(
     for field in ("before_seq", "after_seq", "around_seq"):
         if (getattr(bounds, field) or 0) < 0:
             raise invalid(field, "must not be negative")
+    key = (user_id, conversation_id)
+    row = (await svc.db.read(members.positions, [key])).get(key)
+    if row is None and isinstance(membership.parse(conversation_id), int):
+        await membership.check(svc, user_id, conversation_id, None)
+        # A member of whom the conversation has not been told yet: nothing is theirs to see.
+        return [], False
+    position = row or Position()
+    above = max(bounds.after_seq or 0, position.min_seq)
+    below = _lower(bounds.before_seq, _end(position))
 
     def read(connection: Connection) -> tuple[list[Row[Any]], bool]:
-        hidden = members.min_seqs(connection, user_id, [conversation_id])
-        above = max(bounds.after_seq or 0, hidden.get(conversation_id, 0))
 
         def page(**part: Any) -> list[Row[Any]]:
             return messages.page(connection, conversation_id, reader=user_id, **part)
 
         if bounds.around_seq is not None:
-            return _around(page, bounds.around_seq, above, bounds.before_seq, limit)
+            return _around(page, bounds.around_seq, above, below, limit)
         # Downwards from the end or from `before`, upwards from `after`.
         newest = bounds.after_seq is None
-        rows = page(above=above, below=bounds.before_seq, limit=limit + 1, newest=newest)
+        rows = page(above=above, below=below, limit=limit + 1, newest=newest)
         more = len(rows) > limit
         return (rows[1:] if newest else rows[:limit]) if more else rows, more
 
     return await svc.db.read(read)
+
+
+def _end(position: Position) -> int | None:
+    """The first seq that is not the member's to see any more."""
+    return None if position.left_seq is None else position.left_seq + 1
+
+
+def _lower(a: int | None, b: int | None) -> int | None:
+    bounds = [bound for bound in (a, b) if bound is not None]
+    return min(bounds) if bounds else None
 
 
 def _around(

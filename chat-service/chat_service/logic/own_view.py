@@ -46,6 +46,8 @@ async def _last_seq(svc: ServiceContext, user_id: int, conversation_id: str) -> 
     key = (user_id, conversation_id)
     rows, last_seqs = await svc.db.read(members.with_last_seqs, [key])
     await membership.check(svc, user_id, conversation_id, rows.get(key))
-    if conversation_id not in last_seqs:
+    # A member of a group of whom the conversation has not been told yet has nothing in it.
+    is_new = key not in rows and isinstance(membership.parse(conversation_id), int)
+    if is_new or conversation_id not in last_seqs:
         raise not_found("conversation")
     return last_seqs[conversation_id]

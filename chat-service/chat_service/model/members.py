@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
 
 from chat_service.model import conversations
 from chat_service.model.tables import conversation_members
@@ -36,14 +36,14 @@ class Cursors(NamedTuple):
     delivered_seq: int
 
 
-def new_row(key: MemberKey, cursors: Cursors) -> dict[str, Any]:
+def new_row(key: MemberKey, cursors: Cursors, *, min_seq: int = 0) -> dict[str, Any]:
     """The row of a member that had none."""
     return {
         "user_id": key[0],
         "conversation_id": key[1],
         "read_seq": cursors.read_seq,
         "delivered_seq": cursors.delivered_seq,
-        "min_seq": 0,
+        "min_seq": min_seq,
         "pinned": False,
         "muted": False,
     }
@@ -75,9 +75,13 @@ _PUT = _upsert(
 def advance(connection: Connection, moves: Mapping[MemberKey, Cursors]) -> None:
     """Makes members where there is no row, and moves their cursors forward, never back. Done at the
     end of the transaction at the latest."""
+    make(connection, {key: new_row(key, cursors) for key, cursors in moves.items()})
+
+
+def make(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> None:
+    """The same, of rows as they are made where there is none."""
     # In one order, so that two writers never wait for each other.
-    rows = [new_row(key, cursors) for key, cursors in sorted(moves.items())]
-    _ADVANCE.put_off(connection, rows)
+    _ADVANCE.put_off(connection, [new[key] for key in sorted(new)])
 
 
 def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:
@@ -97,16 +101,6 @@ def with_last_seqs(
     """``positions``, and the newest seq of those of their conversations that exist."""
     rows = positions(connection, keys)
     return rows, conversations.last_seqs(connection, {key[1] for key in keys})
-
-
-def min_seqs(
-    connection: Connection, user_id: int, conversation_ids: Collection[str]
-) -> dict[str, int]:
-    """What is hidden from the user: messages up to this seq. Missing where there is no row."""
-    query = select(_m.conversation_id, _m.min_seq).where(
-        _m.user_id == user_id, _m.conversation_id.in_(conversation_ids)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def of_conversation(connection: Connection, conversation_id: str, *, limit: int) -> list[int]:
@@ -133,11 +127,23 @@ def put(connection: Connection, changed: Sequence[Mapping[str, Any]]) -> None:
     _PUT.execute(connection, list(changed))
 
 
-def leave_all(connection: Connection, conversation_id: str, seq: int, changed_at: int) -> None:
-    """Nobody sees anything later than ``seq``."""
-    there = (_m.conversation_id == conversation_id, _m.left_seq.is_(None))
-    statement = update(conversation_members).where(*there)
-    connection.execute(statement.values(left_seq=seq, changed_at=changed_at))
+def readers(
+    connection: Connection, conversation_id: str, seq: int, *, after: int, limit: int
+) -> list[int]:
+    """Members who have read the message at ``seq``: their ids in order, those above ``after``."""
+    query = (
+        select(_m.user_id)
+        .where(
+            _m.conversation_id == conversation_id,
+            _m.user_id > after,
+            _m.read_seq >= seq,
+            _m.min_seq < seq,
+            _m.left_seq.is_(None),
+        )
+        .order_by(_m.user_id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def set_own(connection: Connection, key: MemberKey, /, *, min_seq: int = 0, **flags: bool) -> None:

@@ -1,61 +1,44 @@
-"""Who came to a group sees what is written from then on; who left sees none of it.
+"""Changes of groups: each is a message of content type `system`, and moves members.
 
 group-service tells of changes on the topic of the group's messages, so that each has its place among
-them. A conversation without any message has no rows yet: its first message makes them for all
-members of that time.
+them. Its message and its members' rows are written in one transaction, with the other messages of the
+batch: a record that comes again finds its message, and does nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection
-
-from chat_service.model import conversations, members
-from chat_service.model.members import MemberKey
+from chat_service.model import members
 from chat_service.mq.entry import Entry, Poison
+from chat_service.mq.message import MessageEntry, check_message
 from chat_service.mq.policy import Facts
-from im.chat.v1.record_pb2 import ChatRecord, GroupChange
+from im.chat.v1.content_pb2 import Content
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage
 from im_common.bus import Record
+from im_common.domain.frames import SYSTEM
 from im_common.domain.ids import group_conversation
+from im_common.errors import AppError
 from im_common.sql.db import Database
 
-Rows = dict[MemberKey, dict[str, Any]]
+# Of a group that is no more.
+MOST_MEMBERS = 100_000
 
 
 @dataclass(slots=True, kw_only=True)
-class ChangeEntry(Entry):
-    """Members who came or went. Nobody waits for it, and it is not shown."""
+class ChangeEntry(MessageEntry):
+    """A change and its message. Nobody waits for it."""
 
     change: GroupChange
 
     @property
-    def conversation_id(self) -> str:
-        return group_conversation(self.change.group_id)
+    def moves(self) -> GroupChange | None:
+        return self.change
 
-    @property
-    def author_id(self) -> int:
-        return 0
-
-    @property
-    def timestamp(self) -> int:
-        return self.change.timestamp
-
-    def answer(self) -> bytes:
-        raise NotImplementedError
-
-    def frame(self, *, for_author: bool) -> bytes:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    change: GroupChange
-    conversation_id: str
-    # The last message before it, as far as the batch knows; None when it does not.
-    seq: int | None
+    def refusal(self, facts: Facts) -> AppError | None:
+        """Who made it was allowed to, or it would not be here."""
+        return None
 
 
 class Changes:
@@ -63,89 +46,33 @@ class Changes:
         self._db = db
 
     def decode(self, record: Record, parsed: ChatRecord) -> ChangeEntry:
-        if parsed.group_change.group_id <= 0:
+        change = parsed.group_change
+        if change.group_id <= 0:
             raise Poison("group_id is missing")
-        return ChangeEntry(record=record, change=parsed.group_change)
+        message = message_of(change)
+        check_message(message)
+        return ChangeEntry(record=record, message=message, change=change)
 
-    async def apply(self, entries: Sequence[Entry], _facts: Facts) -> None:
-        """In order. A record that comes again, or one that is older than what a row has, does
-        nothing."""
-        changes = list(_with_seqs(entries))
-        if changes:
-            await self._db.write(_write, changes)
-
-
-def _write(connection: Connection, changes: Sequence[_Change]) -> None:
-    last_seqs = conversations.last_seqs(connection, {c.conversation_id for c in changes})
-    rows = members.rows(connection, _concerned(changes))
-    for change in changes:
-        if change.conversation_id in last_seqs:
-            seq = last_seqs[change.conversation_id] if change.seq is None else change.seq
-            _take(connection, change, seq, rows)
-    if rows:
-        members.put(connection, [rows[key] for key in sorted(rows)])
+    async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
+        """They are stored as messages. Of a group that is no more, the conversation knows the
+        members."""
+        for item in entries:
+            if isinstance(item, ChangeEntry) and item.change.group_id not in facts.groups:
+                item.group_members = await self._db.read(
+                    members.of_conversation, item.conversation_id, limit=MOST_MEMBERS
+                )
 
 
-def _concerned(changes: Iterable[_Change]) -> set[MemberKey]:
-    return {
-        (user_id, c.conversation_id)
-        for c in changes
-        for user_id in (*c.change.joined_user_ids, *c.change.left_user_ids)
-    }
-
-
-def _take(connection: Connection, change: _Change, seq: int, rows: Rows) -> None:
-    at = change.change.timestamp
-    for user_id in change.change.joined_user_ids:
-        _join(rows, (user_id, change.conversation_id), seq, at)
-    for user_id in change.change.left_user_ids:
-        row = rows.get((user_id, change.conversation_id))
-        if row is not None and row["changed_at"] < at:
-            row["changed_at"] = at
-            if row["left_seq"] is None:
-                row["left_seq"] = seq
-    if change.change.dismissed:
-        members.leave_all(connection, change.conversation_id, seq, at)
-        for key, row in rows.items():
-            if key[1] == change.conversation_id and row["left_seq"] is None:
-                row["left_seq"] = seq
-
-
-def _join(rows: Rows, key: MemberKey, seq: int, at: int) -> None:
-    row = rows.get(key)
-    if row is None:
-        row = rows[key] = members.new_row(key, members.Cursors(seq, seq)) | {
-            "min_seq": seq,
-            "left_seq": None,
-            "changed_at": at,
-        }
-    elif row["changed_at"] < at:
-        row["changed_at"] = at
-        # Who has a row and has not left was there before: nothing is hidden.
-        if row["left_seq"] is not None:
-            row["left_seq"] = None
-            for cursor in ("min_seq", "read_seq", "delivered_seq"):
-                row[cursor] = max(row[cursor], seq)
-
-
-def _with_seqs(entries: Sequence[Entry]) -> Iterable[_Change]:
-    for index, entry in enumerate(entries):
-        if isinstance(entry, ChangeEntry):
-            conversation_id = entry.conversation_id
-            yield _Change(entry.change, conversation_id, _seq_at(entries, index, conversation_id))
-
-
-def _seq_at(entries: Sequence[Entry], index: int, conversation_id: str) -> int | None:
-    """The conversation's last seq before the entry at ``index``."""
-    for entry in reversed(entries[:index]):
-        if (seq := _placed_seq(entry, conversation_id)) is not None:
-            return seq
-    for entry in entries[index:]:
-        if (seq := _placed_seq(entry, conversation_id)) is not None:
-            return seq - 1
-    return None
-
-
-def _placed_seq(entry: Entry, conversation_id: str) -> int | None:
-    place = entry.new_place
-    return place.seq if place is not None and place.conversation_id == conversation_id else None
+def message_of(change: GroupChange) -> NewMessage:
+    """What the group's history says of a change. Its client_msg_id cannot be guessed, so no client has
+    used it before."""
+    return NewMessage(
+        message_id=change.message_id,
+        conversation_id=group_conversation(change.group_id),
+        sender_id=change.user_id,
+        group_id=change.group_id,
+        timestamp=change.timestamp,
+        content=Content(
+            client_msg_id=change.message_id, content_type=SYSTEM, ext_json=change.ext_json
+        ),
+    )

@@ -9,11 +9,12 @@ from chat_service.model.messages import Place
 from chat_service.mq import store
 from chat_service.mq.entry import Entry, Pair, Poison
 from chat_service.mq.policy import Facts
-from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin
 from im_common.bus import Record
 from im_common.domain import content, frames
 from im_common.domain.ids import may_be_message_id
 from im_common.domain.in_flight import RetryKey
+from im_common.errors import AppError
 from im_common.sql.db import Database, is_duplicate_key
 
 
@@ -33,6 +34,15 @@ class MessageEntry(Entry):
     @property
     def is_group(self) -> bool:
         return self.message.WhichOneof("target") == "group_id"
+
+    @property
+    def moves(self) -> GroupChange | None:
+        """The change of its group that it tells of: who comes and goes with it."""
+        return None
+
+    def refusal(self, facts: Facts) -> AppError | None:
+        """Why its author may not write it."""
+        return facts.refusal(self.pair, self.group_id, self.author_id)
 
     @property
     def conversation_id(self) -> str:
@@ -127,7 +137,7 @@ class Messages:
             await store.find_places(self._db, refused)
             for item in refused:
                 if item.place is None and item.error is None:
-                    item.error = facts.refusal(item.pair, item.group_id, item.author_id)
+                    item.error = item.refusal(facts)
         await self._store(items)
 
     async def _store(self, items: Sequence[MessageEntry]) -> None:
@@ -149,7 +159,7 @@ def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
         item.group_members = facts.members(item.message.group_id)
     if item.message.content.mentions:
         _drop_strangers(item)
-    return facts.refusal(item.pair, item.group_id, item.author_id) is None
+    return item.refusal(facts) is None
 
 
 def _drop_strangers(item: MessageEntry) -> None:

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from chat_service.model import content, ledger, members
-from chat_service.model.members import Cursors, MemberKey
+from chat_service.model.members import Cursors, MemberKey, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
+from chat_service.mq import rosters
 from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError, Code
 from im_common.sql.db import Database
 
 if TYPE_CHECKING:
     from chat_service.mq.message import MessageEntry
+
+# Members whose rows one query reads.
+_CHUNK = 1000
 
 
 async def find_places(db: Database, items: Sequence[MessageEntry]) -> None:
@@ -79,22 +83,55 @@ def _write(connection: Connection, items: Sequence[MessageEntry]) -> list[Place]
     ledger.insert_messages(
         connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
     )
-    members.advance(connection, _moves(items, places, firsts))
+    members.make(connection, _member_rows(items, places, firsts))
+    _move_members(connection, items, places)
     return places
 
 
-def _moves(
+def _member_rows(
     items: Sequence[MessageEntry], places: Sequence[Place], firsts: Sequence[MessageEntry]
-) -> dict[MemberKey, Cursors]:
-    # A conversation's first message makes its members; sending reads up to the message sent.
-    cursors: dict[MemberKey, Cursors] = {}
+) -> dict[MemberKey, dict[str, Any]]:
+    """Rows as they are made where there are none; where there are, only the cursors move."""
+    rows: dict[MemberKey, dict[str, Any]] = {}
+    # A conversation's first message makes its members, but for those who are told of later.
+    coming = {user_id for item in items if item.moves for user_id in item.moves.joined_user_ids}
     for item in firsts:
         conversation_id = item.message.conversation_id
         for user_id in item.group_members if item.is_group else (item.message.to_user_id,):
-            cursors[user_id, conversation_id] = Cursors(0, 0)
+            if not item.is_group or user_id not in coming:
+                key = user_id, conversation_id
+                rows[key] = new_row(key, Cursors(0, 0))
     for item, place in zip(items, places, strict=True):
-        cursors[item.message.sender_id, place.conversation_id] = Cursors(place.seq, place.seq)
-    return cursors
+        if item.moves is None or item.author_id not in item.moves.left_user_ids:
+            # Sending reads the conversation up to the message sent.
+            key = item.author_id, place.conversation_id
+            # Who writes to a group before it is told that they came sees nothing older.
+            hidden = place.seq - 1 if item.is_group else 0
+            hidden = rows[key]["min_seq"] if key in rows else hidden
+            rows[key] = new_row(key, Cursors(place.seq, place.seq), min_seq=hidden)
+    return rows
+
+
+def _move_members(
+    connection: Connection, items: Sequence[MessageEntry], places: Sequence[Place]
+) -> None:
+    """In the transaction of the messages: nobody sees one of them as a member that they are no more."""
+    changes = [(i.moves, p) for i, p in zip(items, places, strict=True) if i.moves is not None]
+    if not changes:
+        return
+    keys = [
+        (user_id, place.conversation_id)
+        for change, place in changes
+        for user_id in (*change.joined_user_ids, *change.left_user_ids)
+    ]
+    rows: rosters.Rows = {}
+    keys = sorted(set(keys))
+    for start in range(0, len(keys), _CHUNK):
+        rows |= members.rows(connection, keys[start : start + _CHUNK])
+    for change, place in changes:
+        rosters.take(rows, change, place.conversation_id, place.seq)
+    if rows:
+        members.put(connection, [rows[key] for key in sorted(rows)])
 
 
 def _take_place(item: MessageEntry, next_seqs: dict[str, int]) -> Place:

@@ -10,6 +10,7 @@ from chat_service.logic import (
     offline,
     overview,
     own_view,
+    readers,
     recall,
     save,
     search,
@@ -133,6 +134,17 @@ class ChatServicer(ChatServiceServicer):
         return pb.SyncResponse(
             conversations=[views.delta(delta, user_id) for delta in deltas], has_more=more
         )
+
+    async def ListReaders(self, request: pb.ListReadersRequest, _: Any) -> pb.ListReadersResponse:
+        user_ids, more = await readers.list_readers(
+            self._svc,
+            request.user_id,
+            request.group_id,
+            request.seq,
+            after=request.after_user_id,
+            limit=request.limit,
+        )
+        return pb.ListReadersResponse(user_ids=user_ids, has_more=more)
 
     async def SyncFor(self, request: pb.SyncForRequest, _: Any) -> pb.SyncForResponse:
         user_id = request.user_id

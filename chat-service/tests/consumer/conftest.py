@@ -20,7 +20,7 @@ from chat_service.mq.deliver import Deliverer
 from chat_service.mq.policy import Policy
 from chat_service.mq.worker import Worker
 from im.chat.v1.content_pb2 import Content
-from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin, Recall
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin, Recall
 from im.friend.v1 import friend_pb2
 from im.friend.v1.friend_pb2_grpc import (
     FriendServiceServicer,
@@ -159,6 +159,7 @@ class World:
     owners: Owners
     gateway: Gateway
     letters: Letters
+    changes: int = 0
 
     async def handle(self, records: list[Record]) -> None:
         """Both stages of a batch."""
@@ -209,6 +210,20 @@ class World:
         origin = Origin(address=self.gateway.address, token=2)
         value = ChatRecord(origin=origin, recall=recall).SerializeToString()
         return Record("im-chat-topic", 0, "0", conversation_id.encode(), value, {})
+
+    def change(self, by: int, group_id: int, event: str, **more: Any) -> Record:
+        """A change of a group, as group-service tells of it; each is later than the one before."""
+        self.changes += 1
+        change = GroupChange(
+            group_id=group_id,
+            user_id=by,
+            message_id=new_message_id(),
+            timestamp=more.pop("timestamp", self.changes),
+            ext_json=msgspec.json.encode({"event": event}).decode(),
+            **more,
+        )
+        value = ChatRecord(group_change=change).SerializeToString()
+        return Record("im-chat-topic", 0, "0", f"g:{group_id}".encode(), value, {})
 
     def wrap(self, message: NewMessage, gateway: str = "") -> Record:
         origin = Origin(address=gateway or self.gateway.address, token=1, connection_id=77)

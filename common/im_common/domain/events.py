@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from im.bus.v1.event_pb2 import UserEvent
 from im_common.bus.topics import EVENT_TOPIC
@@ -59,6 +60,58 @@ class BlockListChanged(EventData):
 
     user_id: int
     blocked: bool
+
+
+class GroupInvited(EventData):
+    """To who was added."""
+
+    group_id: int
+    name: str
+    by: int
+
+
+class GroupJoinRequested(EventData):
+    """To owner and admins."""
+
+    group_id: int
+    request_id: int
+    user_id: int
+    message: str
+
+
+class GroupJoinHandled(EventData):
+    """To who asked to join."""
+
+    group_id: int
+    request_id: int
+    accepted: bool
+
+
+class GroupUpdated(EventData):
+    """To all members: what has changed, and nothing else."""
+
+    group_id: int
+    name: str | UnsetType = UNSET
+    avatar: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    announcement: str | UnsetType = UNSET
+    join_policy: str | UnsetType = UNSET
+    muted: bool | UnsetType = UNSET
+    owner_id: int | UnsetType = UNSET
+
+
+class GroupDismissed(EventData):
+    """To all members."""
+
+    group_id: int
+    by: int
+
+
+class GroupRemoved(EventData):
+    """To who was removed."""
+
+    group_id: int
+    by: int
 
 
 class SessionRevoked(EventData):

@@ -21,6 +21,8 @@ MAX_CONTENT_BYTES = 16 * 1024
 MAX_CLIENT_MSG_ID = 64
 MAX_MENTIONS = 100
 MAX_SYNC = 500
+# Of messages that tell of a change of a group; no client's.
+SYSTEM = "system"
 CONTENT_TYPES = ("text", "image", "file", "audio", "video", "location", "custom")
 
 

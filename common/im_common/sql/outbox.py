@@ -8,6 +8,7 @@ Changes that know nothing of each other may come in either order, the same for e
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -151,6 +152,27 @@ class Outbox:
         if tells:
             self.on_commit()
         return result
+
+    async def relayed(self, within_s: float) -> bool:
+        """Waits until what is committed by now is on the bus, for so long at most; whether it is. What
+        its callers send to the bus after that comes later."""
+        rows = self._rows.c
+
+        def newest(connection: Connection) -> int | None:
+            return connection.execute(select(func.max(rows.id))).scalar()
+
+        def waits(connection: Connection, upto: int) -> bool:
+            query = select(rows.id).where(rows.id <= upto).limit(1)
+            return connection.execute(query).first() is not None
+
+        end, pause_s = time.monotonic() + within_s, 0.002
+        upto = await self._db.read(newest)
+        while upto is not None and await self._db.read(waits, upto):
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.05)
+        return True
 
     def _insert(self, change: Change) -> None:
         request = context.current.get()

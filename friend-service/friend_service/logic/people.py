@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from friend_service.svc import ServiceContext
 from im.user.v1.user_pb2 import (
-    BatchGetUsersRequest,
     CheckUsersRequest,
     GetNamesRequest,
     GetOnlineUsersRequest,
     Presence,
 )
+from im_common.domain import people
+from im_common.domain.people import Person
 from im_common.errors import AppError, Code
 
 # As many as one GetNames takes.
 CHUNK = 10_000
 
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """How a user shows in lists."""
-
-    user_id: int
-    username: str = ""
-    nickname: str = ""
-    avatar: str = ""
+__all__ = [
+    "Person",
+    "check_exists",
+    "names_by_id",
+    "people_by_id",
+    "presence_by_id",
+    "somebody",
+]
 
 
 async def check_exists(svc: ServiceContext, user_id: int) -> None:
@@ -38,18 +37,13 @@ async def check_exists(svc: ServiceContext, user_id: int) -> None:
 
 async def somebody(svc: ServiceContext, user_id: int, *, and_also: int) -> Person:
     """The user. NOT_FOUND when there is no user ``and_also``."""
-    people, _ = await asyncio.gather(people_by_id(svc, [user_id]), check_exists(svc, and_also))
-    return people[user_id]
+    found, _ = await asyncio.gather(people_by_id(svc, [user_id]), check_exists(svc, and_also))
+    return found[user_id]
 
 
 async def people_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, Person]:
     """At most a page of them; without names who is not there any more."""
-    people = {user_id: Person(user_id) for user_id in user_ids}
-    if people:
-        answer = await svc.users.BatchGetUsers(BatchGetUsersRequest(user_ids=list(people)))
-        for user in answer.users:
-            people[user.user_id] = Person(user.user_id, user.username, user.nickname, user.avatar)
-    return people
+    return await people.people_by_id(svc.users, user_ids)
 
 
 async def names_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, str]:

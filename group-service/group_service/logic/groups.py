@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection
-
-from group_service.logic.users import check_exist
-from group_service.model import groups, members
+from group_service.logic.changes import (
+    MOST_TOLD,
+    Editing,
+    change_record,
+    check_room,
+    edit,
+    not_a_member,
+    settled,
+)
+from group_service.logic.rights import Action
+from group_service.logic.users import check_may_be_added
+from group_service.model import groups, members, requests
 from group_service.model.groups import Group
-from group_service.model.tables import JoinPolicy, Role
+from group_service.model.tables import (
+    MAX_AVATAR,
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    JoinPolicy,
+    Role,
+    Status,
+)
 from group_service.svc import ServiceContext
+from im_common.domain.events import (
+    GroupDismissed,
+    GroupInvited,
+    GroupJoinHandled,
+    GroupUpdated,
+    user_event,
+)
 from im_common.domain.ids import now_ms
 from im_common.domain.names import clean_text
 from im_common.domain.paging import page_limit, read_cursor, write_cursor
-from im_common.errors import AppError, Code, not_found
+from im_common.errors import invalid, not_found
+from im_common.sql.contention import transact
+from im_common.sql.outbox import Change
 
-MAX_NAME = 64
+MAX_ANNOUNCEMENT = 1024
+# What can be changed: how long its text may be, and whether it may have lines.
+_TEXTS = {
+    "name": (1, MAX_NAME, False),
+    "avatar": (0, MAX_AVATAR, False),
+    "description": (0, MAX_DESCRIPTION, True),
+    "announcement": (0, MAX_ANNOUNCEMENT, True),
+}
 
 
 async def create_group(
@@ -30,28 +63,40 @@ async def create_group(
     """Makes a group of the owner and ``member_ids``.
 
     Raises:
-        AppError: INVALID_ARGUMENT (the name), NOT_FOUND (a member), GROUP_FULL.
+        AppError: INVALID_ARGUMENT (the name), NOT_FOUND (a member), BLOCKED (by a member), GROUP_FULL.
     """
     name = clean_text("name", name, least=1, most=MAX_NAME)
     others = [user_id for user_id in dict.fromkeys(member_ids) if user_id != owner_id]
     check_room(svc, 1 + len(others))
-    await check_exist(svc, "member_ids", others)
+    await check_may_be_added(svc, "member_ids", owner_id, others)
     now = now_ms()
 
-    def add(connection: Connection) -> Group:
+    def create(change: Change) -> Group:
         group = groups.add(
-            connection,
+            change.connection,
             name=name,
             owner_id=owner_id,
             join_policy=join_policy,
             member_count=1 + len(others),
             created_at=now,
         )
+        group_id = group.group_id
         roles = [(owner_id, Role.OWNER), *((user_id, Role.MEMBER) for user_id in others)]
-        members.add(connection, group.group_id, roles, joined_at=now)
+        members.add(change.connection, group_id, roles, joined_at=now)
+        everybody = [owner_id, *others]
+        change.tell(
+            change_record(
+                group_id, "group_created", by=owner_id, at=now, joined=everybody, name=name
+            )
+        )
+        if len(others) <= MOST_TOLD:
+            invited = GroupInvited(group_id=group_id, name=name, by=owner_id)
+            change.tell(*(user_event(user_id, invited) for user_id in others))
         return group
 
-    return await svc.db.write(add)
+    group = await transact(svc.outbox.write, create)
+    await settled(svc)
+    return group
 
 
 async def get_group(svc: ServiceContext, user_id: int, group_id: int) -> Group:
@@ -74,11 +119,95 @@ async def list_my_groups(
     return [membership.group for membership in page], next_cursor
 
 
-def check_room(svc: ServiceContext, members: int) -> None:
-    """GROUP_FULL when a group may not have so many."""
-    most = svc.settings.max_members
-    if members > most:
-        raise AppError(Code.GROUP_FULL, f"a group may have at most {most} members")
+async def update_group(
+    svc: ServiceContext,
+    user_id: int,
+    group_id: int,
+    paths: Collection[str],
+    values: Mapping[str, Any],
+) -> Group:
+    """Changes what ``paths`` name, and gives the group as it is then.
+
+    Raises:
+        AppError: INVALID_ARGUMENT (nothing or something unknown is named, a text), NOT_FOUND,
+            NOT_GROUP_MEMBER, PERMISSION_DENIED.
+    """
+    wanted = {path: _checked(path, values) for path in paths}
+    if not wanted:
+        raise invalid("update_mask", "must name what to change")
+
+    def update(editing: Editing) -> Group:
+        editing.check(Action.UPDATE)
+        group = editing.group
+        new = {name: value for name, value in wanted.items() if getattr(group, name) != value}
+        if new:
+            editing.columns |= new
+            said = {name: _shown(value) for name, value in new.items()}
+            editing.record("group_updated", **said)
+            editing.tell_members(GroupUpdated(group_id=group_id, **said))
+        return replace(group, **new)
+
+    return await edit(svc, user_id, group_id, update)
+
+
+async def mute_group(svc: ServiceContext, user_id: int, group_id: int, muted: bool) -> None:
+    """Lets only owner and admins write, or all again. NOT_FOUND, NOT_GROUP_MEMBER,
+    PERMISSION_DENIED."""
+
+    def mute(editing: Editing) -> None:
+        editing.check(Action.MUTE_GROUP)
+        if editing.group.muted is not muted:
+            editing.columns["muted"] = muted
+            editing.record("group_muted", muted=muted)
+            editing.tell_members(GroupUpdated(group_id=group_id, muted=muted))
+
+    await edit(svc, user_id, group_id, mute)
+
+
+async def transfer_ownership(
+    svc: ServiceContext, user_id: int, group_id: int, new_owner_id: int
+) -> None:
+    """Makes another member the owner, whom nothing mutes; the owner before is an admin then.
+
+    Raises:
+        AppError: INVALID_ARGUMENT (oneself), NOT_FOUND (the group, the member), NOT_GROUP_MEMBER,
+            PERMISSION_DENIED.
+    """
+
+    def transfer(editing: Editing) -> None:
+        target = editing.other(new_owner_id)
+        editing.check(Action.TRANSFER, target)
+        connection = editing.connection
+        members.change(connection, group_id, new_owner_id, role=Role.OWNER, muted_until=0)
+        members.change(connection, group_id, user_id, role=Role.ADMIN)
+        editing.columns["owner_id"] = new_owner_id
+        editing.record("owner_transferred", user_id=new_owner_id)
+        editing.tell_members(GroupUpdated(group_id=group_id, owner_id=new_owner_id))
+
+    await edit(svc, user_id, group_id, transfer)
+
+
+async def dismiss_group(svc: ServiceContext, user_id: int, group_id: int) -> None:
+    """Ends a group; its history stays with its members. NOT_FOUND, NOT_GROUP_MEMBER,
+    PERMISSION_DENIED."""
+
+    def dismiss(editing: Editing) -> None:
+        editing.check(Action.DISMISS)
+        editing.tell_members(GroupDismissed(group_id=group_id, by=user_id))
+        pending = requests.page(editing.connection, group_id, before=None, limit=None)
+        for request in pending:
+            handled = GroupJoinHandled(
+                group_id=group_id, request_id=request.request_id, accepted=False
+            )
+            editing.tell([request.user_id], handled)
+        if pending:
+            ids = [request.request_id for request in pending]
+            requests.decide(editing.connection, ids, Status.REJECTED)
+        members.remove_all(editing.connection, group_id)
+        editing.columns |= {"dismissed_at": editing.now, "member_count": 0}
+        editing.record("group_dismissed", dismissed=True)
+
+    await edit(svc, user_id, group_id, dismiss)
 
 
 def as_member(found: tuple[Group, Role | None] | None, group_id: int) -> tuple[Group, Role]:
@@ -87,5 +216,18 @@ def as_member(found: tuple[Group, Role | None] | None, group_id: int) -> tuple[G
         raise not_found(f"group {group_id}")
     group, role = found
     if role is None:
-        raise AppError(Code.NOT_GROUP_MEMBER, "you are not a member of the group")
+        raise not_a_member()
     return group, role
+
+
+def _checked(path: str, values: Mapping[str, Any]) -> Any:
+    if path == "join_policy":
+        return values[path]
+    if path not in _TEXTS:
+        raise invalid("update_mask", f"names {path!r}, which cannot be changed")
+    least, most, lines = _TEXTS[path]
+    return clean_text(path, values[path], least=least, most=most, lines=lines)
+
+
+def _shown(value: Any) -> Any:
+    return value.name.lower() if isinstance(value, JoinPolicy) else value

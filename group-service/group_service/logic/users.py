@@ -1,19 +1,39 @@
-"""What group-service asks of user-service."""
+"""What group-service asks of user-service and friend-service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from group_service.svc import ServiceContext
+from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.user.v1.user_pb2 import CheckUsersRequest
 from im_common.errors import AppError, Code
 
 # As many as one CheckUsers takes.
 CHUNK = 10_000
+# As many as one BatchIsBlocked takes.
+_PAIRS = 1000
 
 
-async def check_exist(svc: ServiceContext, field: str, user_ids: Sequence[int]) -> None:
-    """NOT_FOUND, naming ``field``, when one of the users is not there (or disabled)."""
+async def check_may_be_added(
+    svc: ServiceContext, field: str, inviter_id: int, user_ids: Sequence[int]
+) -> None:
+    """NOT_FOUND when one of the users is not there (or disabled), BLOCKED when one has blocked the
+    inviter; both name ``field``."""
+    await _check_exist(svc, field, user_ids)
+    for start in range(0, len(user_ids), _PAIRS):
+        pairs = [
+            IsBlockedRequest(user_id=inviter_id, target_id=user_id)
+            for user_id in user_ids[start : start + _PAIRS]
+        ]
+        answer = await svc.friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=pairs))
+        for pair, blocked in zip(pairs, answer.blocked, strict=True):
+            if blocked:
+                said = f"user {pair.target_id} does not take your invitations"
+                raise AppError(Code.BLOCKED, said, field=field)
+
+
+async def _check_exist(svc: ServiceContext, field: str, user_ids: Sequence[int]) -> None:
     known: set[int] = set()
     for start in range(0, len(user_ids), CHUNK):
         asked = CheckUsersRequest(user_ids=user_ids[start : start + CHUNK])

@@ -1,4 +1,4 @@
-"""Queries of `groups`."""
+"""Queries of `groups`. One that was dismissed is not there for any of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, tuple_, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from group_service.model.tables import JoinPolicy, Role, group_members, groups
 
 _g = groups.c
 _m = group_members.c
+_is_there = _g.dismissed_at == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ class Group:
     join_policy: JoinPolicy
     muted: bool
     member_count: int
+    # Times are Unix milliseconds.
     created_at: int
+    description: str = ""
+    changed_at: int = 0
+    dismissed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ def add(
         "muted": False,
         "member_count": member_count,
         "created_at": created_at,
+        "changed_at": created_at,
     }
     result = connection.execute(insert(groups).values(values))
     key = result.inserted_primary_key
@@ -60,21 +66,21 @@ def add(
     return Group(group_id=key[0], **values)
 
 
-def get(
-    connection: Connection, group_id: int, user_id: int, *, lock: bool = False
-) -> tuple[Group, Role | None] | None:
-    """The group and the role of ``user_id`` in it (None for no member), or None for no group.
+def lock(connection: Connection, group_id: int) -> Group | None:
+    """Until the transaction ends the group, its members and its requests are as they are: whoever
+    changes them takes this lock first, by a statement of its own, as one reads what was committed
+    before it began to wait."""
+    query = select(*groups.columns).where(_g.group_id == group_id, _is_there).with_for_update()
+    row = (connection.execute(query)).one_or_none()
+    return _group(row) if row is not None else None
 
-    ``lock`` keeps the group and its members as they are until the transaction ends: whoever changes
-    them takes this lock first.
-    """
-    if lock:
-        # By a statement of its own: MariaDB would lock the joined row, too.
-        connection.execute(select(_g.group_id).where(_g.group_id == group_id).with_for_update())
-    query: Select[*tuple[Any, ...]] = (
+
+def get(connection: Connection, group_id: int, user_id: int) -> tuple[Group, Role | None] | None:
+    """The group and the role of ``user_id`` in it (None for no member), or None for no group."""
+    query = (
         select(*groups.columns, _m.role)
         .outerjoin(group_members, (_m.group_id == _g.group_id) & (_m.user_id == user_id))
-        .where(_g.group_id == group_id)
+        .where(_g.group_id == group_id, _is_there)
     )
     row = (connection.execute(query)).one_or_none()
     if row is None:
@@ -100,15 +106,14 @@ def page_of_user(
 
 
 def muted_by_id(connection: Connection, group_ids: Collection[int]) -> dict[int, bool]:
-    """Those of the groups that exist, with whether they are muted."""
-    query = select(_g.group_id, _g.muted).where(_g.group_id.in_(group_ids))
+    """Those of the groups that are there, with whether they are muted."""
+    query = select(_g.group_id, _g.muted).where(_g.group_id.in_(group_ids), _is_there)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def count_more(connection: Connection, group_id: int, more: int) -> None:
-    """Moves member_count by ``more``; the caller has the lock of the group."""
-    change = update(groups).where(_g.group_id == group_id)
-    connection.execute(change.values(member_count=_g.member_count + more))
+def change(connection: Connection, group_id: int, **values: Any) -> None:
+    """Sets columns; the caller has the lock."""
+    connection.execute(update(groups).where(_g.group_id == group_id).values(values))
 
 
 def _group(values: Sequence[Any]) -> Group:

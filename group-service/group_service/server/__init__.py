@@ -14,8 +14,7 @@ from im_common.runtime.resources import Resources
 
 async def serve(settings: Settings, resources: Resources) -> None:
     service = await svc.build(settings, resources)
-    # What is not there yet answers UNIMPLEMENTED, from the generated base class.
-    servicer = GroupServicer(service)  # type: ignore[abstract]
+    servicer = GroupServicer(service)
     server = RpcServer(
         listen_on=settings.listen_on,
         services=["im.group.v1.GroupService"],

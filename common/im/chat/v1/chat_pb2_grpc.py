@@ -135,6 +135,11 @@ class ChatServiceStub:
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.SerializeToString,
                 response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.FromString,
                 _registered_method=True)
+        self.ListReaders = channel.unary_unary(
+                '/im.chat.v1.ChatService/ListReaders',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ListReadersRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ListReadersResponse.FromString,
+                _registered_method=True)
         self.SyncFor = channel.unary_unary(
                 '/im.chat.v1.ChatService/SyncFor',
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.SyncForRequest.SerializeToString,
@@ -296,6 +301,13 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReaders(self, request, context):
+        """ListReaders tells who has read a message of a group, to who sent it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SyncFor(self, request, context):
         """SyncFor is Sync for a user whom a gateway has verified.
         """
@@ -420,6 +432,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.AdvanceCursors,
                     request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.FromString,
                     response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.SerializeToString,
+            ),
+            'ListReaders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReaders,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ListReadersRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ListReadersResponse.SerializeToString,
             ),
             'SyncFor': grpc.unary_unary_rpc_method_handler(
                     servicer.SyncFor,
@@ -978,6 +995,33 @@ class ChatService:
             '/im.chat.v1.ChatService/AdvanceCursors',
             im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsRequest.SerializeToString,
             im_dot_chat_dot_v1_dot_chat__pb2.AdvanceCursorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReaders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/ListReaders',
+            im_dot_chat_dot_v1_dot_chat__pb2.ListReadersRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.ListReadersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,8 @@ class ChatServiceStub:
     """MuteConversation says whether the caller's clients should be quiet about a conversation."""
     AdvanceCursors: _grpc.UnaryUnaryMultiCallable[_chat_pb2.AdvanceCursorsRequest, _chat_pb2.AdvanceCursorsResponse]
     """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+    ListReaders: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListReadersRequest, _chat_pb2.ListReadersResponse]
+    """ListReaders tells who has read a message of a group, to who sent it."""
     SyncFor: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SyncForRequest, _chat_pb2.SyncForResponse]
     """SyncFor is Sync for a user whom a gateway has verified."""
     RecallFor: _grpc.UnaryUnaryMultiCallable[_chat_pb2.RecallForRequest, _chat_pb2.RecallForResponse]
@@ -127,6 +129,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """MuteConversation says whether the caller's clients should be quiet about a conversation."""
     AdvanceCursors: _aio.UnaryUnaryMultiCallable[_chat_pb2.AdvanceCursorsRequest, _chat_pb2.AdvanceCursorsResponse]  # type: ignore[assignment]
     """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+    ListReaders: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListReadersRequest, _chat_pb2.ListReadersResponse]  # type: ignore[assignment]
+    """ListReaders tells who has read a message of a group, to who sent it."""
     SyncFor: _aio.UnaryUnaryMultiCallable[_chat_pb2.SyncForRequest, _chat_pb2.SyncForResponse]  # type: ignore[assignment]
     """SyncFor is Sync for a user whom a gateway has verified."""
     RecallFor: _aio.UnaryUnaryMultiCallable[_chat_pb2.RecallForRequest, _chat_pb2.RecallForResponse]  # type: ignore[assignment]
@@ -298,6 +302,14 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.AdvanceCursorsResponse, _abc.Awaitable[_chat_pb2.AdvanceCursorsResponse]]:
         """AdvanceCursors moves cursors of many users: what a gateway collected from its connections."""
+
+    @_abc_1.abstractmethod
+    def ListReaders(
+        self,
+        request: _chat_pb2.ListReadersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.ListReadersResponse, _abc.Awaitable[_chat_pb2.ListReadersResponse]]:
+        """ListReaders tells who has read a message of a group, to who sent it."""
 
     @_abc_1.abstractmethod
     def SyncFor(

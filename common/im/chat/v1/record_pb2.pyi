@@ -162,8 +162,9 @@ Global___Recall: _TypeAlias = Recall  # noqa: Y015
 
 @_typing.final
 class GroupChange(_message.Message):
-    """GroupChange tells that the members of a group changed. Who joins sees messages from then on; who
-    leaves sees none of the later ones. A second copy of a record does no harm.
+    """GroupChange is a change of a group. It is a message of content type `system` in the group's history,
+    from who made it; who joins sees messages from this one on, who leaves sees none from this one on. A
+    second copy of a record does no harm.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -173,10 +174,20 @@ class GroupChange(_message.Message):
     LEFT_USER_IDS_FIELD_NUMBER: _builtins.int
     DISMISSED_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EXT_JSON_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     dismissed: _builtins.bool
+    """The last change: the group is no more, its history stays."""
     timestamp: _builtins.int
     """Unix milliseconds; for one group, greater with each change."""
+    message_id: _builtins.str
+    """UUIDv7: of the change, of its message, and the message's client_msg_id."""
+    user_id: _builtins.int
+    """Who made it."""
+    ext_json: _builtins.str
+    """A JSON object: `event`, and what there is to say of it."""
     @_builtins.property
     def joined_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -189,10 +200,13 @@ class GroupChange(_message.Message):
         left_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         dismissed: _builtins.bool = ...,
         timestamp: _builtins.int = ...,
+        message_id: _builtins.str = ...,
+        user_id: _builtins.int = ...,
+        ext_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismissed", b"dismissed", "group_id", b"group_id", "joined_user_ids", b"joined_user_ids", "left_user_ids", b"left_user_ids", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismissed", b"dismissed", "ext_json", b"ext_json", "group_id", b"group_id", "joined_user_ids", b"joined_user_ids", "left_user_ids", b"left_user_ids", "message_id", b"message_id", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -77,6 +77,7 @@ class Group(_message.Message):
     MUTED_FIELD_NUMBER: _builtins.int
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     name: _builtins.str
     avatar: _builtins.str
@@ -87,6 +88,7 @@ class Group(_message.Message):
     member_count: _builtins.int
     created_at: _builtins.int
     """Unix milliseconds."""
+    description: _builtins.str
     def __init__(
         self,
         *,
@@ -99,10 +101,11 @@ class Group(_message.Message):
         muted: _builtins.bool = ...,
         member_count: _builtins.int = ...,
         created_at: _builtins.int = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "avatar", b"avatar", "created_at", b"created_at", "group_id", b"group_id", "join_policy", b"join_policy", "member_count", b"member_count", "muted", b"muted", "name", b"name", "owner_id", b"owner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "avatar", b"avatar", "created_at", b"created_at", "description", b"description", "group_id", b"group_id", "join_policy", b"join_policy", "member_count", b"member_count", "muted", b"muted", "name", b"name", "owner_id", b"owner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,12 +119,21 @@ class Member(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     MUTED_UNTIL_FIELD_NUMBER: _builtins.int
     JOINED_AT_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
+    GROUP_NICKNAME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     role: Global___Role.ValueType
     muted_until: _builtins.int
     """Unix milliseconds; 0 when not muted."""
     joined_at: _builtins.int
     """Unix milliseconds."""
+    username: _builtins.str
+    nickname: _builtins.str
+    avatar: _builtins.str
+    group_nickname: _builtins.str
+    """The member's own name in the group; empty for none."""
     def __init__(
         self,
         *,
@@ -129,10 +141,14 @@ class Member(_message.Message):
         role: Global___Role.ValueType = ...,
         muted_until: _builtins.int = ...,
         joined_at: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
+        group_nickname: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["joined_at", b"joined_at", "muted_until", b"muted_until", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "group_nickname", b"group_nickname", "joined_at", b"joined_at", "muted_until", b"muted_until", "nickname", b"nickname", "role", b"role", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,12 +163,18 @@ class JoinRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     group_id: _builtins.int
     user_id: _builtins.int
     message: _builtins.str
     created_at: _builtins.int
     """Unix milliseconds."""
+    username: _builtins.str
+    nickname: _builtins.str
+    avatar: _builtins.str
     def __init__(
         self,
         *,
@@ -161,10 +183,13 @@ class JoinRequest(_message.Message):
         user_id: _builtins.int = ...,
         message: _builtins.str = ...,
         created_at: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "group_id", b"group_id", "message", b"message", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "created_at", b"created_at", "group_id", b"group_id", "message", b"message", "nickname", b"nickname", "request_id", b"request_id", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,7 +294,7 @@ class UpdateGroupRequest(_message.Message):
     def group(self) -> Global___Group: ...
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Paths: name, avatar, announcement, join_policy."""
+        """Paths: name, avatar, description, announcement, join_policy."""
 
     def __init__(
         self,
@@ -835,6 +860,135 @@ class HandleJoinRequestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HandleJoinRequestResponse: _TypeAlias = HandleJoinRequestResponse  # noqa: Y015
+
+@_typing.final
+class SetGroupNicknameRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.int
+    user_id: _builtins.int
+    """The caller."""
+    nickname: _builtins.str
+    """At most 64 characters; empty for none."""
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.int = ...,
+        user_id: _builtins.int = ...,
+        nickname: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "nickname", b"nickname", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGroupNicknameRequest: _TypeAlias = SetGroupNicknameRequest  # noqa: Y015
+
+@_typing.final
+class SetGroupNicknameResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGroupNicknameResponse: _TypeAlias = SetGroupNicknameResponse  # noqa: Y015
+
+@_typing.final
+class ListReadersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.int
+    seq: _builtins.int
+    """Of a message of the caller's."""
+    limit: _builtins.int
+    """At most 100; 50 when 0."""
+    cursor: _builtins.str
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.int = ...,
+        seq: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "group_id", b"group_id", "limit", b"limit", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReadersRequest: _TypeAlias = ListReadersRequest  # noqa: Y015
+
+@_typing.final
+class ListReadersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READERS_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reader]: ...
+    def __init__(
+        self,
+        *,
+        readers: _abc.Iterable[Global___Reader] | None = ...,
+        next_cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_cursor", b"next_cursor", "readers", b"readers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReadersResponse: _TypeAlias = ListReadersResponse  # noqa: Y015
+
+@_typing.final
+class Reader(_message.Message):
+    """Reader is a user who has read a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NICKNAME_FIELD_NUMBER: _builtins.int
+    AVATAR_FIELD_NUMBER: _builtins.int
+    GROUP_NICKNAME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    username: _builtins.str
+    nickname: _builtins.str
+    avatar: _builtins.str
+    group_nickname: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        username: _builtins.str = ...,
+        nickname: _builtins.str = ...,
+        avatar: _builtins.str = ...,
+        group_nickname: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar", b"avatar", "group_nickname", b"group_nickname", "nickname", b"nickname", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reader: _TypeAlias = Reader  # noqa: Y015
 
 @_typing.final
 class BatchGetSendInfoRequest(_message.Message):

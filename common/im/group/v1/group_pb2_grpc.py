@@ -115,6 +115,16 @@ class GroupServiceStub:
                 request_serializer=im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestRequest.SerializeToString,
                 response_deserializer=im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestResponse.FromString,
                 _registered_method=True)
+        self.SetGroupNickname = channel.unary_unary(
+                '/im.group.v1.GroupService/SetGroupNickname',
+                request_serializer=im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameRequest.SerializeToString,
+                response_deserializer=im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameResponse.FromString,
+                _registered_method=True)
+        self.ListReaders = channel.unary_unary(
+                '/im.group.v1.GroupService/ListReaders',
+                request_serializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.SerializeToString,
+                response_deserializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.FromString,
+                _registered_method=True)
         self.BatchGetSendInfo = channel.unary_unary(
                 '/im.group.v1.GroupService/BatchGetSendInfo',
                 request_serializer=im_dot_group_dot_v1_dot_group__pb2.BatchGetSendInfoRequest.SerializeToString,
@@ -238,6 +248,20 @@ class GroupServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetGroupNickname(self, request, context):
+        """SetGroupNickname sets the caller's own name in a group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReaders(self, request, context):
+        """ListReaders lists who has read a message, to who sent it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchGetSendInfo(self, request, context):
         """BatchGetSendInfo tells, for many groups at once, who is a member and who may write.
         """
@@ -327,6 +351,16 @@ def add_GroupServiceServicer_to_server(servicer, server):
                     servicer.HandleJoinRequest,
                     request_deserializer=im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestRequest.FromString,
                     response_serializer=im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestResponse.SerializeToString,
+            ),
+            'SetGroupNickname': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetGroupNickname,
+                    request_deserializer=im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameRequest.FromString,
+                    response_serializer=im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameResponse.SerializeToString,
+            ),
+            'ListReaders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReaders,
+                    request_deserializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.FromString,
+                    response_serializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.SerializeToString,
             ),
             'BatchGetSendInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetSendInfo,
@@ -767,6 +801,60 @@ class GroupService:
             '/im.group.v1.GroupService/HandleJoinRequest',
             im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestRequest.SerializeToString,
             im_dot_group_dot_v1_dot_group__pb2.HandleJoinRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetGroupNickname(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.group.v1.GroupService/SetGroupNickname',
+            im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameRequest.SerializeToString,
+            im_dot_group_dot_v1_dot_group__pb2.SetGroupNicknameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReaders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.group.v1.GroupService/ListReaders',
+            im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.SerializeToString,
+            im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.FromString,
             options,
             channel_credentials,
             insecure,

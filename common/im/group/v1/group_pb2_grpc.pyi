@@ -65,6 +65,10 @@ class GroupServiceStub:
     """ListJoinRequests lists pending requests; owner and admins only."""
     HandleJoinRequest: _grpc.UnaryUnaryMultiCallable[_group_pb2.HandleJoinRequestRequest, _group_pb2.HandleJoinRequestResponse]
     """HandleJoinRequest accepts or rejects a request to join."""
+    SetGroupNickname: _grpc.UnaryUnaryMultiCallable[_group_pb2.SetGroupNicknameRequest, _group_pb2.SetGroupNicknameResponse]
+    """SetGroupNickname sets the caller's own name in a group."""
+    ListReaders: _grpc.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]
+    """ListReaders lists who has read a message, to who sent it."""
     BatchGetSendInfo: _grpc.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]
     """BatchGetSendInfo tells, for many groups at once, who is a member and who may write."""
 
@@ -105,6 +109,10 @@ class GroupServiceAsyncStub(GroupServiceStub):
     """ListJoinRequests lists pending requests; owner and admins only."""
     HandleJoinRequest: _aio.UnaryUnaryMultiCallable[_group_pb2.HandleJoinRequestRequest, _group_pb2.HandleJoinRequestResponse]  # type: ignore[assignment]
     """HandleJoinRequest accepts or rejects a request to join."""
+    SetGroupNickname: _aio.UnaryUnaryMultiCallable[_group_pb2.SetGroupNicknameRequest, _group_pb2.SetGroupNicknameResponse]  # type: ignore[assignment]
+    """SetGroupNickname sets the caller's own name in a group."""
+    ListReaders: _aio.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]  # type: ignore[assignment]
+    """ListReaders lists who has read a message, to who sent it."""
     BatchGetSendInfo: _aio.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]  # type: ignore[assignment]
     """BatchGetSendInfo tells, for many groups at once, who is a member and who may write."""
 
@@ -238,6 +246,22 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.HandleJoinRequestResponse, _abc.Awaitable[_group_pb2.HandleJoinRequestResponse]]:
         """HandleJoinRequest accepts or rejects a request to join."""
+
+    @_abc_1.abstractmethod
+    def SetGroupNickname(
+        self,
+        request: _group_pb2.SetGroupNicknameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.SetGroupNicknameResponse, _abc.Awaitable[_group_pb2.SetGroupNicknameResponse]]:
+        """SetGroupNickname sets the caller's own name in a group."""
+
+    @_abc_1.abstractmethod
+    def ListReaders(
+        self,
+        request: _group_pb2.ListReadersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.ListReadersResponse, _abc.Awaitable[_group_pb2.ListReadersResponse]]:
+        """ListReaders lists who has read a message, to who sent it."""
 
     @_abc_1.abstractmethod
     def BatchGetSendInfo(

@@ -8,9 +8,8 @@ import msgspec
 from sqlalchemy import select
 
 from chat_service.model.tables import conversation_members, conversations
-from im.chat.v1.record_pb2 import ChatRecord, GroupChange
+from im.chat.v1.record_pb2 import ChatRecord
 from im.group.v1 import group_pb2
-from im_common.bus import Record
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
 
@@ -111,19 +110,6 @@ async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: W
         "recalled",
     ]
     assert [f["type"] for f in world.gateway.delivered(C)] == ["message", "message", "recalled"]
-
-
-async def test_group_changes_are_taken_into_account(world: World) -> None:
-    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C])}
-    change = GroupChange(group_id=5, left_user_ids=[C], timestamp=9)
-    value = ChatRecord(group_change=change).SerializeToString()
-    record = Record("im-chat-topic", 0, "0", b"g:5", value, {})
-    await world.handle([world.record(A, 0, "1", group_id=5), record])
-    await world.handle([world.record(A, 0, "2", group_id=5), record])
-    t = conversation_members.c
-    query = select(t.user_id, t.left_seq).order_by(t.user_id)
-    assert await world.rows(query) == [(A, None), (B, None), (C, 1)]
-    assert len(world.gateway.answers()) == 2
 
 
 async def test_mentions_of_strangers_are_dropped(world: World) -> None:

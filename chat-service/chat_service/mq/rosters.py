@@ -1,0 +1,43 @@
+"""What a change of a group makes of its members' rows.
+
+Who comes sees messages from the change's own on; who leaves sees none from it on. A row remembers the
+time of the last change: one that is older does nothing, such as a dead letter that is replayed late.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat_service.model.members import Cursors, MemberKey, new_row
+from im.chat.v1.record_pb2 import GroupChange
+
+# Whole rows of conversation_members.
+Rows = dict[MemberKey, dict[str, Any]]
+
+
+def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> None:
+    """``rows`` are those that there are, in and out; ``seq`` is the place of the change's message."""
+    for user_id in change.joined_user_ids:
+        _join(rows, (user_id, conversation_id), seq - 1, change.timestamp)
+    for user_id in change.left_user_ids:
+        row = rows.get((user_id, conversation_id))
+        if row is not None and row["changed_at"] < change.timestamp:
+            row["changed_at"] = change.timestamp
+            if row["left_seq"] is None:
+                row["left_seq"] = seq - 1
+
+
+def _join(rows: Rows, key: MemberKey, before: int, at: int) -> None:
+    row = rows.get(key)
+    if row is None:
+        rows[key] = new_row(key, Cursors(before, before), min_seq=before) | {
+            "left_seq": None,
+            "changed_at": at,
+        }
+    elif row["changed_at"] < at:
+        row["changed_at"] = at
+        # Who has a row and has not left was there before: nothing is hidden.
+        if row["left_seq"] is not None:
+            row["left_seq"] = None
+            for cursor in ("min_seq", "read_seq", "delivered_seq"):
+                row[cursor] = max(row[cursor], before)

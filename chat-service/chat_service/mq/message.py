@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chat_service.model.messages import Place
 from chat_service.mq import store
@@ -26,14 +26,14 @@ class MessageEntry(Entry):
     place: Place | None = None
     # Members of the group at the time of the batch; empty for a single conversation.
     group_members: Sequence[int] = ()
+    is_group: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_group = self.message.WhichOneof("target") == "group_id"
 
     @property
     def key(self) -> RetryKey:
         return RetryKey(self.message.sender_id, self.message.content.client_msg_id)
-
-    @property
-    def is_group(self) -> bool:
-        return self.message.WhichOneof("target") == "group_id"
 
     @property
     def moves(self) -> GroupChange | None:

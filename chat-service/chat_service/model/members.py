@@ -80,8 +80,9 @@ def advance(connection: Connection, moves: Mapping[MemberKey, Cursors]) -> None:
 
 def make(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> None:
     """The same, of rows as they are made where there is none."""
-    # In one order, so that two writers never wait for each other.
-    _ADVANCE.put_off(connection, [new[key] for key in sorted(new)])
+    if new:
+        # In one order, so that two writers never wait for each other.
+        _ADVANCE.put_off(connection, [new[key] for key in sorted(new)])
 
 
 def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:

@@ -142,6 +142,14 @@ async def test_who_comes_sees_what_comes_then_and_who_leaves_no_more(
     assert refused.code is Code.NOT_GROUP_MEMBER
 
 
+async def test_who_leaves_may_be_alone_in_a_batch(world: World, svc: Any) -> None:
+    await _made(world, A, B)
+    await world.handle([world.change(B, 5, "member_left", left_user_ids=[B])])
+    assert world.letters.sent == []
+    assert await _read(svc, A) == ["group_created", "member_left"]
+    assert await _row(world, B) == (0, 0, 1)
+
+
 async def test_who_comes_back_sees_nothing_of_before(world: World, svc: Any) -> None:
     await _made(world, A, B)
     await world.handle([_say(world, "1"), world.change(B, 5, "member_left", left_user_ids=[B])])

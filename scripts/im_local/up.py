@@ -19,6 +19,7 @@ from im_local.paths import DataDir
 from im_local.ports import ensure_free
 from im_local.process import Process
 from im_local.supervisor import Supervisor
+from im_local.synced import keep_synced
 
 Envs = dict[str, dict[str, str]]
 
@@ -150,6 +151,8 @@ class _Run:
             group.create_task(self._supervisor.broken())
             if self._launch.infra_file:
                 group.create_task(self._follow_infra_pids())
+            else:
+                group.create_task(keep_synced(self._launch.data.path / "redis"))
 
     async def _follow_infra_pids(self) -> None:
         # A test kills such a server and has `scripts/infra` start it again, under a new pid.

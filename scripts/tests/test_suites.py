@@ -72,7 +72,14 @@ def test_an_interruption_ends_what_runs_in_order(tmp_path: Path) -> None:
         Run([], None, Console()).all([[slow, slow]])
     """
     command = [sys.executable, "-P", "-c", program]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Where we run in the background of a shell it is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     last_will.ends_with_us(run.pid)
     deadline = time.monotonic() + 60
     while not (tmp_path / "begun").exists():

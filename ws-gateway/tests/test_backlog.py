@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,6 +22,21 @@ from ws_parts import (
 )
 
 from ws_gateway.logic.backlog import Backlog
+
+
+class Sink:
+    """A socket that takes everything."""
+
+    writable = True
+
+    def write(self, texts: Iterable[bytes]) -> None:
+        pass
+
+    def close(self, code: int, reason: str) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -188,3 +204,27 @@ async def test_an_event_of_the_list_and_of_now_goes_out_once_to_all_devices(star
     assert last["event_id"] == "e3"
     assert [f["event_id"] for f in sent(other)] == ["e1", "e2"]
     assert one.ending is None
+
+
+async def test_a_connection_closes_though_its_cancellation_is_swallowed() -> None:
+    """As a call of Redis does that is just being sent; whose connection never closed kept its route."""
+
+    class Swallowing(List):
+        asked = 0
+
+        async def head(self, user_id: int) -> tuple[list[bytes], int]:
+            self.asked += 1
+            if self.asked == 1:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            return await super().head(user_id)
+
+    one, listed = connection(), Swallowing()
+    one.backlog = Backlog(one, listed, Recalls())  # type: ignore[arg-type]
+    one.begin(Sink())
+    one.open(b"{}")
+    async with asyncio.timeout(10):
+        while not listed.asked:
+            await asyncio.sleep(0)
+        await one.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

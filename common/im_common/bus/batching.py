@@ -17,7 +17,7 @@ import structlog
 
 from im_common.bus.interface import BusUnavailable
 from im_common.runtime.backoff import Backoff, describe
-from im_common.runtime.tasks import background
+from im_common.runtime.tasks import background, end
 
 log = structlog.get_logger(__name__)
 
@@ -160,8 +160,7 @@ class BatchingProducer(ABC):
                     await asyncio.wait(self._sending())
         self._break("closed")
         if self._link is not None:
-            self._link.cancel()
-            await asyncio.wait({self._link})
+            await end(self._link)
             self._link = None
 
     def _sending(self) -> set[asyncio.Task[None]]:

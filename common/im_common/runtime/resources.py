@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,15 +20,13 @@ from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import open_redis
-from im_common.runtime.tasks import background, on_failure
+from im_common.runtime.tasks import background, end, on_failure
 
 if TYPE_CHECKING:
     from im_common.sql.db import Database
     from im_common.sql.outbox import Outbox
 
 log = structlog.get_logger(__name__)
-
-_CANCEL_AGAIN_S = 1.0
 
 
 class Resources:
@@ -60,13 +59,7 @@ class Resources:
         """
         task = background(work, name, may_return=self.ending.is_set)
 
-        async def end() -> None:
-            while not task.done():
-                # More than once: before Python 3.12 a call of Redis that is being sent swallows it.
-                task.cancel()
-                await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
-
-        self.on_close(end)
+        self.on_close(partial(end, task))
         return task
 
     def _end_because_of(self, name: str) -> None:
@@ -126,8 +119,7 @@ class Resources:
         await producer.start()
 
         async def close() -> None:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
+            await end(making)
             await producer.close()
 
         self.on_close(close)

@@ -12,6 +12,7 @@ from im_common.runtime import metrics
 
 log = structlog.get_logger(__name__)
 
+_CANCEL_AGAIN_S = 0.2
 # What a failure does besides its traceback: in a process of ours it ends the process, in order.
 _then: Callable[[str], None] = lambda _: None  # noqa: E731
 
@@ -47,6 +48,16 @@ async def _watch(
         log.exception("a part has failed, and the process ends with it", part=name)
     metrics.FAULTS.labels(name).inc()
     _then(name)
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks, and returns when they are done; never raises."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            # More than once: before Python 3.12 a call of Redis that is being sent swallows it.
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 def is_told_to_end() -> bool:

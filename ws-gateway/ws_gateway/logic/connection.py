@@ -15,6 +15,7 @@ from im_common.domain.frames import Kick, encode
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
+from im_common.runtime import tasks
 from im_common.runtime.context import Identity
 from ws_gateway.logic.backlog import Backlog
 from ws_gateway.logic.outbox import Ending, Outbox, Outlet, Queued
@@ -115,8 +116,7 @@ class Connection:
         """Its socket has gone: ends all that is its own."""
         self.outbox.detach()
         if self._catching_up is not None:
-            self._catching_up.cancel()
-            await asyncio.gather(self._catching_up, return_exceptions=True)
+            await tasks.end(self._catching_up)
         await self.requests.close()
 
     def send(self, frame: bytes) -> None:

@@ -11,6 +11,7 @@ from im.chat.v1 import chat_pb2 as pb
 from im_common.domain import content, frames
 from im_common.errors import AppError, Code, invalid
 from im_common.runtime.faults import report
+from im_common.runtime.tasks import end
 
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
@@ -41,9 +42,7 @@ class Requests:
         self._begin(self._recall(frame), frame.client_msg_id)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     def _begin(self, work: Coroutine[Any, Any, None], client_msg_id: str | None) -> None:
         if len(self._tasks) >= MOST_AT_ONCE:

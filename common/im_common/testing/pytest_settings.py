@@ -1,0 +1,21 @@
+"""Loaded by pytest (`-p` in `pyproject.toml`) before any test: what a busy machine needs.
+
+Logs that cost little: a traceback with all the values in it, as structlog draws one by itself, takes
+seconds then, in which the event loop stands still. And hypothesis without limits of time: the first
+text that it makes on a new machine takes some seconds.
+"""
+
+import structlog
+from hypothesis import HealthCheck, settings
+
+from im_common.runtime.log import console
+
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.set_exc_info,
+        console(),
+    ]
+)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")

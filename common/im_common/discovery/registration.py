@@ -10,7 +10,7 @@ import structlog
 from im_common.discovery.etcd import EtcdClient, EtcdError, LeaseGone
 from im_common.runtime.backoff import Backoff
 from im_common.runtime.faults import report
-from im_common.runtime.tasks import background
+from im_common.runtime.tasks import background, end
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +59,7 @@ class Registration:
     async def stop(self) -> None:
         """Takes the entry out of etcd; within a second, or it is left to run out."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         lease, self._lease = self._lease, None
         self._is_put = False
         self._registered.clear()

@@ -11,7 +11,7 @@ import structlog
 from im_common.discovery.etcd import Compacted, EtcdClient, EtcdError
 from im_common.runtime.backoff import Backoff
 from im_common.runtime.faults import report
-from im_common.runtime.tasks import background
+from im_common.runtime.tasks import background, end
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +62,7 @@ class EndpointWatcher:
     async def stop(self) -> None:
         self._keep()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def changed(self) -> frozenset[str]:
         """Waits for the next change and gives the new set."""

@@ -27,7 +27,7 @@ from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
 from im_common.runtime.config import ClientConf
-from im_common.runtime.tasks import background
+from im_common.runtime.tasks import background, end
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class BalancedChannel(grpc.aio.Channel):
         self._closed = True
         if self._watcher is not None:
             await self._watcher.stop()
-        await _cancel(self._look_up, *self._retired.values())
+        await end(self._look_up, *self._retired.values())
         real = (self._real,) if self._real is not None else ()
         self._real = None
         await asyncio.gather(*(channel.close(grace) for channel in (*real, *self._retired)))
@@ -282,7 +282,7 @@ class AddressChannels:
         return channel
 
     async def close(self) -> None:
-        await _cancel(self._sweeper)
+        await end(self._sweeper)
         self._sweeper = None
         channels, self._channels = self._channels, {}
         await asyncio.gather(*(channel.close() for channel in channels.values()))
@@ -295,10 +295,3 @@ class AddressChannels:
                 if channel.last_used < limit:
                     del self._channels[address]
                     await channel.close(CLOSE_GRACE_S)
-
-
-async def _cancel(*tasks: asyncio.Task[None] | None) -> None:
-    started = [task for task in tasks if task is not None]
-    for task in started:
-        task.cancel()
-    await asyncio.gather(*started, return_exceptions=True)

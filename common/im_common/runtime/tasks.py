@@ -50,9 +50,9 @@ async def _watch(
     _then(name)
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancels tasks, and returns when they are done; never raises."""
-    pending = {task for task in tasks if not task.done()}
+    pending = {task for task in tasks if task is not None and not task.done()}
     while pending:
         for task in pending:
             # More than once: before Python 3.12 a call of Redis that is being sent swallows it.

@@ -1,12 +1,14 @@
 """Whatever a client says to whatever route, RPC or socket, it is no fault of ours.
 
-Bounded in number, and other inputs each time. A failing one is made small, and kept in `.hypothesis`
-for the next run.
+Bounded in number, and the same inputs each time: a change is not refused for what another one did.
+With IM_TEST_FUZZ=N it is N times as many, and others in each run; one that fails is made small, and
+kept in `.hypothesis` for the next.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,7 +48,17 @@ FAULTS = {
 # These end what the next call needs, or cost a quarter of a second each.
 NOT_CALLED = {"Logout", "RevokeSession", "ChangePassword", "EndSessions"}
 NOT_ASKED = {"logout", "change_password", "revoke_session", "revoke_other_sessions"}
-bounded = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+TIMES = int(os.environ.get("IM_TEST_FUZZ", "0"))
+
+
+def bounded(examples: int) -> settings:
+    return settings(
+        max_examples=examples * (TIMES or 1),
+        derandomize=not TIMES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def test_no_rpc_fails_because_of_what_it_is_asked(
         response_deserializer=GetMessageClass(found.output_type).FromString,
     )
 
-    @settings(bounded, max_examples=10)
+    @bounded(10)
     @given(messages(found.input_type.full_name))
     def asked(message: Any) -> None:
         answer = call.future(message, metadata=world.metadata, timeout=10)
@@ -125,7 +137,7 @@ def test_no_route_fails_because_of_what_it_is_sent(world: World) -> None:
         if operation["operationId"] not in NOT_ASKED
     ]
 
-    @settings(bounded, max_examples=200)
+    @bounded(200)
     @given(st.data())
     def sent(data: st.DataObject) -> None:
         path, verb, operation = data.draw(st.sampled_from(routes))
@@ -194,7 +206,7 @@ def test_no_frame_is_a_fault(world: World) -> None:
 
     with connect(world.socket) as socket:
 
-        @settings(bounded, max_examples=60)
+        @bounded(60)
         @given(st.lists(one, min_size=1, max_size=10))
         def sent(frames: list[tuple[Any, dict[str, Any]]]) -> None:
             for kind, more in frames:

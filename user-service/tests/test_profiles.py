@@ -184,6 +184,17 @@ async def test_own_fields_are_json_of_4_kib_at_most(service: UserService, value:
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "ext")
 
 
+@pytest.mark.parametrize("is_deep", [False, True])
+async def test_a_value_of_no_kind_is_named(service: UserService, is_deep: bool) -> None:
+    profile = pb.Profile()
+    where = profile.ext.fields["a"].list_value.values.add() if is_deep else profile.ext.fields["a"]
+    where.SetInParent()
+
+    error = await refusal(service.update(service.caller, "ext", profile=profile))
+
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "ext")
+
+
 @pytest.mark.parametrize("path", ["user_id", "email", "username", "disabled", "", "*"])
 async def test_other_fields_cannot_be_changed(service: UserService, path: str) -> None:
     error = await refusal(service.update(service.caller, path))

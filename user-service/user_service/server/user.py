@@ -8,6 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from im.user.v1 import user_pb2 as pb
 from im.user.v1.user_pb2_grpc import UserServiceServicer
+from im_common.errors import invalid
 from im_common.runtime.context import identity
 from user_service.logic import profiles, search
 from user_service.model.users import Profile, User
@@ -91,12 +92,22 @@ def _profile(profile: Profile) -> pb.Profile:
 
 
 def _plain(value: Any) -> Any:
-    """A Struct as what JSON is made of. (json_format would refuse what the rules are to name.)"""
+    """A Struct as what JSON is made of. (json_format would refuse what the rules are to name.)
+
+    Raises:
+        AppError: INVALID_ARGUMENT for a value of no kind, which is nothing in JSON.
+    """
     if isinstance(value, struct_pb2.Struct):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _plain(inner) for key, inner in value.fields.items()}
     if isinstance(value, struct_pb2.ListValue):
-        return [_plain(inner) for inner in value]
-    return value
+        return [_plain(inner) for inner in value.values]
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        raise invalid("ext", "has a value of no kind")
+    if kind == "null_value":
+        return None
+    inner = getattr(value, kind)
+    return _plain(inner) if kind in ("struct_value", "list_value") else inner
 
 
 def _fields(profile: pb.Profile) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from im_common.errors import Code
-from im_common.testing.services import SECRET, call, refusal
+from im_common.testing.services import SECRET, call, channel_to, refusal
 from im_common.testing.waiting import eventually
 
 if TYPE_CHECKING:
@@ -149,13 +149,13 @@ async def start_process(backend: Backend, folder: Path) -> Process:
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "auth_service", "serve", "-f", config], env=environment
     )
-    async with grpc.aio.insecure_channel(settings.listen_on) as channel:
+    async with channel_to(settings.listen_on) as channel:
         async with asyncio.timeout(30):
             await channel.channel_ready()
     return process
 
 
 async def register_at(backend: Backend, name: str) -> Any:
-    async with grpc.aio.insecure_channel(backend.auth_settings.listen_on) as channel:
+    async with channel_to(backend.auth_settings.listen_on) as channel:
         request = pb.RegisterRequest(username=name, password=PASSWORD)
         return await call(AuthServiceStub(channel).Register, request)

@@ -21,6 +21,9 @@ SECRET = "a secret of the tests, of 32 bytes or more"
 _READY_S = 20.0
 _CALL_S = 20.0
 
+# By default a channel that was there before its server tries again after a second, then later.
+_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50)]
+
 SettingsT = TypeVar("SettingsT", bound=RpcSettings)
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -49,12 +52,17 @@ async def running(
         resources = Resources(settings, dev_server, stack)
         task = asyncio.create_task(_run(serve, settings, resources))
         try:
-            async with grpc.aio.insecure_channel(settings.listen_on) as channel:
+            async with channel_to(settings.listen_on) as channel:
                 await _until_ready(channel, task)
                 yield Running(settings.listen_on, channel, resources)
         finally:
             resources.ending.set()
             await task
+
+
+def channel_to(address: str) -> grpc.aio.Channel:
+    """One that is ready as soon as a server listens there."""
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
 
 
 async def run_to_the_end(

@@ -50,7 +50,7 @@ _IN_GROUP: dict[str, Any] = {
     "content": "file-1",
     "timestamp": 52,
     "reply_to": "m-0",
-    "mentions": [1001],
+    "mentions": ["all", 1001],
     "ext": {"w": 1, "h": [2.5]},
 }
 _IN_GROUP_PB = chat.Message(
@@ -65,6 +65,7 @@ _IN_GROUP_PB = chat.Message(
         content="file-1",
         reply_to="m-0",
         mentions=[1001],
+        mentions_all=True,
         ext_json='{"w":1,"h":[2.5]}',
     ),
 )
@@ -77,6 +78,7 @@ _CONVERSATION: dict[str, Any] = {
     "last_message": _TO_BOB,
     "pinned": True,
     "muted": False,
+    "mentioned_seq": 4,
 }
 
 
@@ -105,6 +107,7 @@ async def test_a_message_to_a_group_is_answered_with_its_place(check: Check) -> 
                 content_type="image",
                 reply_to="m-0",
                 mentions=[1001],
+                mentions_all=True,
                 ext_json='{"w":1}',
             ),
         ),
@@ -116,7 +119,7 @@ async def test_a_message_to_a_group_is_answered_with_its_place(check: Check) -> 
             "content": "file-1",
             "content_type": "image",
             "reply_to": "m-0",
-            "mentions": [1001],
+            "mentions": ["all", 1001],
             "ext": {"w": 1},
         },
     )

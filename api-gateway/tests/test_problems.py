@@ -271,7 +271,10 @@ async def test_a_body_of_any_depth_is_a_problem_and_no_fault(gateway: Gateway, d
         ("POST", "/v1/messages", {"to": 2}, "content"),
         ("POST", "/v1/messages", {"to": 2, "content": 5}, "content"),
         ("POST", "/v1/messages", {"to": 2, "content": "x", "ext": "y"}, "ext"),
-        ("POST", "/v1/messages", {"to": 2, "content": "x", "mentions": ["y"]}, "mentions"),
+        *(
+            ("POST", "/v1/messages", {"to": 2, "content": "x", "mentions": given}, "mentions")
+            for given in (["y"], "y", [0], [True], 7, ["all", "y"], "")
+        ),
         ("POST", "/v1/messages", {"to": 2, "content": "x", "client_msg_id": ""}, "client_msg_id"),
         ("POST", "/v1/sync", {"cursors": {"s:1:2": "3"}}, "cursors"),
         ("POST", "/v1/sync", {"limit": 501}, "limit"),

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.engine import Engine
 
-from chat_service.model import members, messages, overview, search
+from chat_service.model import members, mentions, messages, overview, search
 from chat_service.model.members import Cursors, new_row
+from chat_service.model.messages import Range
 from chat_service.model.tables import (
     GROUP,
     NORMAL,
@@ -19,6 +20,7 @@ from chat_service.model.tables import (
     conversations,
     deleted_messages,
 )
+from chat_service.model.tables import mentions as mentions_table
 from chat_service.model.tables import messages as messages_table
 from im_common.sql.db import Database
 
@@ -29,7 +31,8 @@ SEQS = range(1, 51)
 
 @pytest.fixture
 async def filled(db: Database) -> Database:
-    """Forty groups of fifty members, each with fifty messages, all of which another has deleted."""
+    """Forty groups of fifty members, each with fifty messages that mention all of them, one by one, and
+    that another has deleted."""
     if db.is_sqlite:
         pytest.skip("SQLite keeps no statistics of its own accord")
 
@@ -37,7 +40,7 @@ async def filled(db: Database) -> Database:
         for conversation_id in CONVERSATIONS:
             _fill(connection, conversation_id)
         connection.commit()
-        for table in (conversation_members, messages_table, deleted_messages):
+        for table in (conversation_members, messages_table, deleted_messages, mentions_table):
             connection.execute(text(f"ANALYZE TABLE {table.name}")).close()
 
     await db.write(fill)
@@ -72,6 +75,12 @@ def _fill(connection: Connection, conversation_id: str) -> None:
     connection.execute(insert(messages_table), sent)
     deleted = [{"conversation_id": conversation_id, "seq": seq, "user_id": OTHER} for seq in SEQS]
     connection.execute(insert(deleted_messages), deleted)
+    named = [
+        {"conversation_id": conversation_id, "seq": seq, "user_id": READER + number}
+        for seq in SEQS
+        for number in range(50)
+    ]
+    connection.execute(insert(mentions_table), named)
 
 
 async def plan(db: Database, work: Callable[[Connection], Any]) -> dict[str, dict[str, Any]]:
@@ -123,3 +132,16 @@ async def test_unread_messages_are_counted_by_what_the_reader_has_deleted(filled
     line = (await plan(filled, counted))["deleted_messages"]
     assert line["key"] == "ix_deleted_messages_user"
     assert int(line["rows"]) <= 2
+
+
+async def test_mentions_are_found_by_user_within_what_is_unread(filled: Database) -> None:
+    ranges = [Range(conversation_id, 45, 50) for conversation_id in CONVERSATIONS]
+    lines = await plan(filled, partial(mentions.oldest, user_id=READER, ranges=ranges))
+    line = lines["mentions"]
+    assert (line["type"], line["key"]) == ("range", "ix_mentions_user")
+    # Five of each group, and where all of a group would be.
+    assert int(line["rows"]) <= 6 * len(CONVERSATIONS)
+    gone = [line for table, line in lines.items() if table != "mentions"]
+    assert [(one["type"], one["key"]) for one in gone] == [("eq_ref", "PRIMARY")] * 2
+    found = await filled.read(mentions.oldest, READER, ranges)
+    assert found == dict.fromkeys(CONVERSATIONS, 46)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from im.chat.v1.record_pb2 import Origin
 from im_common.domain import frames
-from im_common.domain.content import build_record
+from im_common.domain.content import build_record, mentions
 from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, Code
 
@@ -204,6 +205,8 @@ def test_an_answer_survives_the_way_through_a_frame() -> None:
         ),
         (frames.Chat(content="x", to=2, content_type="odd"), Code.INVALID_ARGUMENT, "content_type"),
         (frames.Chat(content="x", to=2, mentions=[0]), Code.INVALID_ARGUMENT, "mentions"),
+        (frames.Chat(content="x", to=2, mentions=[3] * 101), Code.INVALID_ARGUMENT, "mentions"),
+        (frames.Chat(content="x", to=2, mentions="all"), Code.INVALID_ARGUMENT, "mentions"),
         (frames.Chat(content="x", to=2, reply_to=""), Code.INVALID_ARGUMENT, "reply_to"),
         (frames.Chat(content="x", to=2, reply_to="é"), Code.INVALID_ARGUMENT, "reply_to"),
         (frames.Chat(content="x", to=2, reply_to="\x00"), Code.INVALID_ARGUMENT, "reply_to"),
@@ -224,6 +227,27 @@ def test_a_record_has_its_place_in_the_world() -> None:
     assert record.origin.address == "h:1"
     group = build_record(9, frames.Chat(content="x", group_id=5), Origin()).message
     assert group.conversation_id == "g:5"
+
+
+@pytest.mark.parametrize(
+    ("given", "all_of_them", "users", "shown"),
+    [
+        ("[]", False, [], None),
+        ("[3, 2, 3]", False, [3, 2], [3, 2]),
+        ('"all"', True, [], ["all"]),
+        ('["all"]', True, [], ["all"]),
+        ('[3, "all", 2, "all"]', True, [3, 2], ["all", 3, 2]),
+    ],
+)
+def test_mentions_are_users_or_all(
+    given: str, all_of_them: bool, users: list[int], shown: list[Any] | None
+) -> None:
+    text = f'{{"type":"chat","group_id":5,"content":"x","mentions":{given}}}'
+    frame = frames.decode(text)
+    assert isinstance(frame, frames.Chat)
+    content = build_record(9, frame, Origin()).message.content
+    assert (content.mentions_all, list(content.mentions)) == (all_of_them, users)
+    assert (mentions(content) or None) == shown
 
 
 @pytest.mark.parametrize(

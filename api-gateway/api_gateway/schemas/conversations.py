@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from api_gateway.schemas.base import Body, Seq, Text, View
+from api_gateway.schemas.base import Absent, Body, Seq, Text, View
 from api_gateway.schemas.messages import Message
 from im.chat.v1 import chat_pb2 as pb
 
@@ -34,6 +34,9 @@ class Conversation(View):
     last_message: Message | None
     pinned: bool
     muted: bool
+    mentioned_seq: Absent[int] = Field(
+        default=None, description="The oldest unread message that mentions the user."
+    )
 
     @classmethod
     def of(cls, conversation: pb.Conversation) -> Conversation:
@@ -47,6 +50,9 @@ class Conversation(View):
             last_message=Message.of(last) if conversation.HasField("last_message") else None,
             pinned=conversation.pinned,
             muted=conversation.muted,
+            mentioned_seq=conversation.mentioned_seq
+            if conversation.HasField("mentioned_seq")
+            else None,
         )
 
 

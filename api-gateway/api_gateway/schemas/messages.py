@@ -13,6 +13,8 @@ from api_gateway.schemas.base import Absent, Body, Id, JsonObject, Millis, Text,
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.content_pb2 import Content
 from im_common.domain import free_json
+from im_common.domain.content import mentions
+from im_common.domain.frames import ALL, All
 
 
 class MessageBody(Body):
@@ -33,16 +35,22 @@ class MessageBody(Body):
         description="The sender's own key: the same one never makes a second message.",
     )
     reply_to: Text | None = Field(None, min_length=1, description="A message_id.")
-    mentions: list[Id] | None = Field(None, description="User ids.")
+    mentions: list[Id | All] | All | None = Field(
+        None,
+        description="User ids, and all for the members of a group, by its owner or an admin; "
+        'just "all" is the same as ["all"].',
+    )
     ext: JsonObject | None = Field(None, description="The application's own fields.")
 
     def message_content(self) -> Content:
+        named = [self.mentions] if isinstance(self.mentions, str) else self.mentions or ()
         return Content(
             content_type=self.content_type or "",
             content=self.content,
             client_msg_id=self.client_msg_id or "",
             reply_to=self.reply_to or "",
-            mentions=self.mentions or (),
+            mentions=[one for one in named if one != ALL],
+            mentions_all=ALL in named,
             ext_json="" if self.ext is None else msgspec.json.encode(self.ext).decode(),
         )
 
@@ -85,7 +93,7 @@ class Message(View):
     timestamp: Millis
     client_msg_id: Absent[str] = Field(default=None, description="Only for the sender.")
     reply_to: Absent[str] = None
-    mentions: Absent[list[int]] = None
+    mentions: Absent[list[int | All]] = Field(default=None, description="User ids, or all.")
     ext: Absent[dict[str, Any]] = None
     recalled: Absent[bool] = None
 
@@ -104,7 +112,7 @@ class Message(View):
             timestamp=message.timestamp,
             client_msg_id=content.client_msg_id or None,
             reply_to=content.reply_to or None,
-            mentions=list(content.mentions) or None,
+            mentions=mentions(content) or None,
             ext=_ext(content.ext_json),
             recalled=message.recalled or None,
         )

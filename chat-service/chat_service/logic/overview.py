@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from chat_service.logic import membership
-from chat_service.model import members, messages, overview
+from chat_service.model import members, mentions, messages, overview
+from chat_service.model.messages import Range
 from chat_service.model.overview import After, Standing
 from chat_service.svc import ServiceContext
 from im_common.domain.paging import Ascii, Int64, page_limit, read_cursor_as, write_cursor
@@ -17,10 +18,12 @@ from im_common.domain.paging import Ascii, Int64, page_limit, read_cursor_as, wr
 
 @dataclass(frozen=True, slots=True)
 class OverviewItem:
-    """A conversation, and its newest message when the user may see it."""
+    """A conversation, its newest message when the user may see it, and the oldest unread one that
+    mentions the user."""
 
     standing: Standing
     last_message: Row[Any] | None
+    mentioned_seq: int | None
 
 
 async def list_conversations(
@@ -31,21 +34,27 @@ async def list_conversations(
     values = read_cursor_as(tuple[bool, Int64, Ascii], cursor)
     after = None if values is None else After(*values)
 
-    def read(connection: Connection) -> tuple[list[Standing], dict[str, Row[Any]]]:
+    def read(
+        connection: Connection,
+    ) -> tuple[list[Standing], dict[str, Row[Any]], dict[str, int]]:
         found = overview.page_of_user(connection, user_id, after=after, limit=size + 1)
         shown = [s for s in found[:size] if s.last_seq > s.hidden_seq]
         places = [(s.conversation_id, s.last_seq) for s in shown]
         newest = messages.at_places(connection, user_id, places)
         # Of the others the user has deleted the newest one.
         rest = [(s.conversation_id, s.hidden_seq) for s in shown if s.conversation_id not in newest]
-        return found, newest | messages.newest_of(connection, user_id, rest)
+        newest |= messages.newest_of(connection, user_id, rest)
+        unread = [Range(s.conversation_id, s.seen_seq, s.last_seq) for s in shown if s.unread]
+        return found, newest, mentions.oldest(connection, user_id, unread)
 
-    found, newest = await svc.db.read(read)
-    page = found[:size]
-    listed = [OverviewItem(standing, newest.get(standing.conversation_id)) for standing in page]
+    found, newest, mentioned = await svc.db.read(read)
+    listed = [
+        OverviewItem(s, newest.get(s.conversation_id), mentioned.get(s.conversation_id))
+        for s in found[:size]
+    ]
     if len(found) <= size:
         return listed, ""
-    last = page[-1]
+    last = found[size - 1]
     return listed, write_cursor(last.pinned, last.last_message_at, last.conversation_id)
 
 
@@ -73,7 +82,7 @@ async def get_unread_messages(
             connection,
             conversation_id,
             reader=user_id,
-            above=max(standing.read_seq, standing.hidden_seq),
+            above=standing.seen_seq,
             below=standing.last_seq + 1,
             limit=size,
             newest=False,

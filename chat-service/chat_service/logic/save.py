@@ -5,7 +5,7 @@ from __future__ import annotations
 from chat_service.model.messages import Place
 from chat_service.mq import store
 from chat_service.mq.entry import Poison
-from chat_service.mq.message import MessageEntry, check_message
+from chat_service.mq.message import MessageEntry, check_message, drop_strangers
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import NewMessage
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest
@@ -35,6 +35,7 @@ async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
     item = MessageEntry(record=_NO_RECORD, message=message)
     if item.is_group:
         item.group_members = await _members(svc, message.group_id)
+    drop_strangers(item)
     await store.find_places(svc.db, [item])
     try:
         await store.store(svc.db, [item])

@@ -8,6 +8,8 @@ import msgspec
 from sqlalchemy import Column, Row, Text
 
 from im.chat.v1.content_pb2 import Content
+from im_common.domain import content as contents
+from im_common.domain.frames import ALL
 from im_common.sql.db import ExactText, ascii_key
 
 # What a message that was taken back has in these columns.
@@ -27,25 +29,26 @@ def columns() -> tuple[Column[Any], ...]:
 
 
 def to_row(content: Content) -> dict[str, Any]:
+    named = contents.mentions(content)
     return {
         "client_msg_id": content.client_msg_id,
         "content_type": content.content_type,
         "content": content.content,
         "reply_to": content.reply_to or None,
-        "mentions": msgspec.json.encode(list(content.mentions)).decode()
-        if content.mentions
-        else None,
+        "mentions": msgspec.json.encode(named).decode() if named else None,
         "ext": content.ext_json or None,
     }
 
 
 def of_row(row: Row[Any], *, for_sender: bool) -> Content:
     """The client_msg_id is for the sender alone."""
+    named = msgspec.json.decode(row.mentions) if row.mentions else ()
     return Content(
         client_msg_id=row.client_msg_id if for_sender else "",
         content_type=row.content_type,
         content=row.content,
         reply_to=row.reply_to or "",
-        mentions=msgspec.json.decode(row.mentions) if row.mentions else (),
+        mentions=[one for one in named if one != ALL],
+        mentions_all=ALL in named,
         ext_json=row.ext or "",
     )

@@ -45,8 +45,13 @@ class Standing(NamedTuple):
         return max(self.min_seq, self.expired_seq)
 
     @property
+    def seen_seq(self) -> int:
+        """What comes after is unread."""
+        return max(self.read_seq, self.hidden_seq)
+
+    @property
     def unread(self) -> int:
-        return max(0, self.last_seq - max(self.read_seq, self.hidden_seq) - self.gone)
+        return max(0, self.last_seq - self.seen_seq - self.gone)
 
 
 class After(NamedTuple):

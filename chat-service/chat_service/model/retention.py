@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select, update
 
-from chat_service.model.tables import conversations, deleted_messages, messages
+from chat_service.model.tables import conversations, deleted_messages, mentions, messages
 
 _c = conversations.c
 _t = messages.c
@@ -32,7 +32,7 @@ def ages(
 
 def expire(connection: Connection, conversation_id: str, above: int, upto: int) -> None:
     """Removes messages with above < seq <= upto, and remembers that they are gone."""
-    for table in (messages, deleted_messages):
+    for table in (messages, deleted_messages, mentions):
         columns = table.c
         connection.execute(
             delete(table).where(

@@ -82,3 +82,14 @@ deleted_messages = Table(
     Index("ix_deleted_messages_user", "user_id", "conversation_id", "seq"),
     **MYSQL_TABLE,
 )
+
+# Whom a message mentions. With user_id 0: all members of the group, however many.
+mentions = Table(
+    "mentions",
+    metadata,
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_mentions_user", "user_id", "conversation_id", "seq"),
+    **MYSQL_TABLE,
+)

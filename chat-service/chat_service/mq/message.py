@@ -42,7 +42,10 @@ class MessageEntry(Entry):
 
     def refusal(self, facts: Facts) -> AppError | None:
         """Why its author may not write it."""
-        return facts.refusal(self.pair, self.group_id, self.author_id)
+        refused = facts.refusal(self.pair, self.group_id, self.author_id)
+        if refused is None and self.message.content.mentions_all:
+            return facts.refusal_of_all(self.group_id or 0, self.author_id)
+        return refused
 
     @property
     def conversation_id(self) -> str:
@@ -157,16 +160,19 @@ def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
     item.place = item.error = None
     if item.is_group:
         item.group_members = facts.members(item.message.group_id)
-    if item.message.content.mentions:
-        _drop_strangers(item)
+    drop_strangers(item)
     return item.refusal(facts) is None
 
 
-def _drop_strangers(item: MessageEntry) -> None:
+def drop_strangers(item: MessageEntry) -> None:
+    """Of the mentions only those of members stay."""
     mentions = item.message.content.mentions
-    known = [user_id for user_id in mentions if user_id in item.members]
-    del mentions[:]
-    mentions.extend(known)
+    if mentions:
+        # One look at the members, of whom there may be many.
+        members = set(mentions).intersection(item.members)
+        known = [user_id for user_id in mentions if user_id in members]
+        del mentions[:]
+        mentions.extend(known)
 
 
 def check_message(message: NewMessage) -> None:

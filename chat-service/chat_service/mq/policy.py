@@ -55,6 +55,15 @@ class Facts:
             return AppError(code, _BARRED[code])
         return None
 
+    def refusal_of_all(self, group_id: int, sender_id: int) -> AppError | None:
+        """Why the sender may not mention all members of the group."""
+        group = self.groups.get(group_id)
+        if group is not None and sender_id in group.manager_ids:
+            return None
+        return AppError(
+            Code.PERMISSION_DENIED, "only owner and admins may mention all", field="mentions"
+        )
+
 
 class Policy:
     def __init__(

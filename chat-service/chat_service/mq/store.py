@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from chat_service.model import content, ledger, members
+from chat_service.model import content, ledger, members, mentions
 from chat_service.model.members import Cursors, MemberKey, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
@@ -83,9 +83,18 @@ def _write(connection: Connection, items: Sequence[MessageEntry]) -> list[Place]
     ledger.insert_messages(
         connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
     )
+    mentions.add(connection, _mention_rows(items, places))
     members.make(connection, _member_rows(items, places, firsts))
     _move_members(connection, items, places)
     return places
+
+
+def _mention_rows(
+    items: Sequence[MessageEntry], places: Sequence[Place]
+) -> Iterator[tuple[str, int, int]]:
+    for item, place in zip(items, places, strict=True):
+        for user_id in mentions.mentioned(item.message.content, by=item.author_id):
+            yield place.conversation_id, place.seq, user_id
 
 
 def _member_rows(

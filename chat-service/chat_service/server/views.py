@@ -16,6 +16,7 @@ from chat_service.model.tables import GROUP, RECALLED
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.content_pb2 import Content
 from im_common.domain import frames
+from im_common.domain.content import mentions
 from im_common.domain.ids import parse_conversation
 from im_common.errors import invalid
 
@@ -26,7 +27,7 @@ def chat(content: Content) -> frames.Chat:
         client_msg_id=content.client_msg_id or None,
         content_type=content.content_type or "text",
         reply_to=content.reply_to or None,
-        mentions=list(content.mentions),
+        mentions=mentions(content),
         ext=_ext(content.ext_json),
     )
 
@@ -92,6 +93,8 @@ def conversation(listed: OverviewItem, reader: int) -> pb.Conversation:
         pinned=standing.pinned,
         muted=standing.muted,
     )
+    if listed.mentioned_seq is not None:
+        shown.mentioned_seq = listed.mentioned_seq
     if listed.last_message is not None:
         shown.last_message.CopyFrom(message(listed.last_message, reader))
     return shown

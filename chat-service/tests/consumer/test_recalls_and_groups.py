@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from chat_service.model.tables import conversation_members, conversations
+from chat_service.model.tables import conversation_members, conversations, mentions
 from im.chat.v1.record_pb2 import ChatRecord
 from im.group.v1 import group_pb2
 from im_common.domain.recalls import RecallLog
@@ -120,3 +120,33 @@ async def test_mentions_of_strangers_are_dropped(world: World) -> None:
     await world.handle([world.wrap(record.message)])
     (frame,) = world.gateway.delivered(B)
     assert frame["mentions"] == [B]
+
+
+async def test_all_is_for_owner_and_admins(world: World) -> None:
+    world.owners.groups = {
+        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C], manager_ids=[A])
+    }
+    await world.online(B)
+
+    def to_all(sender: int) -> Any:
+        record = ChatRecord.FromString(world.record(sender, 0, "x", group_id=5).value)
+        record.message.content.mentions.append(B)
+        record.message.content.mentions_all = True
+        return world.wrap(record.message)
+
+    by_owner = to_all(A)
+    await world.handle([by_owner, to_all(C), to_all(1004)])
+    sent, *refused = world.gateway.answers()
+    assert [(answer["code"], answer.get("field")) for answer in refused] == [
+        ("PERMISSION_DENIED", "mentions"),
+        ("NOT_GROUP_MEMBER", None),
+    ]
+    (frame,) = world.gateway.delivered(B)
+    assert frame["mentions"] == ["all", B]
+    assert (await world.offline(C))[0]["mentions"] == ["all", B]
+    rows = select(mentions.c.user_id, mentions.c.seq)
+    assert await world.rows(rows) == [(0, 1)]
+    # What is stored is known again, whoever may do it by now.
+    world.owners.groups[5].ClearField("manager_ids")
+    await world.handle([by_owner])
+    assert world.gateway.answers()[-1] == sent

@@ -6,6 +6,7 @@ database, and out again as part of a `message` frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -45,6 +46,8 @@ def build_record(sender_id: int, chat: frames.Chat, origin: Origin) -> ChatRecor
     elif chat.group_id is not None:
         message.group_id = check_id("group_id", chat.group_id)
         message.conversation_id = ids.group_conversation(chat.group_id)
+    if message.content.mentions_all and chat.group_id is None:
+        raise invalid("mentions", "may name all only in a group")
     return ChatRecord(origin=origin, message=message)
 
 
@@ -59,8 +62,9 @@ def of_chat(chat: frames.Chat) -> Content:
         content_type=_content_type(chat),
         content=_content(chat),
         reply_to=_reply_to(chat),
-        mentions=_mentions(chat),
     )
+    if chat.mentions:
+        _put_mentions(given, chat.mentions)
     if chat.ext is not None:
         given.ext_json = _ext_json(chat.ext)
     check_ext(chat)
@@ -93,10 +97,16 @@ def message_frame(
         group_id=group_id or UNSET,
         client_msg_id=content.client_msg_id or UNSET if for_sender else UNSET,
         reply_to=content.reply_to or UNSET,
-        mentions=list(content.mentions) if content.mentions else UNSET,
+        mentions=mentions(content) or UNSET,
         ext=Raw(content.ext_json.encode()) if content.ext_json else UNSET,
         recalled=True if recalled else UNSET,
     )
+
+
+def mentions(content: Content) -> list[int | frames.All]:
+    """As frames and routes have them."""
+    users: list[int | frames.All] = list(content.mentions)
+    return [frames.ALL, *users] if content.mentions_all else users
 
 
 def check_ext(chat: frames.Chat) -> None:
@@ -185,7 +195,10 @@ def _reply_to(chat: frames.Chat) -> str:
     return chat.reply_to or ""
 
 
-def _mentions(chat: frames.Chat) -> list[int]:
-    if len(chat.mentions) > frames.MAX_MENTIONS:
+def _put_mentions(content: Content, given: Sequence[int | frames.All] | frames.All) -> None:
+    named = [given] if isinstance(given, str) else given
+    if len(named) > frames.MAX_MENTIONS:
         raise invalid("mentions", f"may name at most {frames.MAX_MENTIONS} users")
-    return [check_id("mentions", user_id) for user_id in chat.mentions]
+    content.mentions_all = frames.ALL in named
+    users = dict.fromkeys(one for one in named if isinstance(one, int))
+    content.mentions.extend(check_id("mentions", user_id) for user_id in users)

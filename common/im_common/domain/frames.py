@@ -8,7 +8,7 @@ field. Server frames are encoded where their facts are known: messages by chat-s
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -23,6 +23,9 @@ MAX_MENTIONS = 100
 MAX_SYNC = 500
 # Of messages that tell of a change of a group; no client's.
 SYSTEM = "system"
+# Among the mentions of a message: all members of the group.
+All = Literal["all"]
+ALL: All = "all"
 CONTENT_TYPES = ("text", "image", "file", "audio", "video", "location", "custom")
 
 
@@ -38,7 +41,8 @@ class Chat(ClientFrame, tag="chat"):
     group_id: int | None = None
     content_type: str = "text"
     reply_to: str | None = None
-    mentions: list[int] = msgspec.field(default_factory=list)
+    # "all" is the same as ["all"].
+    mentions: list[int | All] | All = msgspec.field(default_factory=list)
     ext: dict[str, Any] | None = None
 
 
@@ -103,7 +107,7 @@ class Message(ServerFrame, tag="message"):
     group_id: int | UnsetType = UNSET
     client_msg_id: str | UnsetType = UNSET
     reply_to: str | UnsetType = UNSET
-    mentions: list[int] | UnsetType = UNSET
+    mentions: list[int | All] | UnsetType = UNSET
     ext: Raw | UnsetType = UNSET
     # Only in what is read later: the content is empty then.
     recalled: bool | UnsetType = UNSET

@@ -436,6 +436,7 @@ class Conversation(_message.Message):
     LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     MUTED_FIELD_NUMBER: _builtins.int
+    MENTIONED_SEQ_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     type: _builtins.str
     """single or group."""
@@ -444,6 +445,8 @@ class Conversation(_message.Message):
     unread: _builtins.int
     pinned: _builtins.bool
     muted: _builtins.bool
+    mentioned_seq: _builtins.int
+    """The oldest unread message that mentions the caller; absent when there is none."""
     @_builtins.property
     def last_message(self) -> Global___Message: ...
     def __init__(
@@ -457,12 +460,15 @@ class Conversation(_message.Message):
         last_message: Global___Message | None = ...,
         pinned: _builtins.bool = ...,
         muted: _builtins.bool = ...,
+        mentioned_seq: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mentioned_seq", b"_mentioned_seq", "last_message", b"last_message", "mentioned_seq", b"mentioned_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "last_message", b"last_message", "last_seq", b"last_seq", "muted", b"muted", "pinned", b"pinned", "read_seq", b"read_seq", "type", b"type", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mentioned_seq", b"_mentioned_seq", "conversation_id", b"conversation_id", "last_message", b"last_message", "last_seq", b"last_seq", "mentioned_seq", b"mentioned_seq", "muted", b"muted", "pinned", b"pinned", "read_seq", b"read_seq", "type", b"type", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mentioned_seq: _TypeAlias = _typing.Literal["mentioned_seq"]  # noqa: Y015
+    _WhichOneofArgType__mentioned_seq: _TypeAlias = _typing.Literal["_mentioned_seq", b"_mentioned_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mentioned_seq) -> _WhichOneofReturnType__mentioned_seq | None: ...
 
 Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
 

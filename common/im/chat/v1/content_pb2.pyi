@@ -30,6 +30,7 @@ class Content(_message.Message):
     REPLY_TO_FIELD_NUMBER: _builtins.int
     MENTIONS_FIELD_NUMBER: _builtins.int
     EXT_JSON_FIELD_NUMBER: _builtins.int
+    MENTIONS_ALL_FIELD_NUMBER: _builtins.int
     content_type: _builtins.str
     """text, image, file, audio, video, location or custom; text when empty."""
     content: _builtins.str
@@ -42,8 +43,12 @@ class Content(_message.Message):
     """A message_id that this one answers."""
     ext_json: _builtins.str
     """A JSON object, or empty."""
+    mentions_all: _builtins.bool
+    """Addresses all members of a group: for its owner and admins."""
     @_builtins.property
-    def mentions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def mentions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Users who are addressed; at most 100. Those who are no members of the conversation are left out."""
+
     def __init__(
         self,
         *,
@@ -53,10 +58,11 @@ class Content(_message.Message):
         reply_to: _builtins.str = ...,
         mentions: _abc.Iterable[_builtins.int] | None = ...,
         ext_json: _builtins.str = ...,
+        mentions_all: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_msg_id", b"client_msg_id", "content", b"content", "content_type", b"content_type", "ext_json", b"ext_json", "mentions", b"mentions", "reply_to", b"reply_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_msg_id", b"client_msg_id", "content", b"content", "content_type", b"content_type", "ext_json", b"ext_json", "mentions", b"mentions", "mentions_all", b"mentions_all", "reply_to", b"reply_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

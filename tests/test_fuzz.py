@@ -7,9 +7,11 @@ kept in `.hypothesis` for the next.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +24,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from im_client import MakeUser, make_group
+from im_client import User, make_group, register
 from im_strange import ANY_JSON, NUMBERS, TEXTS, json_of, messages
 from websockets.sync.client import connect
 
@@ -63,35 +65,67 @@ def bounded(examples: int) -> settings:
 
 @dataclass(frozen=True)
 class World:
-    """Somebody who has friends, a group and messages; and the ways in."""
+    """Somebody who has a group and messages; and the ways in."""
 
     api: httpx.Client
     # Where the token is in the URL.
     socket: str
     channels: dict[str, grpc.Channel]
-    metadata: tuple[tuple[str, str | bytes], ...]
+    access_token: str
+    services: ServiceTokens
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("authorization", f"Bearer {self.access_token}"),
+            ("x-im-service-token", self.services.current()),
+        )
+
+    def stands(self) -> bool:
+        """Whether what was asked so far has left the account and its group."""
+        answer = self.api.get("/v1/groups")
+        return answer.status_code == HTTPStatus.OK and bool(answer.json()["items"])
+
+
+@pytest.fixture(scope="module")
+def worlds(system: System) -> Iterator[Callable[[], World]]:
+    """Gives the world that all share, and a new one when it was brought to an end."""
+    with ExitStack() as stack:
+        known: list[World] = []
+
+        def current() -> World:
+            if not known or not known[-1].stands():
+                known.append(stack.enter_context(_world(system)))
+            return known[-1]
+
+        yield current
 
 
 @pytest.fixture
-async def world(system: System, new_user: MakeUser) -> Any:
-    user, other = await new_user(), await new_user()
-    await make_group(user, other)
-    for _ in range(3):
-        body = {"to": other.user_id, "content": "hello"}
-        assert (await user.request("POST", "/v1/messages", json=body)).status_code == 201
-    tokens = ServiceTokens(
-        (system.data / "secrets" / "internal_secret").read_text().strip(), "test"
-    )
-    metadata = (
-        ("authorization", f"Bearer {user.access_token}"),
-        ("x-im-service-token", tokens.current()),
-    )
+def world(worlds: Callable[[], World]) -> World:
+    return worlds()
+
+
+@contextmanager
+def _world(system: System) -> Iterator[World]:
+    user = asyncio.run(_inhabitant(system))
+    secret = (system.data / "secrets" / "internal_secret").read_text().strip()
     channels = {name: grpc.insecure_channel(system.ready.grpc[name]) for name in AREAS}
     with httpx.Client(base_url=system.ready.api, headers=user.bearer, timeout=15) as api:
         socket = f"{system.ready.ws}?token={user.access_token}"
-        yield World(api, socket, channels, metadata)
+        yield World(api, socket, channels, user.access_token, ServiceTokens(secret, "test"))
     for channel in channels.values():
         channel.close()
+
+
+async def _inhabitant(system: System) -> User:
+    async with httpx.AsyncClient(base_url=system.ready.api, timeout=15) as http:
+        user, other = await register(http), await register(http)
+        await make_group(user, other)
+        for _ in range(3):
+            body = {"to": other.user_id, "content": "hello"}
+            assert (await user.request("POST", "/v1/messages", json=body)).status_code == 201
+        return user
 
 
 def _methods() -> Iterator[tuple[str, str, str]]:

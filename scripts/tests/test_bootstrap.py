@@ -70,11 +70,14 @@ def checkout(tmp_path: Path) -> Checkout:
 
 def test_the_first_run_makes_all_and_the_second_nothing(checkout: Checkout) -> None:
     """And the second takes no time."""
+    begin = time.monotonic()
     assert "making .venv" in checkout.run()
+    first_s = time.monotonic() - begin
     assert f"{checkout.folder}/chat-service" in checkout.workspace
     begin = time.monotonic()
     assert checkout.run() == ""
-    assert time.monotonic() - begin < 0.5
+    # Compared in one run, as a machine may be slow.
+    assert time.monotonic() - begin < first_s / 5
     assert len(checkout.calls()) == 1
 
 

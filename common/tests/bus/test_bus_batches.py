@@ -45,10 +45,14 @@ async def test_what_waits_arrives_in_batches_and_a_lone_record_at_once(
         async with consuming(bus.consumer([topic]), sink):
             await eventually(lambda: len(sink.values) == 350)
             assert max(map(len, sink.batches)) == 100
-            before = time.monotonic()
-            await producer.send(topic, b"k", b"alone")
-            await eventually(lambda: sink.values[-1] == b"alone")
-            assert time.monotonic() - before < 0.5
+            times = list[float]()
+            for value in (b"1st alone", b"2nd alone", b"3rd alone", b"4th alone"):
+                before = time.monotonic()
+                await producer.send(topic, b"k", value)
+                await eventually(lambda value=value: sink.values[-1] == value)
+                times.append(time.monotonic() - before)
+            # What else the machine does only ever adds to a time.
+            assert min(times) < 0.5
 
 
 async def test_little_of_all_partitions_waits_for_one_batch(

@@ -1,7 +1,8 @@
 """`scripts/test`: the tests in suites, those that share no server side by side.
 
 Each suite is a pytest of its own, on ports that it finds free and in folders of its own. What it says
-is shown whole when it ends. Tests whose limits a busy machine would break run alone, at the end.
+is shown whole when it ends. Then come the tests that kill servers, on both systems side by side, and
+at the end, alone, those whose limits a busy machine would break.
 """
 
 import contextlib
@@ -27,11 +28,11 @@ from im_local.processes import SERVICES, folders
 LIMIT_S = 1800.0
 # Of pytest: the exit code when it ran no test.
 NOTHING_RUN = 5
+# They kill and freeze the servers under them.
+KILLS = ["tests/test_faults.py", "tests/test_kills.py"]
 # They count what happens in a time, some under a load of their own.
-ALONE = {
-    "tests": ["tests/test_faults.py", "tests/test_kills.py", "tests/test_overload.py"],
-    "auth-service/tests": ["auth-service/tests/test_login.py"],
-}
+OVERLOAD = ["tests/test_overload.py"]
+LOGINS = ["auth-service/tests/test_login.py"]
 EMBEDDED, REAL = "embedded", "real"
 VARIABLE = "IM_TEST_INFRA"
 
@@ -58,29 +59,29 @@ class Suite:
 Lane = list[Suite]
 
 
-def lanes(servers: Sequence[str]) -> list[Lane]:
-    """What runs side by side: the suites of a lane one after the other.
+def stages(servers: Sequence[str]) -> list[list[Lane]]:
+    """What runs one after the other; of each, the lanes that run side by side.
 
     On the real servers a suite runs the embedded kinds of database and log too, so with both it is
     not run twice; the tests of the whole system are, for that is another one.
     """
-    databases = [f"{f}/tests" for f in ("common", *folders([s for s in SERVICES if s.database]))]
+    services = [f"{f}/tests" for f in folders([s for s in SERVICES if s.database])]
     others = [f"{folder}/tests" for folder in ("scripts", *folders(SERVICES))]
-    others = [path for path in others if path not in databases]
-    match sorted(servers):
-        case ["embedded"]:
-            plan = [(EMBEDDED, [*databases]), (EMBEDDED, [*others, "tests"])]
-        case ["real"]:
-            plan = [(REAL, [*databases, "tests"])]
-        case _:
-            plan = [(EMBEDDED, [*others, "tests"]), (REAL, [*databases, "tests"])]
-    return [[Suite(on, [path], ALONE.get(path, ())) for path in paths] for on, paths in plan]
+    others = [path for path in others if path not in services]
+    on = REAL if REAL in servers else EMBEDDED
+    # One lane has all that needs Kafka: the tests of the log freeze it.
+    plan = [(on, ["common/tests", "tests"]), (on, services)]
+    if EMBEDDED in servers:
+        plan.append((EMBEDDED, others if on == EMBEDDED else [*others, "tests"]))
+    lanes = [[Suite(on, [path], _left_out(path)) for path in paths] for on, paths in plan]
+    each = sorted(servers)
+    kills = [[Suite(on, KILLS)] for on in each]
+    return [lanes, kills, [[*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS)]]]
 
 
-def alone(side_by_side: list[Lane]) -> Lane:
-    """What the suites of the lanes left out."""
-    suites = [suite for lane in side_by_side for suite in lane]
-    return [Suite(suite.servers, suite.without) for suite in suites if suite.without]
+def _left_out(path: str) -> list[str]:
+    """What of a suite has a stage of its own."""
+    return [file for file in (*KILLS, *OVERLOAD, *LOGINS) if file.startswith(f"{path}/")]
 
 
 class Run:
@@ -95,15 +96,14 @@ class Run:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._interrupted = threading.Event()
 
-    def all(self, side_by_side: list[Lane]) -> None:
-        """Each lane in a thread, then the rest."""
-        with ThreadPoolExecutor(len(side_by_side)) as pool:
+    def all(self, lanes: list[Lane]) -> None:
+        """Side by side: each lane in a thread."""
+        with ThreadPoolExecutor(len(lanes)) as pool:
             try:
-                list(pool.map(self._lane, side_by_side))
+                list(pool.map(self._lane, lanes))
             except KeyboardInterrupt:
                 self._interrupt()
                 raise
-        self._lane(alone(side_by_side))
 
     def _interrupt(self) -> None:
         self._interrupted.set()
@@ -208,7 +208,8 @@ def main(arguments: Sequence[str]) -> int:
             given = {VARIABLE: str(infra)} if infra else {}
             return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))
         running = Run(options, infra, Console())
-        running.all(lanes(servers))
+        for lanes in stages(servers):
+            running.all(lanes)
     for name in running.failed:
         print(f"FAILED {name}")
     counts = running.counts

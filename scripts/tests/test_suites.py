@@ -12,24 +12,27 @@ import pytest
 from im_local import last_will, suites
 from im_local.console import Console
 from im_local.paths import ROOT
-from im_local.suites import EMBEDDED, REAL, Run, Suite, alone, lanes
+from im_local.suites import EMBEDDED, REAL, Run, Suite, stages
 
 
-@pytest.mark.parametrize("servers", [[EMBEDDED], [REAL, EMBEDDED]])
+@pytest.mark.parametrize("servers", [[EMBEDDED], [REAL], [EMBEDDED, REAL]])
 def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
-    planned = lanes(servers)
-    every = [suite for lane in planned for suite in lane] + alone(planned)
-    for file in ROOT.glob("*/tests/**/test_*.py"):
-        assert len([s for s in every if _runs(s, file)]) == 1, file
+    every = [suite for lanes in stages(servers) for lane in lanes for suite in lane]
+    if EMBEDDED in servers:
+        for file in ROOT.glob("*/tests/**/test_*.py"):
+            assert len([s for s in every if _runs(s, file)]) == 1, file
     for file in ROOT.glob("tests/test_*.py"):
         assert sorted(s.servers for s in every if _runs(s, file)) == sorted(servers), file
 
 
-def test_the_real_servers_are_one_lane() -> None:
-    """For their tests kill and freeze them."""
-    for servers in ([REAL], [EMBEDDED, REAL]):
-        (lane,) = [lane for lane in lanes(servers) if any(s.servers == REAL for s in lane)]
-        assert all(suite.servers == REAL for suite in lane)
+@pytest.mark.parametrize("servers", [[REAL], [EMBEDDED, REAL]])
+def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str]) -> None:
+    beside, kills, alone = stages(servers)
+    (log,) = [lane for lane in beside if any("common/tests" in suite.paths for suite in lane)]
+    rest = [suite for lane in beside if lane is not log for suite in lane]
+    assert not [s for s in rest if s.servers == REAL and _mentions(s, "kafka")]
+    assert [[suite.servers for suite in lane] for lane in kills] == [[on] for on in servers]
+    assert len(alone) == 1
 
 
 def test_outcomes_add_up_and_a_failure_fails_the_run(
@@ -104,3 +107,9 @@ def test_a_path_is_run_by_itself(tmp_path: Path) -> None:
 def _runs(suite: Suite, file: Path) -> bool:
     without = [ROOT / path for path in suite.without]
     return file not in without and any(file.is_relative_to(ROOT / p) for p in suite.paths)
+
+
+def _mentions(suite: Suite, word: str) -> bool:
+    files = [file for path in suite.paths for file in (ROOT / path).rglob("*.py")]
+    assert files
+    return any(word in file.read_text().lower() for file in files)

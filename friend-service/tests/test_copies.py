@@ -16,6 +16,7 @@ from im_common.runtime.config import RedisConf
 from im_common.runtime.redis_client import open_redis
 from im_common.testing.people import People
 from im_common.testing.ports import free_port
+from im_common.testing.queries import counted_queries
 from im_common.testing.services import refusal
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
@@ -198,3 +199,58 @@ async def test_services_are_answered_while_redis_is_silent(
     assert refused.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
     silent.thaw()
     assert await friends.standing(bob.user_id, ann.user_id) == (False, True)
+
+
+async def test_whole_lists_are_known_when_they_were_stored(lists: Lists, redis: Redis) -> None:
+    other = (Kind.BLOCKS, B)
+    await _load(lists, 10, C)
+    assert await lists.whole([LIST, other]) == {LIST: [C, 10]}
+    async with lists.changing([LIST]):
+        assert await lists.whole([LIST, other]) == {}
+    await _load(lists)
+    assert await lists.whole([LIST]) == {LIST: []}
+    # What an earlier server left behind does not count.
+    await redis.sadd("blocks:8", "f" * 40, C)
+    assert await lists.whole([other]) == {}
+
+
+async def test_lists_of_friends_come_from_the_database_once(
+    friends: Friends, people: People
+) -> None:
+    ann, bob, eve = await people.several(3)
+    await friends.befriend(ann, bob)
+    ids = [ann.user_id, eve.user_id, bob.user_id, ann.user_id]
+    wanted = [[bob.user_id], [], [ann.user_id], [bob.user_id]]
+    with counted_queries() as statements:
+        assert await friends.friend_ids(*ids) == wanted
+    assert len(_of_lists(statements)) == 1
+    with counted_queries() as statements:
+        assert await friends.friend_ids(*ids) == wanted
+    assert _of_lists(statements) == []
+    await friends.befriend(eve, bob)
+    assert await friends.friend_ids(*ids) == [
+        [bob.user_id],
+        [bob.user_id],
+        sorted([ann.user_id, eve.user_id]),
+        [bob.user_id],
+    ]
+    await friends.block(ann, bob.user_id)
+    assert await friends.friend_ids(*ids) == [[], [bob.user_id], [eve.user_id], []]
+
+
+def _of_lists(statements: list[str]) -> list[str]:
+    return [text for text in statements if "FROM friendships" in text]
+
+
+async def test_lists_of_friends_are_given_without_redis(
+    friends: Friends, people: People, silent: ValkeyServer
+) -> None:
+    ann, bob = await people.several(2)
+    await friends.befriend(ann, bob)
+    assert await friends.friend_ids(ann.user_id) == [[bob.user_id]]
+    silent.freeze()
+    for _ in range(2):
+        assert await friends.friend_ids(ann.user_id, bob.user_id) == [[bob.user_id], [ann.user_id]]
+    silent.thaw()
+    await friends.redis.flushall()
+    assert await friends.friend_ids(ann.user_id) == [[bob.user_id]]

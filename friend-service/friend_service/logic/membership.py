@@ -29,15 +29,13 @@ async def among(svc: ServiceContext, questions: Collection[Question]) -> set[Que
 
 
 async def batch_list_friend_ids(svc: ServiceContext, user_ids: Sequence[int]) -> list[list[int]]:
-    """The friends of each user, in ascending order."""
+    """The friends of each user, in ascending order; without the database when Redis knows them."""
     if len(user_ids) > MOST_LISTS:
         raise invalid("user_ids", f"may be at most {MOST_LISTS}")
     if not user_ids:
         return []
-    found: dict[int, list[int]] = {user_id: [] for user_id in user_ids}
-    for user_id, friend_id in await svc.db.read(friendships.lists, found, limit=None):
-        found[user_id].append(friend_id)
-    return [found[user_id] for user_id in user_ids]
+    found = await svc.loader.friends(user_ids)
+    return [found[Kind.FRIENDS, user_id] for user_id in user_ids]
 
 
 def _existing(connection: Connection, questions: Sequence[Question]) -> set[Question]:

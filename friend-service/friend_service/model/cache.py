@@ -119,6 +119,7 @@ class Lists:
     def __init__(self, redis: Redis) -> None:
         # When it did not answer it is not asked for a while: who asks has little time.
         self._rests_until = 0.0
+        self._redis = redis
         self._look = redis.register_script(_LOOK)
         self._claim = redis.register_script(_CLAIM)
         self._store = redis.register_script(_STORE)
@@ -141,9 +142,31 @@ class Lists:
             return [None] * len(questions)
         return [None if answer < 0 else bool(answer) for answer in found]
 
+    async def whole(self, lists: Sequence[List]) -> dict[List, list[int]]:
+        """Those of the lists that are known, each in ascending order; by one pipeline."""
+        if self._rests_until > time.monotonic():
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.info("server")
+        for one in lists:
+            pipeline.smembers(_key(*one))
+        try:
+            server, *found = await pipeline.execute()
+        except Exception as error:
+            self._fail_open(error)
+            return {}
+        run = server["run_id"].encode()
+        return {
+            one: sorted(int(member) for member in members - {run})
+            for one, members in zip(lists, found, strict=True)
+            if run in members
+        }
+
     async def claim(self, lists: Sequence[List]) -> tuple[str, list[List]]:
         """Those that the caller may ``store`` after it has read them, and the token for it."""
         token = secrets.token_hex(8)
+        if self._rests_until > time.monotonic():
+            return token, []
         try:
             keys = [_key(*one) for one in lists]
             found = await self._claim(keys=keys, args=[token, READING_MS]) if keys else []

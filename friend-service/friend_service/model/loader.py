@@ -32,6 +32,23 @@ class Loader:
             self._waiting.update(dict.fromkeys(lists))
             self._wake.set()
 
+    async def friends(self, user_ids: Sequence[int]) -> dict[List, list[int]]:
+        """Their lists of friends, each in ascending order: from Redis, and what that does not know from
+        the database by one query, from where Redis gets it."""
+        lists: list[List] = [(Kind.FRIENDS, user_id) for user_id in dict.fromkeys(user_ids)]
+        known = await self._lists.whole(lists)
+        missed = [one for one in lists if one not in known]
+        if not missed:
+            return known
+        token, claimed = await self._lists.claim(missed)
+        found: dict[List, list[int]] = {one: [] for one in missed}
+        rows = await self._db.read(friendships.lists, [user for _, user in missed], limit=None)
+        for user_id, friend_id in rows:
+            found[Kind.FRIENDS, user_id].append(friend_id)
+        short = {one: found[one] for one in claimed if len(found[one]) <= MOST_MEMBERS}
+        await self._lists.store(token, short)
+        return known | found
+
     async def run(self) -> None:
         """Loads for ever. What cannot be loaded is missed once more."""
         while True:

@@ -67,17 +67,16 @@ class Gateways:
         """Whether one that was not reached may still have connections."""
         return address not in self._dead
 
-    async def push(self, requests: Mapping[str, PushRequest]) -> dict[str, set[int] | None]:
-        """For each gateway: the users who were not there, or None when it is gone. Waits for those that
-        are late."""
-        absent = await asyncio.gather(*(self._push_one(a, r) for a, r in requests.items()))
-        return dict(zip(requests, absent, strict=True))
+    async def push(self, requests: Mapping[str, PushRequest]) -> dict[str, PushResponse | None]:
+        """For each gateway its answer, or None when it is gone. Waits for those that are late."""
+        answers = await asyncio.gather(*(self._push_one(a, r) for a, r in requests.items()))
+        return dict(zip(requests, answers, strict=True))
 
     async def offer(self, requests: Mapping[str, PushRequest]) -> None:
         """As ``push``, of what is of use only now: tried once."""
         await asyncio.gather(*(self._offer_one(a, r) for a, r in requests.items()))
 
-    async def _push_one(self, address: str, request: PushRequest) -> set[int] | None:
+    async def _push_one(self, address: str, request: PushRequest) -> PushResponse | None:
         limit_s = CALL_TIMEOUT_S
         if address in self._given_up:
             if self._given_up[address] > now_ms() - AVOID_MS:
@@ -108,7 +107,7 @@ class Gateways:
                 await asyncio.sleep(min(_PAUSE_S, limit_s))
             else:
                 self._note(address, answer)
-                return set(answer.absent_user_ids)
+                return answer
 
     async def _offer_one(self, address: str, request: PushRequest) -> None:
         if address in self._given_up:

@@ -15,6 +15,8 @@ import chat_service
 from chat_service.config import Settings
 from chat_service.logic.audience import Audiences
 from chat_service.logic.notify import Note
+from chat_service.model.members import Cursors, new_row
+from chat_service.model.members import make as make_members
 from chat_service.model.messages import Place
 from chat_service.mq.message import MessageEntry
 from chat_service.mq.store import store
@@ -35,6 +37,7 @@ from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.fixtures import redis, valkey
+from im_common.testing.groups import send_info
 
 MIGRATIONS = Path(chat_service.__file__).parent / "migrations"
 
@@ -67,8 +70,7 @@ class Groups:
 
     async def BatchGetSendInfo(self, request: BatchGetSendInfoRequest) -> BatchGetSendInfoResponse:
         self.calls += 1
-        found = [self.by_id[g] for g in request.group_ids if g in self.by_id]
-        return BatchGetSendInfoResponse(groups=found)
+        return send_info(request, self.by_id)
 
     def make(self, group_id: int, *members: int, managers: Sequence[int] = ()) -> None:
         self.by_id[group_id] = GroupSendInfo(
@@ -115,6 +117,13 @@ class Desk:
     groups: Groups
     friends: Friends
     notes: Notes
+
+    async def make(self, group_id: int, *members: int) -> None:
+        """A group with these members, of which the conversation knows."""
+        self.groups.make(group_id, *members)
+        keys = [(user_id, f"g:{group_id}") for user_id in members]
+        rows = {key: new_row(key, Cursors(0, 0)) for key in keys}
+        await self.svc.db.write(make_members, rows)
 
     async def say(self, sender: int, to: int, *contents: str, **more: Any) -> list[Place]:
         """Stores messages as the consumer does; ``group`` instead of ``to`` with to=0."""

@@ -246,7 +246,7 @@ async def test_a_message_that_cannot_be_is_not_saved(desk: Any, wrong: dict[str,
 
 
 async def test_a_group_message_is_saved_for_its_members(desk: Any) -> None:
-    desk.groups.make(5, A, B)
+    await desk.make(5, A, B)
     await save.save_message(
         desk.svc, NewMessage(sender_id=A, group_id=5, content=Content(content="x"))
     )

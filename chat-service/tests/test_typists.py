@@ -15,8 +15,8 @@ A, B, C = 1001, 1002, 1003
 async def test_the_others_are_told_but_not_who_blocked(desk: Any) -> None:
     svc = desk.svc
     desk.friends.blocked = {(A, C)}
-    desk.groups.make(5, A, B, C)
-    desk.groups.make(6, *range(A, A + MOST_TOLD + 1))
+    await desk.make(5, A, B, C)
+    await desk.make(6, *range(A, A + MOST_TOLD + 1))
     typists = [
         Typing(A, to_user_id=B),
         Typing(A, to_user_id=C),

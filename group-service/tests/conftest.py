@@ -145,8 +145,13 @@ class Groups:
         answer = await call(self.stub.InviteMembers, request, token=person.token)
         return list(answer.added)
 
-    async def send_info(self, *group_ids: int) -> dict[int, pb.GroupSendInfo]:
-        request = pb.BatchGetSendInfoRequest(group_ids=group_ids)
+    async def send_info(
+        self, *group_ids: int, of: Sequence[Person] = ()
+    ) -> dict[int, pb.GroupSendInfo]:
+        """What is said of these users in the groups."""
+        users = [person.user_id for person in of]
+        asked = [pb.GroupSenders(group_id=group_id, user_ids=users) for group_id in group_ids]
+        request = pb.BatchGetSendInfoRequest(groups=asked)
         answer = await call(self.stub.BatchGetSendInfo, request, service="chat-service")
         return {group.group_id: group for group in answer.groups}
 

@@ -116,7 +116,8 @@ async def test_the_owner_hands_the_group_over_before_leaving(
         bob.user_id: pb.ROLE_OWNER,
     }
     # Nothing mutes an owner.
-    assert (await groups.send_info(group_id))[group_id].muted_member_ids == []
+    info = await groups.send_info(group_id, of=[ann, bob])
+    assert info[group_id].muted_member_ids == []
     said = {"event": "owner_transferred", "user_id": bob.user_id}
     assert (await _said(groups, group_id))[-1] == (ann.user_id, said)
     told = await groups.told(bob.user_id, 2)
@@ -130,15 +131,17 @@ async def test_roles_and_mutes(groups: Groups, people: People) -> None:
     until = now_ms() + 60_000
     for _ in range(2):
         await groups.act(ann, "MuteMember", group_id, user_id=bob.user_id, muted_until=until)
-    assert (await groups.send_info(group_id))[group_id].muted_member_ids == [bob.user_id]
+    assert (await groups.send_info(group_id, of=[bob, eve]))[group_id].muted_member_ids == [
+        bob.user_id
+    ]
     shown = {m.user_id: m.muted_until for m in (await groups.members(eve, group_id)).members}
     assert shown == {ann.user_id: 0, bob.user_id: until, eve.user_id: 0}
     for _ in range(2):
         await groups.act(ann, "SetMemberRole", group_id, user_id=bob.user_id, role=pb.ROLE_ADMIN)
-    assert (await groups.send_info(group_id))[group_id].muted_member_ids == []
+    assert (await groups.send_info(group_id, of=[bob, eve]))[group_id].muted_member_ids == []
     await groups.act(bob, "MuteMember", group_id, user_id=eve.user_id, muted_until=until)
     await groups.act(bob, "MuteMember", group_id, user_id=eve.user_id, muted_until=1)
-    assert (await groups.send_info(group_id))[group_id].muted_member_ids == []
+    assert (await groups.send_info(group_id, of=[bob, eve]))[group_id].muted_member_ids == []
     await groups.act(ann, "SetMemberRole", group_id, user_id=bob.user_id, role=pb.ROLE_MEMBER)
     muted = {"event": "member_muted", "user_id": bob.user_id, "muted_until": until}
     role = {"event": "role_changed", "user_id": bob.user_id}

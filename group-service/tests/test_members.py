@@ -143,20 +143,26 @@ async def test_a_sender_learns_who_is_in_each_group(groups: Groups, people: Peop
     ann, bob = await people.several(2)
     one = await groups.create(ann, [bob.user_id])
     other = await groups.create(bob)
-    info = await groups.send_info(one.group_id, other.group_id, one.group_id, 2**62)
+    eve = await people.new()
+    info = await groups.send_info(
+        one.group_id, other.group_id, one.group_id, 2**62, of=[ann, bob, eve]
+    )
     assert set(info) == {one.group_id, other.group_id}
     assert sorted(info[one.group_id].member_ids) == [ann.user_id, bob.user_id]
     assert info[one.group_id].manager_ids == [ann.user_id]
     assert not info[one.group_id].muted
     assert info[one.group_id].muted_member_ids == []
     assert info[other.group_id].member_ids == [bob.user_id]
+    # Of who was not asked about, only the number is told.
+    alone = (await groups.send_info(one.group_id, of=[eve]))[one.group_id]
+    assert (list(alone.member_ids), alone.member_count) == ([], 2)
 
 
 async def test_many_groups_cost_two_queries(groups: Groups, people: People) -> None:
     ann = await people.new()
     made = [(await groups.create(ann, people.crowd(2))).group_id for _ in range(12)]
     with counted_queries() as queries:
-        assert len(await groups.send_info(*made)) == 12
+        assert len(await groups.send_info(*made, of=[ann])) == 12
     assert len([query for query in queries if "SELECT" in query]) == 2
     assert await groups.send_info() == {}
 
@@ -175,7 +181,7 @@ async def test_who_is_muted_at_the_moment_is_told(
         )
     this = groups_table.c.group_id == group.group_id
     await _execute(db, update(groups_table).where(this).values(muted=True))
-    info = (await groups.send_info(group.group_id))[group.group_id]
+    info = (await groups.send_info(group.group_id, of=[ann, bob, eve]))[group.group_id]
     assert info.muted
     assert info.muted_member_ids == [bob.user_id]
 
@@ -183,14 +189,16 @@ async def test_who_is_muted_at_the_moment_is_told(
 async def test_500_groups_may_be_asked_for_and_no_more(groups: Groups) -> None:
     assert await groups.send_info(*range(2**40, 2**40 + 500)) == {}
     error = await refusal(groups.send_info(*range(2**40, 2**40 + 501)))
-    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "group_ids")
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "groups")
 
 
 async def test_only_services_may_ask_for_what_a_send_is_judged_by(
     groups: Groups, people: People
 ) -> None:
     ann = await people.new()
-    request = pb.BatchGetSendInfoRequest(group_ids=[(await groups.create(ann)).group_id])
+    request = pb.BatchGetSendInfoRequest(
+        groups=[pb.GroupSenders(group_id=(await groups.create(ann)).group_id)]
+    )
     refused = await refusal(call(groups.stub.BatchGetSendInfo, request, token=ann.token))
     assert refused.code is Code.PERMISSION_DENIED
 

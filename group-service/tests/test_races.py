@@ -50,7 +50,7 @@ async def _try(groups: Groups, user: Person, group_id: int, act: tuple[str, Any]
 
 
 async def _check_lawful(groups: Groups, users: dict[int, Person], group_id: int) -> set[int]:
-    info = (await groups.send_info(group_id))[group_id]
+    info = (await groups.send_info(group_id, of=list(users.values())))[group_id]
     present = set(info.member_ids)
     viewer = users[info.member_ids[0]]
     group = await groups.get(viewer, group_id)

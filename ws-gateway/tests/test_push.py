@@ -11,6 +11,7 @@ from im_common.domain.in_flight import InFlight
 from im_common.domain.routes import Route
 from im_common.runtime.context import Identity
 from ws_gateway.logic.connection import Connection, Connections, Stores
+from ws_gateway.logic.rosters import Rosters
 from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer
 
@@ -22,10 +23,13 @@ def _gateway(*users: tuple[int, str]) -> Any:
     for number, (user_id, session_id) in enumerate(users, 1):
         identity = Identity(user_id, session_id, "d", "web", 0)
         route = Route("h:1", number, "web", "d")
-        connections.add(Connection(identity, route, stores, max_queue=100))
+        connection = Connection(identity, route, stores, max_queue=100)
+        connection.opened_at = 1.0
+        connections.add(connection)
     return SimpleNamespace(
         in_flight=InFlight(),
         connections=connections,
+        rosters=Rosters(connections, nothing, nothing),  # type: ignore[arg-type]
         turns=Turns(),
         missed_taken_at=time.monotonic(),
     )

@@ -17,21 +17,25 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from im.auth.v1.auth_pb2 import ValidateTokenRequest, ValidateTokenResponse
+from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, ListGroupStandingsResponse
 from im_common.domain import in_flight as in_flight_module
 from im_common.domain.comings import Comings
 from im_common.domain.frames import MAX_FRAME_BYTES
+from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import RouteTable
 from im_common.errors import AppError, Code
+from im_common.runtime.tasks import end
 from im_common.testing.fixtures import redis, valkey
 from im_common.testing.services import SECRET
 from im_common.testing.waiting import eventually
 from ws_gateway.config import Settings, WebSocketConf
-from ws_gateway.logic.connection import Stores
+from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.rosters import Rosters
 from ws_gateway.server.websocket import WebSocketServer
 from ws_gateway.svc import ServiceContext
 
@@ -58,6 +62,13 @@ class Auth:
         if kind == "away":
             raise AppError(Code.UNAVAILABLE, "away")
         raise AppError(Code.UNAUTHENTICATED, "the access token is not valid")
+
+
+class NoGroups:
+    """A chat-service whose users are in no groups."""
+
+    async def ListGroupStandings(self, _: ListGroupStandingsRequest) -> ListGroupStandingsResponse:
+        return ListGroupStandingsResponse()
 
 
 class Log:
@@ -101,6 +112,8 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
     anything: Any = None
     auth: Any = Auth()
     log: Any = Log()
+    chat: Any = NoGroups()
+    connections = Connections()
     web_socket = WebSocketConf(listen_on="127.0.0.1:0", **conf)
     svc = ServiceContext(
         settings=Settings(
@@ -118,13 +131,17 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
         recalls=RecallLog(redis),
         missed=MissedLog(redis),
         stores=Stores(OfflineList(redis), RecallLog(redis), anything),
+        rosters=Rosters(connections, chat, GroupGateways(redis)),
+        connections=connections,
     )
+    learning = asyncio.create_task(svc.rosters.run())
     server = WebSocketServer(svc)
     await server.start()
     try:
         yield Gateway(svc, server)
     finally:
         await server.stop(1)
+        await end(learning)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.bus import Producer
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.domain.comings import Comings
+from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.in_flight import InFlight
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
@@ -24,6 +25,7 @@ from ws_gateway.config import Settings
 from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.rosters import Rosters
 from ws_gateway.logic.turns import Turns
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class ServiceContext:
     missed: MissedLog
     # Where connections find what they were not sent live.
     stores: Stores
+    # Who of the connected is in which group.
+    rosters: Rosters
     connections: Connections = field(default_factory=Connections)
     in_flight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
@@ -65,6 +69,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     chat = ChatServiceStub(await resources.channel(settings.chat_rpc))
     redis = resources.redis()
     offline, recalls = OfflineList(redis), RecallLog(redis)
+    connections = Connections()
     return ServiceContext(
         settings=settings,
         redis=redis,
@@ -81,4 +86,6 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         recalls=recalls,
         missed=MissedLog(redis),
         stores=Stores(offline, recalls, chat),
+        rosters=Rosters(connections, chat, GroupGateways(redis)),
+        connections=connections,
     )

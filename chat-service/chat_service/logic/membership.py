@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from chat_service.model.members import MemberKey, Position
 from chat_service.svc import ServiceContext
-from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders
 from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, Code, invalid, not_found
 
@@ -61,8 +62,11 @@ async def refusals(
 
 
 async def _ask(svc: ServiceContext, doubtful: Mapping[MemberKey, int]) -> dict[MemberKey, AppError]:
-    asked = BatchGetSendInfoRequest(group_ids=sorted(set(doubtful.values())))
-    answer = await svc.groups.BatchGetSendInfo(asked)
+    users: dict[int, set[int]] = defaultdict(set)
+    for key, group_id in doubtful.items():
+        users[group_id].add(key[0])
+    asked = [GroupSenders(group_id=g, user_ids=of_one) for g, of_one in users.items()]
+    answer = await svc.groups.BatchGetSendInfo(BatchGetSendInfoRequest(groups=asked))
     groups = {group.group_id: group.member_ids for group in answer.groups}
     refused: dict[MemberKey, AppError] = {}
     for key, group_id in doubtful.items():

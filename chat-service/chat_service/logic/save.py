@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chat_service.model.messages import Place
 from chat_service.mq import store
 from chat_service.mq.entry import Poison
 from chat_service.mq.message import MessageEntry, check_message, drop_strangers
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import NewMessage
-from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders
 from im_common.bus import Record
 from im_common.domain.ids import (
     check_id,
@@ -34,7 +36,7 @@ async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
     _complete(message)
     item = MessageEntry(record=_NO_RECORD, message=message)
     if item.is_group:
-        item.group_members = await _members(svc, message.group_id)
+        item.group_members = await _among_members(svc, message.group_id, item.asked_user_ids)
     drop_strangers(item)
     await store.find_places(svc.db, [item])
     try:
@@ -72,9 +74,11 @@ def _complete(message: NewMessage) -> None:
         raise invalid("message", str(problem)) from None
 
 
-async def _members(svc: ServiceContext, group_id: int) -> list[int]:
-    asked = BatchGetSendInfoRequest(group_ids=[group_id])
-    answer = await svc.groups.BatchGetSendInfo(asked)
+async def _among_members(
+    svc: ServiceContext, group_id: int, user_ids: Sequence[int]
+) -> Sequence[int]:
+    asked = GroupSenders(group_id=group_id, user_ids=user_ids)
+    answer = await svc.groups.BatchGetSendInfo(BatchGetSendInfoRequest(groups=[asked]))
     if not answer.groups:
         raise not_found(f"group {group_id}")
-    return list(answer.groups[0].member_ids)
+    return answer.groups[0].member_ids

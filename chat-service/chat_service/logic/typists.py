@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chat_service.logic.apart import MOST_PAIRS, apart
-from chat_service.logic.audience import MOST_TOLD
 from chat_service.logic.notify import Note
 from chat_service.svc import ServiceContext
-from im.group.v1.group_pb2 import BatchGetSendInfoRequest
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders
 from im_common.domain import frames
 from im_common.domain.ids import group_conversation, single_conversation
 from im_common.errors import invalid
@@ -47,15 +47,22 @@ async def _tell_users(svc: ServiceContext, typists: Sequence[Typing], gateway: s
 async def _tell_groups(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
     if not typists:
         return
-    asked = BatchGetSendInfoRequest(group_ids=sorted({typist.group_id for typist in typists}))
-    groups = {group.group_id: group for group in (await svc.groups.BatchGetSendInfo(asked)).groups}
+    users: dict[int, set[int]] = defaultdict(set)
+    for typist in typists:
+        users[typist.group_id].add(typist.user_id)
+    asked = [GroupSenders(group_id=g, user_ids=of_one) for g, of_one in users.items()]
+    answer = await svc.groups.BatchGetSendInfo(BatchGetSendInfoRequest(groups=asked))
+    groups = {group.group_id: group for group in answer.groups}
     for typist in typists:
         group = groups.get(typist.group_id)
         if group is None or typist.user_id not in group.member_ids:
             continue
-        if len(group.member_ids) <= MOST_TOLD:
-            others = [user_id for user_id in group.member_ids if user_id != typist.user_id]
-            _tell(svc, typist, group_conversation(typist.group_id), others, gateway)
+        conversation_id = group_conversation(typist.group_id)
+        # Nobody, when the group is too big.
+        told = await svc.audiences.of(conversation_id)
+        others = [user_id for user_id in told if user_id != typist.user_id]
+        if others:
+            _tell(svc, typist, conversation_id, others, gateway)
 
 
 def _tell(

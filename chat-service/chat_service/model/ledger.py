@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, tuple_
+from sqlalchemy import Connection, bindparam, case, insert, literal_column, select, tuple_
 
 from chat_service.model.messages import Place
 from chat_service.model.tables import conversations, messages
@@ -15,7 +15,17 @@ from im_common.sql.direct import PreparedInsert, select_in
 
 Row = Mapping[str, Any]
 
+
+class Seqs(NamedTuple):
+    """Of a conversation's last message, and of the last one that changed who is a member."""
+
+    last_seq: int
+    roster_seq: int
+
+
 _m = messages.c
+# A prepared statement has no parameters but those of its row.
+_ZERO: Any = literal_column("0")
 _FIND = select(
     _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
 ).where(tuple_(_m.sender_id, _m.client_msg_id).in_(bindparam("keys", expanding=True)))
@@ -24,6 +34,9 @@ _RESERVE = PreparedInsert(
         conversations,
         ["conversation_id"],
         lambda old, new: {
+            "roster_seq": case(
+                (new.roster_seq > _ZERO, old.last_seq + new.roster_seq), else_=old.roster_seq
+            ),
             "last_seq": old.last_seq + new.last_seq,
             "last_message_id": new.last_message_id,
             "last_message_at": new.last_message_at,
@@ -31,7 +44,9 @@ _RESERVE = PreparedInsert(
     ),
     [column.name for column in conversations.c if column.name != "expired_seq"],
 )
-_LAST_SEQS = "SELECT conversation_id, last_seq FROM conversations WHERE conversation_id IN ({})"
+_SEQS = (
+    "SELECT conversation_id, last_seq, roster_seq FROM conversations WHERE conversation_id IN ({})"
+)
 _INSERT = PreparedInsert(insert(messages), messages.c.keys())
 
 
@@ -41,19 +56,20 @@ def find_places(connection: Connection, keys: Collection[RetryKey]) -> dict[Retr
     return {RetryKey(row[0], row[1]): Place(*row[2:]) for row in rows}
 
 
-def reserve(connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
+def reserve(connection: Connection, rows: Sequence[Row]) -> dict[str, Seqs]:
     """Adds each row's `last_seq` (a count of new messages) to its conversation, made when missing, and
-    gives the new last seq of each.
+    gives the seqs of each after that. The row's `roster_seq` says which of the new messages is the last
+    that changes who is a member, counted from 1; 0 for none.
 
     The rows stay locked until the end of the transaction, so two writers take turns; both must lock
     in the same order: give the rows sorted by conversation_id.
     """
     if connection.dialect.insert_returning:
-        found = _RESERVE.returning(connection, rows, "conversation_id, last_seq")
+        found = _RESERVE.returning(connection, rows, "conversation_id, last_seq, roster_seq")
     else:
         _RESERVE.put_off(connection, rows)
-        found = select_in(connection, _LAST_SEQS, [row["conversation_id"] for row in rows])
-    return {row[0]: row[1] for row in found}
+        found = select_in(connection, _SEQS, [row["conversation_id"] for row in rows])
+    return {row[0]: Seqs(row[1], row[2]) for row in found}
 
 
 def insert_messages(connection: Connection, rows: Sequence[Row]) -> None:

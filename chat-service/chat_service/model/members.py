@@ -87,7 +87,7 @@ def make(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> 
 
 def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:
     """Of those of the keys that have a row."""
-    query = _of_keys(
+    query = of_keys(
         select(
             _m.user_id, _m.conversation_id, _m.read_seq, _m.delivered_seq, _m.min_seq, _m.left_seq
         ),
@@ -118,7 +118,7 @@ def rows(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey,
     """Whole rows, of those of the keys that have one."""
     if not keys:
         return {}
-    query = _of_keys(select(conversation_members), keys)
+    query = of_keys(select(conversation_members), keys)
     found = (connection.execute(query)).mappings()
     return {(row["user_id"], row["conversation_id"]): dict(row) for row in found}
 
@@ -159,9 +159,10 @@ def set_own(connection: Connection, key: MemberKey, /, *, min_seq: int = 0, **fl
     statement.execute(connection, [row])
 
 
-def _of_keys(query: Select[Any], keys: Collection[MemberKey]) -> Select[Any]:
-    """By the primary key. Where another index begins with a part of it, MariaDB and MySQL weigh both
-    for each key, at a cost that grows with the square of their number: seconds for a thousand."""
+def of_keys(query: Select[Any], keys: Collection[MemberKey]) -> Select[Any]:
+    """Of rows with these keys, by the primary key. Where another index begins with a part of it,
+    MariaDB and MySQL weigh both for each key, at a cost that grows with the square of their number:
+    seconds for a thousand."""
     # What no column can hold, they do not compare with one.
     possible = [key for key in keys if key[1].isascii()]
     query = query.where(tuple_(_m.user_id, _m.conversation_id).in_(possible))

@@ -27,6 +27,9 @@ conversations = Table(
     Column("conversation_id", ascii_key(64), primary_key=True),
     Column("type", SmallInteger, nullable=False),
     Column("group_id", BigInteger),
+    # The seq of the last message that changed who is a member of the group; 0 before. An upsert sets it
+    # by the `last_seq` of before, so it comes first here: MySQL sets columns one after the other.
+    Column("roster_seq", BigInteger, nullable=False, server_default="0"),
     # The seq of the newest message: 1, 2, 3, … without a gap.
     Column("last_seq", BigInteger, nullable=False),
     Column("last_message_id", ascii_key(36), nullable=False),

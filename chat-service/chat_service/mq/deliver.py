@@ -7,14 +7,16 @@ whose sender has been answered finds nobody waiting.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
+from chat_service.mq.groups import GroupBatch, Groups, Routes, Target, standing
 from chat_service.mq.listed import ListedUsers
+from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.outcome_pb2 import Answer
-from im.gateway.v1.push_pb2 import Delivery, PushRequest
-from im_common.domain.missed import MissedLog
+from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest, PushResponse
+from im_common.domain.missed import Missed, MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
@@ -22,7 +24,9 @@ from im_common.domain.routes import Route, RouteTable
 # So many gateways that were given up are remembered.
 MOST_GATEWAYS = 100
 
-Routes = Mapping[int, Sequence[Route]]
+Answers = Mapping[str, PushResponse | None]
+# By gateway, the users who were not there; None for one that is gone.
+Absent = Mapping[str, set[int] | None]
 
 
 class Deliverer:
@@ -33,72 +37,117 @@ class Deliverer:
         recalls: RecallLog,
         missed: MissedLog,
         gateways: Gateways,
-        *,
-        offline_group_members: int,
+        groups: Groups,
     ) -> None:
         self._routes = routes
         self._offline = offline
         self._recalls = recalls
         self._missed = missed
         self._gateways = gateways
-        self._offline_group_members = offline_group_members
+        self._groups = groups
         self._listed = ListedUsers()
         # By gateway: who was not sent something there and has not been told yet, each with the number
         # of the last time.
-        self._untold: dict[str, dict[int, int]] = defaultdict(dict)
+        self._untold: dict[str, dict[Missed, int]] = defaultdict(dict)
         self._times = 0
 
     async def deliver(self, items: Sequence[Entry]) -> None:
-        """Raises only when Redis is away: then the whole is to be repeated."""
+        """Raises only when Redis or the database is away: then the whole is to be repeated."""
         placed = [item for item in items if item.to_deliver]
+        groups = await self._groups.look_up(placed)
         # Before the look at the routes: who comes online after it finds them.
-        await self._remember([item for item in placed if item.is_kept_for_devices])
-        routes = await self._routes.find(list({user for item in placed for user in item.members}))
+        await self._remember([item for item in placed if item.is_kept_for_devices], groups)
+        routes = await self._routes.find(list(self._sought(placed, groups)))
+        whereabouts = _Whereabouts(self._groups, groups, routes)
         # Before anybody is told `sent`: by then a message for who is away is in their list.
-        await self._keep(placed, lambda user_id: user_id not in routes)
-        requests = _requests(items, placed, routes)
-        listed = self._listed.send_first(requests, routes)
+        await self._keep(placed, whereabouts.away)
+        requests = self._requests(items, placed, groups, routes)
+        listed = self._listed.send_first(
+            requests, whereabouts.here(requests, self._listed) if self._listed else {}
+        )
         for gateway, request in requests.items():
-            if users := self._untold.get(gateway):
-                request.missed_user_ids.extend(users)
+            for missed in self._untold.get(gateway, ()):
+                if isinstance(missed, int):
+                    request.missed_user_ids.append(missed)
+                else:
+                    request.missed_conversation_ids.append(missed)
         times = self._times
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
         unreached: Collection[int] = listed
         try:
-            reached = await self._gateways.push(requests)
+            answers = await self._push(requests)
             unreached = [
                 user_id
-                for user_id in listed
-                if any(reached.get(route.gateway) is None for route in routes[user_id])
+                for user_id, gateways in listed.items()
+                if any(answers.get(gateway) is None for gateway in gateways)
             ]
         finally:
             # All of them when it was cancelled.
             self._listed.add(unreached)
-        await self._note_missed(requests, reached, times)
-        await self._keep(
-            placed,
-            lambda user_id: (
-                user_id in routes and not _is_reached(routes[user_id], user_id, reached)
-            ),
-        )
+        await self._note_missed(requests, answers, times)
+        absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
+        await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
+
+    def _requests(
+        self,
+        items: Sequence[Entry],
+        placed: Sequence[Entry],
+        groups: GroupBatch,
+        routes: Routes,
+    ) -> dict[str, PushRequest]:
+        requests = _Requests(self._groups, groups, routes)
+        for item in items:
+            if item.origin.address:
+                requests.answer(item)
+        for item in placed:
+            requests.tell(item)
+        return requests.by_gateway
+
+    def _sought(self, placed: Sequence[Entry], groups: GroupBatch) -> set[int]:
+        """Whose routes are needed: of a group, of those who wrote, and of who comes and goes; of all
+        members only while it is not known who of a small group is at its gateways."""
+        sought: set[int] = set()
+        for item in placed:
+            sought.update(item.members)
+            if item.group_id is not None:
+                target = groups.of(item)
+                sought.add(item.author_id)
+                sought.update(user_id for user_id, _ in target.moved)
+                on = item.conversation_id
+                if target.user_ids and not self._groups.is_known(on, groups.gateways[on]):
+                    sought.update(target.user_ids)
+        return sought
+
+    async def _push(self, requests: dict[str, PushRequest]) -> dict[str, PushResponse | None]:
+        """A gateway that is behind in a group gets what it has missed, and the same once more."""
+        answers = await self._gateways.push(requests)
+        while behind := {g: a for g, a in answers.items() if a is not None and a.behind}:
+            for gateway, answer in behind.items():
+                await self._groups.catch_up(requests[gateway], answer.behind)
+            answers |= await self._gateways.push({gateway: requests[gateway] for gateway in behind})
+        for gateway, answered in answers.items():
+            if answered is not None:
+                self._groups.note(gateway, answered)
+        return answers
 
     async def _note_missed(
         self,
         requests: Mapping[str, PushRequest],
-        reached: Mapping[str, set[int] | None],
+        answers: Answers,
         times: int,
     ) -> None:
         """If such a gateway lives all the same, it must not keep connections that something is missing
         on, the senders' other devices among them. ``times`` is from before the requests were made."""
-        missed: dict[str, set[int]] = {}
+        missed: dict[str, set[Missed]] = {}
         for gateway, request in requests.items():
-            if reached[gateway] is not None:
+            if answers[gateway] is not None:
                 # No more than it was told: others may have been missed meanwhile.
                 self._told(gateway, request.missed_user_ids, times)
+                self._told(gateway, request.missed_conversation_ids, times)
             elif not self._gateways.may_live(gateway):
                 self._untold.pop(gateway, None)
-            elif users := {user for d in request.deliveries for user in d.user_ids}:
+            elif users := _concerned(request):
                 missed[gateway] = users
                 self._times += 1
                 self._untold[gateway].update(dict.fromkeys(users, self._times))
@@ -107,22 +156,22 @@ class Deliverer:
         if missed:
             await self._missed.add(missed)
 
-    def _told(self, gateway: str, user_ids: Iterable[int], times: int) -> None:
+    def _told(self, gateway: str, told: Iterable[Missed], times: int) -> None:
         untold = self._untold.get(gateway, {})
-        for user_id in user_ids:
-            if untold.get(user_id, times) <= times:
-                untold.pop(user_id, None)
+        for one in told:
+            if untold.get(one, times) <= times:
+                untold.pop(one, None)
         if not untold:
             self._untold.pop(gateway, None)
 
-    async def _keep(self, placed: Sequence[Entry], absent: Callable[[int], bool]) -> None:
+    async def _keep(
+        self, placed: Sequence[Entry], absent: Callable[[Entry], Iterable[int]]
+    ) -> None:
         kept: dict[int, list[bytes]] = defaultdict(list)
         for item in placed:
-            if self._is_too_big(item):
-                continue
             frame = b""
-            for user_id in item.members:
-                if user_id != item.author_id and absent(user_id):
+            for user_id in absent(item):
+                if user_id != item.author_id:
                     frame = frame or item.frame(for_author=False)
                     kept[user_id].append(frame)
         if kept:
@@ -130,20 +179,18 @@ class Deliverer:
             await self._offline.append(kept.items())
             await self._wake_newcomers(kept)
 
-    async def _remember(self, items: Sequence[Entry]) -> None:
-        """For the devices that are away of those who are here, the author's too."""
+    async def _remember(self, items: Sequence[Entry], groups: GroupBatch) -> None:
+        """For the devices that are away of those who are here, the author's too; not of a group too big
+        for that, whose members sync."""
         remembered: dict[int, list[bytes]] = defaultdict(list)
         for item in items:
-            if not self._is_too_big(item):
+            users = item.members if item.group_id is None else groups.of(item).user_ids
+            if users:
                 frame = item.frame(for_author=True)
-                for user_id in item.members:
+                for user_id in users:
                     remembered[user_id].append(frame)
         if remembered:
             await self._recalls.add(remembered.items())
-
-    def _is_too_big(self, item: Entry) -> bool:
-        """Whether nothing is kept for its members: they sync."""
-        return item.group_id is not None and len(item.members) > self._offline_group_members
 
     async def _wake_newcomers(self, user_ids: Iterable[int]) -> None:
         """Who came online between the look at the routes and the append has looked at the list
@@ -156,42 +203,129 @@ class Deliverer:
         await self._gateways.push(by_gateway)
 
 
-def _requests(
-    items: Sequence[Entry], placed: Sequence[Entry], routes: Routes
-) -> dict[str, PushRequest]:
+class _Whereabouts:
+    """Who of a batch is where: by their routes, and of small groups by what gateways said of them."""
+
+    def __init__(self, groups: Groups, batch: GroupBatch, routes: Routes) -> None:
+        self._groups = groups
+        self._batch = batch
+        self._routes = routes
+        # Of groups, who seemed to be away.
+        self._away: dict[int, frozenset[int]] = {}
+
+    def away(self, item: Entry) -> Iterable[int]:
+        """Who seems to have no device online, before anything was sent."""
+        if item.group_id is None:
+            return [user_id for user_id in item.members if user_id not in self._routes]
+        members, on = self._batch.of(item).user_ids, item.conversation_id
+        if not members:
+            return ()
+        gateways = self._batch.gateways[on]
+        if self._groups.is_known(on, gateways):
+            away = members.difference(*(self._groups.held_at(g, on) for g in gateways))
+        else:
+            away = members.difference(self._routes)
+        self._away[id(item)] = away
+        return away
+
+    def unreached(self, item: Entry, absent: Absent) -> Iterable[int]:
+        """Who seemed to have one, and was not reached."""
+        routes = self._routes
+        if item.group_id is None:
+            here = (user_id for user_id in item.members if user_id in routes)
+            return [
+                user_id for user_id in here if not _is_reached(routes[user_id], user_id, absent)
+            ]
+        members, on = self._batch.of(item).user_ids, item.conversation_id
+        if not members:
+            return ()
+        answered = (g for g in self._batch.gateways[on] if absent.get(g) is not None)
+        reached = (self._groups.held_at(gateway, on) for gateway in answered)
+        return members.difference(self._away[id(item)], *reached)
+
+    def here(
+        self, requests: Mapping[str, PushRequest], among: Container[int]
+    ) -> dict[int, set[str]]:
+        """Those ``among`` whom a request may tell something, with their gateways."""
+        here: dict[int, set[str]] = defaultdict(set)
+        for user_id, routes in self._routes.items():
+            if user_id in among:
+                here[user_id].update(route.gateway for route in routes)
+        for gateway, request in requests.items():
+            for roster in request.rosters:
+                for user_id in self._groups.held_at(gateway, roster.conversation_id):
+                    if user_id in among:
+                        here[user_id].add(gateway)
+        return here
+
+
+def _is_reached(routes: Iterable[Route], user_id: int, absent: Absent) -> bool:
+    for route in routes:
+        missing = absent.get(route.gateway)
+        if missing is not None and user_id not in missing:
+            return True
+    return False
+
+
+def _concerned(request: PushRequest) -> set[Missed]:
+    """Who is not sent something when this is not."""
+    users: set[Missed] = {user for d in request.deliveries for user in d.user_ids}
+    return users.union(d.conversation_id for d in request.deliveries if d.HasField("group"))
+
+
+class _Requests:
     """One request for each gateway that has somebody to tell, with everything in order."""
-    requests: dict[str, PushRequest] = defaultdict(PushRequest)
-    for item in items:
-        if item.origin.address:
-            requests[item.origin.address].answers.append(
-                Answer(token=item.origin.token, frame=item.answer())
-            )
-    for item in placed:
-        _add_deliveries(requests, item, routes)
-    return requests
 
+    def __init__(self, groups: Groups, batch: GroupBatch, routes: Routes) -> None:
+        self._groups = groups
+        self._batch = batch
+        self._routes = routes
+        self.by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
+        # Of which group a gateway's request says what is known.
+        self._said: set[tuple[str, str]] = set()
 
-def _add_deliveries(requests: dict[str, PushRequest], item: Entry, routes: Routes) -> None:
-    origin = item.left_out
-    receivers: dict[str, list[int]] = defaultdict(list)
-    senders: set[str] = set()
-    for user_id in item.members:
-        for route in routes.get(user_id, ()):
-            if user_id != item.author_id:
-                if user_id not in receivers[route.gateway]:
-                    receivers[route.gateway].append(user_id)
-            elif (route.gateway, route.connection_id) != (origin.address, origin.connection_id):
-                senders.add(route.gateway)
-    own = {gateway: [item.author_id] for gateway in senders}
-    for for_author, gateways in ((False, receivers), (True, own)):
-        frame = item.frame(for_author=for_author) if gateways else b""
-        for gateway, user_ids in gateways.items():
-            at_origin = gateway == origin.address
-            requests[gateway].deliveries.append(
+    def answer(self, item: Entry) -> None:
+        answer = Answer(token=item.origin.token, frame=item.answer())
+        self.by_gateway[item.origin.address].answers.append(answer)
+
+    def tell(self, item: Entry) -> None:
+        if item.group_id is None:
+            others = self._gateways_of(user for user in item.members if user != item.author_id)
+            self._deliver(item, others, for_author=False)
+        else:
+            self._tell_group(item)
+            if _has_left(item.author_id, self._batch.of(item)):
+                return
+        if item.group_id is not None or item.author_id in item.members:
+            self._deliver(item, self._gateways_of([item.author_id], item.left_out), for_author=True)
+
+    def _gateways_of(
+        self, user_ids: Iterable[int], left_out: Origin | None = None
+    ) -> dict[str, list[int]]:
+        """Users by gateway; a user whose only connection there is left out is not."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for user_id in user_ids:
+            for route in self._routes.get(user_id, ()):
+                if left_out is not None and (route.gateway, route.connection_id) == (
+                    left_out.address,
+                    left_out.connection_id,
+                ):
+                    continue
+                if user_id not in found[route.gateway]:
+                    found[route.gateway].append(user_id)
+        return found
+
+    def _deliver(
+        self, item: Entry, receivers: Mapping[str, list[int]], *, for_author: bool
+    ) -> None:
+        frame = item.frame(for_author=for_author) if receivers else b""
+        for gateway, user_ids in receivers.items():
+            at_origin = gateway == item.left_out.address
+            self.by_gateway[gateway].deliveries.append(
                 Delivery(
                     frame=frame,
                     user_ids=user_ids,
-                    except_connection_id=origin.connection_id if at_origin else 0,
+                    except_connection_id=item.left_out.connection_id if at_origin else 0,
                     conversation_id=item.conversation_id,
                     seq=item.seq,
                     event_id=item.event_id,
@@ -199,12 +333,40 @@ def _add_deliveries(requests: dict[str, PushRequest], item: Entry, routes: Route
                 )
             )
 
+    def _tell_group(self, item: Entry) -> None:
+        """One small entry for each gateway that holds a member; the frame is encoded once."""
+        target, on = self._batch.of(item), item.conversation_id
+        self._groups.add_moved(item, self._batch, self._routes)
+        gateways = self._batch.gateways[on]
+        frame = item.frame(for_author=False) if gateways else b""
+        for gateway in gateways:
+            request = self.by_gateway[gateway]
+            if (gateway, on) not in self._said:
+                self._said.add((gateway, on))
+                is_small = target.user_ids is not None
+                request.rosters.append(self._groups.roster(gateway, on, is_small=is_small))
+            request.deliveries.append(
+                Delivery(
+                    frame=frame,
+                    conversation_id=on,
+                    seq=item.seq,
+                    group=GroupTarget(
+                        roster_seq=target.roster_seq,
+                        except_user_id=item.author_id,
+                        is_change=target.after != target.roster_seq,
+                        moved=[
+                            standing(user_id, window)
+                            for user_id, window in target.moved
+                            if window.left_seq is not None or self._is_at(gateway, user_id)
+                        ],
+                    ),
+                )
+            )
 
-def _is_reached(
-    routes: Iterable[Route], user_id: int, reached: Mapping[str, set[int] | None]
-) -> bool:
-    for route in routes:
-        absent = reached.get(route.gateway)
-        if absent is not None and user_id not in absent:
-            return True
-    return False
+    def _is_at(self, gateway: str, user_id: int) -> bool:
+        return any(route.gateway == gateway for route in self._routes.get(user_id, ()))
+
+
+def _has_left(user_id: int, target: Target) -> bool:
+    """Whether who made a change is no member after it."""
+    return any(moved == user_id and window.left_seq is not None for moved, window in target.moved)

@@ -62,11 +62,26 @@ class Entry(ABC):
         """The group that it is about; None when it is about two users."""
         return None
 
+    @property
+    def asked_user_ids(self) -> Sequence[int]:
+        """Those of whom it must be known what they are in the group."""
+        return (self.author_id,)
+
     # --- what became of it -----------------------------------------------------------------------
 
     @property
     def members(self) -> Sequence[int]:
-        """Whom it concerns, as far as that is known by now."""
+        """The users that it concerns; nobody when it is about a group, whose members get it."""
+        return ()
+
+    @property
+    def roster_seq(self) -> int | None:
+        """The last change of the group's members that counts for it; None when that is not known."""
+        return None
+
+    @property
+    def moved_user_ids(self) -> Sequence[int]:
+        """Who becomes a member of the group with it, or is one no more."""
         return ()
 
     @property

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chat_service.model import members
 from chat_service.mq.entry import Entry, Poison
 from chat_service.mq.message import MessageEntry, check_message
 from chat_service.mq.policy import Facts
@@ -20,10 +19,6 @@ from im_common.bus import Record
 from im_common.domain.frames import SYSTEM
 from im_common.domain.ids import group_conversation
 from im_common.errors import AppError
-from im_common.sql.db import Database
-
-# Of a group that is no more.
-MOST_MEMBERS = 100_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,9 +37,6 @@ class ChangeEntry(MessageEntry):
 
 
 class Changes:
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
     def decode(self, record: Record, parsed: ChatRecord) -> ChangeEntry:
         change = parsed.group_change
         if change.group_id <= 0:
@@ -54,13 +46,7 @@ class Changes:
         return ChangeEntry(record=record, message=message, change=change)
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
-        """They are stored as messages. Of a group that is no more, the conversation knows the
-        members."""
-        for item in entries:
-            if isinstance(item, ChangeEntry) and item.change.group_id not in facts.groups:
-                item.group_members = await self._db.read(
-                    members.of_conversation, item.conversation_id, limit=MOST_MEMBERS
-                )
+        """They are stored as messages."""
 
 
 def message_of(change: GroupChange) -> NewMessage:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from cachetools import FIFOCache
 
 from im.gateway.v1.push_pb2 import PushRequest
-from im_common.domain.routes import Route
 
 # Of so many users it is remembered.
 MOST = 50_000
@@ -26,15 +25,20 @@ class ListedUsers:
     def add(self, user_ids: Iterable[int]) -> None:
         self._users.update(dict.fromkeys(user_ids))
 
+    def __contains__(self, user_id: object) -> bool:
+        return user_id in self._users
+
+    def __len__(self) -> int:
+        return len(self._users)
+
     def send_first(
-        self, requests: Mapping[str, PushRequest], routes: Mapping[int, Sequence[Route]]
-    ) -> Collection[int]:
-        """Has the gateways that are told something of these users look at their lists first. Gives
-        them, as they are forgotten: add those again who are not reached."""
-        here = [user_id for user_id in routes if user_id in self._users]
-        for user_id in here:
-            del self._users[user_id]
-            for gateway in {route.gateway for route in routes[user_id]}:
+        self, requests: Mapping[str, PushRequest], here: Mapping[int, Collection[str]]
+    ) -> Mapping[int, Collection[str]]:
+        """Has the gateways that are told something look at the lists of these users first, each with
+        their gateways. Gives them, as they are forgotten: add those again who are not reached."""
+        for user_id, gateways in here.items():
+            self._users.pop(user_id, None)
+            for gateway in gateways:
                 if gateway in requests:
                     requests[gateway].listed_user_ids.append(user_id)
         return here

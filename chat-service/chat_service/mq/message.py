@@ -24,8 +24,11 @@ class MessageEntry(Entry):
 
     message: NewMessage
     place: Place | None = None
-    # Members of the group at the time of the batch; empty for a single conversation.
+    # Of those who have to do with it (its author, who is mentioned), the members of the group at the
+    # time of the batch; empty for a single conversation.
     group_members: Sequence[int] = ()
+    # See roster_seq; None when that is not known.
+    known_roster_seq: int | None = None
     is_group: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,6 +42,19 @@ class MessageEntry(Entry):
     def moves(self) -> GroupChange | None:
         """The change of its group that it tells of: who comes and goes with it."""
         return None
+
+    @property
+    def changes_members(self) -> bool:
+        return self.moves is not None and bool(self.moved_user_ids)
+
+    @property
+    def moved_user_ids(self) -> Sequence[int]:
+        change = self.moves
+        return (*change.joined_user_ids, *change.left_user_ids) if change is not None else ()
+
+    @property
+    def roster_seq(self) -> int | None:
+        return self.known_roster_seq
 
     def refusal(self, facts: Facts) -> AppError | None:
         """Why its author may not write it."""
@@ -68,9 +84,13 @@ class MessageEntry(Entry):
         return self.message.group_id if self.is_group else None
 
     @property
+    def asked_user_ids(self) -> Sequence[int]:
+        return self.author_id, *self.message.content.mentions
+
+    @property
     def members(self) -> Sequence[int]:
         if self.is_group:
-            return self.group_members
+            return ()
         return self.message.to_user_id, self.message.sender_id
 
     @property
@@ -157,7 +177,7 @@ class Messages:
 
 def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
     """Takes in what is known of its group, and forgets what an earlier try made of it."""
-    item.place = item.error = None
+    item.place = item.error = item.known_roster_seq = None
     if item.is_group:
         item.group_members = facts.members(item.message.group_id)
     drop_strangers(item)
@@ -168,8 +188,9 @@ def drop_strangers(item: MessageEntry) -> None:
     """Of the mentions only those of members stay."""
     mentions = item.message.content.mentions
     if mentions:
+        among = item.group_members if item.is_group else item.members
         # One look at the members, of whom there may be many.
-        members = set(mentions).intersection(item.members)
+        members = set(mentions).intersection(among)
         known = [user_id for user_id in mentions if user_id in members]
         del mentions[:]
         mentions.extend(known)

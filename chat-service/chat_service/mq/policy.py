@@ -5,6 +5,7 @@ A service that does not answer makes the batch wait: nothing is let through unas
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from cachetools import TTLCache
 
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.entry import Entry, Pair
-from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSendInfo
+from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders, GroupSendInfo
 from im.user.v1.user_pb2 import CheckUsersRequest
 from im_common.errors import AppError, Code, not_found
 
@@ -41,7 +42,7 @@ class Facts:
     groups: Mapping[int, GroupSendInfo] = field(default_factory=dict)
 
     def members(self, group_id: int) -> Sequence[int]:
-        """Nobody when there is no such group."""
+        """Of those who were asked about; nobody when there is no such group."""
         group = self.groups.get(group_id)
         return group.member_ids if group is not None else ()
 
@@ -79,16 +80,16 @@ class Policy:
 
     async def learn(self, entries: Iterable[Entry]) -> Facts:
         """What decides on these. Raises AppError UNAVAILABLE when an owner of the answer is away."""
-        pairs, group_ids = set[Pair](), set[int]()
+        pairs, groups = set[Pair](), defaultdict[int, set[int]](set)
         for entry in entries:
             if (pair := entry.pair) is not None:
                 pairs.add(pair)
             if (group_id := entry.group_id) is not None:
-                group_ids.add(group_id)
+                groups[group_id].update(entry.asked_user_ids)
         # Mostly all users are known already.
         unknown = await self._unknown_users({receiver for _, receiver in pairs})
         barred = await self._blocks.among(pairs) if pairs else {}
-        return Facts(unknown, barred, await self._found_groups(group_ids))
+        return Facts(unknown, barred, await self._found_groups(groups))
 
     async def _unknown_users(self, user_ids: Iterable[int]) -> set[int]:
         doubtful = [user for user in user_ids if user not in self._known_users]
@@ -98,11 +99,14 @@ class Policy:
         self._known_users.update(dict.fromkeys(answer.user_ids, True))
         return set(doubtful).difference(answer.user_ids)
 
-    async def _found_groups(self, group_ids: Collection[int]) -> dict[int, GroupSendInfo]:
-        if not group_ids:
+    async def _found_groups(
+        self, groups: Mapping[int, Collection[int]]
+    ) -> dict[int, GroupSendInfo]:
+        """By group, what is to be said of these users."""
+        if not groups:
             return {}
-        asked = BatchGetSendInfoRequest(group_ids=sorted(group_ids))
-        answer = await self._groups.BatchGetSendInfo(asked)
+        asked = [GroupSenders(group_id=g, user_ids=users) for g, users in groups.items()]
+        answer = await self._groups.BatchGetSendInfo(BatchGetSendInfoRequest(groups=asked))
         return {group.group_id: group for group in answer.groups}
 
 

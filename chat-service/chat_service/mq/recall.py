@@ -50,8 +50,6 @@ class RecallEntry(Entry):
 
     @property
     def members(self) -> Sequence[int]:
-        if self.group is not None:
-            return self.group.member_ids
         users = parse_conversation(self.recall.conversation_id)
         return users if isinstance(users, tuple) else ()
 

@@ -18,7 +18,9 @@ Rows = dict[MemberKey, dict[str, Any]]
 def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> None:
     """``rows`` are those that there are, in and out; ``seq`` is the place of the change's message."""
     for user_id in change.joined_user_ids:
-        _join(rows, (user_id, conversation_id), seq - 1, change.timestamp)
+        # What was written before the conversation was told of its group is for all of its members.
+        before = 0 if change.created else seq - 1
+        _join(rows, (user_id, conversation_id), before, change.timestamp)
     for user_id in change.left_user_ids:
         row = rows.get((user_id, conversation_id))
         if row is not None and row["changed_at"] < change.timestamp:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -50,10 +50,11 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
             else:
                 fresh[item.key] = item
     if fresh:
-        places = await db.write(_write, list(fresh.values()))
+        places, roster_seqs = await db.write(_write, list(fresh.values()))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
             item.place = place
+        _note_rosters(fresh.values(), roster_seqs)
     for item in repeated:
         first = fresh[item.key].place
         if first is not None:
@@ -71,13 +72,33 @@ def _settle_duplicate(item: MessageEntry, place: Place) -> None:
         )
 
 
-def _write(connection: Connection, items: Sequence[MessageEntry]) -> list[Place]:
+def _note_rosters(items: Iterable[MessageEntry], roster_seqs: Mapping[str, int]) -> None:
+    """Which change of members counts for each; ``roster_seqs`` are those after the batch."""
+    known: dict[str, int] = {}
+    for item in items:
+        assert item.place is not None
+        key, seq = item.conversation_id, item.place.seq
+        if item.changes_members:
+            known[key] = seq
+        if (last := roster_seqs[key]) <= seq:
+            item.known_roster_seq = last
+        else:
+            # Of what is before the batch's first change, that of the batch before counts.
+            item.known_roster_seq = known.get(key)
+
+
+def _write(
+    connection: Connection, items: Sequence[MessageEntry]
+) -> tuple[list[Place], dict[str, int]]:
+    """The places, and the roster_seq of each conversation."""
     by_conversation: dict[str, list[MessageEntry]] = defaultdict(list)
     for item in items:
         by_conversation[item.message.conversation_id].append(item)
     rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
-    last_seqs = ledger.reserve(connection, rows)
-    next_seqs = {key: last_seqs[key] - len(of_one) + 1 for key, of_one in by_conversation.items()}
+    seqs = ledger.reserve(connection, rows)
+    next_seqs = {
+        key: seqs[key].last_seq - len(of_one) + 1 for key, of_one in by_conversation.items()
+    }
     firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
     places = [_take_place(item, next_seqs) for item in items]
     ledger.insert_messages(
@@ -86,7 +107,7 @@ def _write(connection: Connection, items: Sequence[MessageEntry]) -> list[Place]
     mentions.add(connection, _mention_rows(items, places))
     members.make(connection, _member_rows(items, places, firsts))
     _move_members(connection, items, places)
-    return places
+    return places, {key: seqs[key].roster_seq for key in by_conversation}
 
 
 def _mention_rows(
@@ -156,6 +177,7 @@ def _conversation_row(items: Sequence[MessageEntry]) -> dict[str, Any]:
         "conversation_id": newest.conversation_id,
         "type": GROUP if items[-1].is_group else SINGLE,
         "group_id": newest.group_id if items[-1].is_group else None,
+        "roster_seq": max((n for n, i in enumerate(items, 1) if i.changes_members), default=0),
         "last_seq": len(items),
         "last_message_id": newest.message_id,
         "last_message_at": newest.timestamp,

@@ -15,6 +15,7 @@ from chat_service.mq.deliver import Deliverer
 from chat_service.mq.entry import Entry, Kind, Poison
 from chat_service.mq.events import EventWorker
 from chat_service.mq.group_change import Changes
+from chat_service.mq.groups import Groups
 from chat_service.mq.message import Messages
 from chat_service.mq.policy import Policy
 from chat_service.mq.recall import Recalls
@@ -24,6 +25,7 @@ from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_common.bus import Handler, Producer, Record, dead_letter
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
+from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
@@ -59,7 +61,7 @@ class Worker:
         self._kinds: dict[str, Kind] = {
             "message": Messages(db),
             "recall": Recalls(db, recall_window_ms),
-            "group_change": Changes(db),
+            "group_change": Changes(),
         }
 
     async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
@@ -126,7 +128,7 @@ class Worker:
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
-    redis = resources.redis()
+    redis, db = resources.redis(), resources.database(settings.db)
     blocks = Blocks(
         FriendServiceStub(await resources.channel(settings.friend_rpc)),
         require_friendship=settings.require_friendship,
@@ -143,11 +145,11 @@ async def serve(settings: Settings, resources: Resources) -> None:
         RecallLog(redis),
         MissedLog(redis),
         gateways,
-        offline_group_members=settings.offline_group_members,
+        Groups(db, GroupGateways(redis), most_members=settings.offline_group_members),
     )
     producer = await resources.producer(settings.bus)
     worker = Worker(
-        resources.database(settings.db),
+        db,
         policy,
         deliverer,
         producer,

@@ -15,6 +15,7 @@ from chat_service.logic import (
     save,
     search,
     send,
+    standings,
     sync,
     typists,
 )
@@ -222,6 +223,17 @@ class ChatServicer(ChatServiceServicer):
         ]
         await typists.relay_typing(self._svc, typing, request.gateway)
         return pb.RelayTypingResponse()
+
+    async def ListGroupStandings(
+        self, request: pb.ListGroupStandingsRequest, _: Any
+    ) -> pb.ListGroupStandingsResponse:
+        found = await standings.list_group_standings(self._svc, request.user_ids)
+        return pb.ListGroupStandingsResponse(
+            users=[
+                pb.UserGroups(user_id=user_id, groups=[pb.UserGroup(**g._asdict()) for g in of_one])
+                for user_id, of_one in found.items()
+            ]
+        )
 
     async def SearchMessages(
         self, request: pb.SearchMessagesRequest, _: Any

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,12 @@ from redis.asyncio import Redis
 from sqlalchemy import Select, select
 
 from chat_service.gateways import Gateways
+from chat_service.model.members import Cursors, new_row
+from chat_service.model.members import make as make_members
 from chat_service.model.tables import messages
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.deliver import Deliverer
+from chat_service.mq.groups import Groups
 from chat_service.mq.policy import Policy
 from chat_service.mq.worker import Worker
 from im.chat.v1.content_pb2 import Content
@@ -46,6 +50,7 @@ from im.user.v1.user_pb2_grpc import (
     add_UserServiceServicer_to_server,
 )
 from im_common.bus import Record
+from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.ids import new_message_id, single_conversation
 from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
@@ -55,6 +60,7 @@ from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.config import ClientConf
 from im_common.sql.db import Database
+from im_common.testing.groups import send_info
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
 
@@ -89,14 +95,19 @@ class Owners(UserServiceServicer, FriendServiceServicer, GroupServiceServicer):
 
     async def BatchGetSendInfo(self, request: Any, call: Any) -> group_pb2.BatchGetSendInfoResponse:
         await self._answer(call)
-        found = [self.groups[g] for g in request.group_ids if g in self.groups]
-        return group_pb2.BatchGetSendInfoResponse(groups=found)
+        return send_info(request, self.groups)
 
 
 class Gateway(PushServiceServicer, OutcomeServiceServicer):
-    """Remembers what it was pushed; knows some users."""
+    """Remembers what it was pushed; knows some users, and of groups what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: GroupGateways) -> None:
+        self._groups = groups
+        # By conversation: up to which change the members are known, and what each sees.
+        self._known: dict[str, int] = {}
+        self._standings: dict[str, dict[int, push_pb2.GroupStanding]] = defaultdict(dict)
+        self._asked: set[str] = set()
+        self._shown: list[tuple[int, dict[str, Any]]] = []
         self.requests: list[push_pb2.PushRequest] = []
         self.users: set[int] = set()
         self.address = ""
@@ -117,11 +128,56 @@ class Gateway(PushServiceServicer, OutcomeServiceServicer):
     async def Push(self, request: push_pb2.PushRequest, _: Any) -> push_pb2.PushResponse:
         if self.before:
             await self.before(request)
+        if behind := self._behind(request):
+            return push_pb2.PushResponse(behind=behind)
         self.requests.append(request)
         asked = {user for delivery in request.deliveries for user in delivery.user_ids}
+        for delivery in request.deliveries:
+            await self._show(delivery)
+        held = [
+            push_pb2.HeldGroup(
+                conversation_id=roster.conversation_id,
+                version=len(self.requests),
+                user_ids=self.users.intersection(self._standings[roster.conversation_id]),
+            )
+            for roster in request.rosters
+            if roster.is_small
+        ]
         return push_pb2.PushResponse(
-            absent_user_ids=sorted(asked - self.users), behind_ms=self.behind_ms
+            absent_user_ids=sorted(asked - self.users), behind_ms=self.behind_ms, held=held
         )
+
+    def _behind(self, request: push_pb2.PushRequest) -> list[push_pb2.BehindGroup]:
+        for roster in request.rosters:
+            if roster.conversation_id in self._asked:
+                self._asked.discard(roster.conversation_id)
+                self._known[roster.conversation_id] = roster.roster_seq
+                self._standings[roster.conversation_id] = {s.user_id: s for s in roster.standings}
+        unknown = {
+            delivery.conversation_id
+            for delivery in request.deliveries
+            if delivery.HasField("group")
+            and self._known.get(delivery.conversation_id, -1) < delivery.group.roster_seq
+        }
+        self._asked |= unknown
+        return [push_pb2.BehindGroup(conversation_id=g, user_ids=self.users) for g in unknown]
+
+    async def _show(self, delivery: push_pb2.Delivery) -> None:
+        frame, on, seq = msgspec.json.decode(delivery.frame), delivery.conversation_id, delivery.seq
+        if not delivery.HasField("group"):
+            self._shown += [(user_id, frame) for user_id in delivery.user_ids]
+            return
+        standings = self._standings[on]
+        if delivery.group.is_change:
+            self._known[on] = seq
+            standings |= {s.user_id: s for s in delivery.group.moved}
+            await self._groups.put(self.address, [on])
+        for user_id, of_user in standings.items():
+            has_left = of_user.HasField("left_seq")
+            sees = of_user.min_seq < seq and (not has_left or seq <= of_user.left_seq)
+            is_here = user_id in self.users and user_id != delivery.group.except_user_id
+            if is_here and (sees if seq else not has_left):
+                self._shown.append((user_id, frame))
 
     async def Settle(
         self, request: outcome_pb2.SettleRequest, call: Any
@@ -133,12 +189,7 @@ class Gateway(PushServiceServicer, OutcomeServiceServicer):
         return [msgspec.json.decode(a.frame) for r in self.requests for a in r.answers]
 
     def delivered(self, user_id: int) -> list[dict[str, Any]]:
-        return [
-            msgspec.json.decode(d.frame)
-            for r in self.requests
-            for d in r.deliveries
-            if user_id in d.user_ids
-        ]
+        return [frame for shown_to, frame in self._shown if shown_to == user_id]
 
 
 class Letters:
@@ -166,8 +217,19 @@ class World:
         finish = await self.consumer.handle(records)
         await finish()
 
+    async def make(self, group_id: int, *members: int, managers: Sequence[int] = ()) -> None:
+        """A group with these members, of which the conversation knows."""
+        self.owners.groups[group_id] = group_pb2.GroupSendInfo(
+            group_id=group_id, member_ids=members, manager_ids=managers
+        )
+        keys = [(user_id, f"g:{group_id}") for user_id in members]
+        rows = {key: new_row(key, Cursors(0, 0)) for key in keys}
+        await self.db.write(make_members, rows)
+
     async def online(self, user_id: int, connection_id: int = 1) -> None:
         self.gateway.users.add(user_id)
+        groups = [f"g:{group_id}" for group_id in self.owners.groups]
+        await GroupGateways(self.redis).put(self.gateway.address, groups)
         route = Route(self.gateway.address, connection_id, "web", "d")
         await RouteTable(self.redis).put([(user_id, route)])
 
@@ -246,7 +308,7 @@ async def _serving(*registrations: Any, address: str = _ANY_PORT) -> AsyncIterat
 
 @pytest.fixture
 async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
-    owners, gateway, letters = Owners(), Gateway(), Letters()
+    owners, gateway, letters = Owners(), Gateway(GroupGateways(redis)), Letters()
     tokens = ServiceTokens(SECRET, "chat-mq")
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(
@@ -272,7 +334,7 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             RecallLog(redis),
             MissedLog(redis),
             gateways,
-            offline_group_members=3,
+            Groups(db, GroupGateways(redis), most_members=3),
         )
         consumer = Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
         yield World(consumer, db, redis, owners, gateway, letters)

@@ -13,6 +13,7 @@ from chat_service.logic.history import Bounds
 from chat_service.model.tables import conversation_members, messages
 from im.group.v1.group_pb2 import GroupSendInfo
 from im_common.errors import Code
+from im_common.testing.groups import send_info
 from im_common.testing.queries import counted_queries
 from im_common.testing.services import refusal
 
@@ -50,8 +51,7 @@ class _Asked:
         self._world = world
 
     async def BatchGetSendInfo(self, request: Any) -> Any:
-        found = [self._world.owners.groups.get(group_id) for group_id in request.group_ids]
-        return SimpleNamespace(groups=[group for group in found if group is not None])
+        return send_info(request, self._world.owners.groups)
 
 
 @pytest.fixture
@@ -209,17 +209,27 @@ async def test_the_history_of_a_dismissed_group_stays(world: World, svc: Any) ->
     assert item.standing.last_seq == 3
 
 
-async def test_changes_cost_a_batch_two_statements_more(world: World) -> None:
+async def test_changes_cost_a_batch_two_statements_more_and_its_delivery_four(
+    world: World,
+) -> None:
     await _made(world, A, B, C)
     with counted_queries() as plain:
-        await world.handle([_say(world, "x") for _ in range(3)])
+        deliver = await world.consumer.handle([_say(world, "x") for _ in range(3)])
+    with counted_queries() as delivering:
+        await deliver()
+    # Who the members are is known since the last change.
+    assert delivering == []
     changes = [
         world.change(A, 5, "member_removed", left_user_ids=[B]),
         world.change(A, 5, "members_added", joined_user_ids=[B]),
     ]
     with counted_queries() as with_changes:
-        await world.handle([_say(world, "x"), *changes])
+        deliver = await world.consumer.handle([_say(world, "x"), *changes])
     assert len(with_changes) == len(plain) + 2
+    with counted_queries() as delivering:
+        await deliver()
+    # Up to which change, who is a member now, who was one in between, where those stand who moved.
+    assert len([query for query in delivering if "SELECT" in query]) == 4
 
 
 async def test_a_change_without_a_group_or_an_id_is_a_dead_letter(world: World) -> None:

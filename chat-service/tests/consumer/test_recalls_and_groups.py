@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from chat_service.model.tables import conversation_members, conversations, mentions
 from im.chat.v1.record_pb2 import ChatRecord
-from im.group.v1 import group_pb2
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
 
@@ -20,10 +19,8 @@ A, B, C = 1001, 1002, 1003
 
 
 async def test_a_group_message_is_stored_once_and_big_groups_have_no_copies(world: World) -> None:
-    world.owners.groups = {
-        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C]),
-        6: group_pb2.GroupSendInfo(group_id=6, member_ids=[A, B, C, 1004]),
-    }
+    await world.make(5, A, B, C)
+    await world.make(6, A, B, C, 1004)
     await world.handle(
         [world.record(A, 0, "small", group_id=5), world.record(A, 0, "big", group_id=6)]
     )
@@ -63,10 +60,7 @@ async def test_a_recall_is_kept_for_the_devices_that_are_away(world: World) -> N
     log, devices = RecallLog(world.redis), [(A, "phone"), (B, "phone"), (C, "phone")]
     for device in devices:
         await log.missed(*device)
-    members = [A, B, C, 1004]
-    world.owners.groups = {
-        6: group_pb2.GroupSendInfo(group_id=6, member_ids=members, manager_ids=[A])
-    }
+    await world.make(6, A, B, C, 1004, managers=[A])
     await world.online(B)
     await world.handle([world.record(A, B, "x"), world.record(A, 0, "big", group_id=6)])
     single, big = (answer["message_id"] for answer in world.gateway.answers())
@@ -89,9 +83,7 @@ async def test_a_recall_is_kept_for_the_devices_that_are_away(world: World) -> N
 
 
 async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: World) -> None:
-    world.owners.groups = {
-        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C], manager_ids=[B])
-    }
+    await world.make(5, A, B, C, managers=[B])
     await world.online(C)
     await world.handle([world.record(A, 0, "x", group_id=5)])
     message_id = world.gateway.answers()[0]["message_id"]
@@ -113,7 +105,7 @@ async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: W
 
 
 async def test_mentions_of_strangers_are_dropped(world: World) -> None:
-    world.owners.groups = {5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B])}
+    await world.make(5, A, B)
     await world.online(B)
     record = ChatRecord.FromString(world.record(A, 0, "x", group_id=5).value)
     record.message.content.mentions.extend([C, B])
@@ -123,9 +115,7 @@ async def test_mentions_of_strangers_are_dropped(world: World) -> None:
 
 
 async def test_all_is_for_owner_and_admins(world: World) -> None:
-    world.owners.groups = {
-        5: group_pb2.GroupSendInfo(group_id=5, member_ids=[A, B, C], manager_ids=[A])
-    }
+    await world.make(5, A, B, C, managers=[A])
     await world.online(B)
 
     def to_all(sender: int) -> Any:

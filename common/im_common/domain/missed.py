@@ -1,8 +1,8 @@
-"""Users of a gateway who were not sent something, as it did not answer: `missed:{gateway}`.
+"""Who at a gateway was not sent something, as it did not answer: `missed:{gateway}`.
 
-A set of user ids, written before the consumer goes on. A gateway that lives all the same ends the
-connections of these users: their devices come back and sync, and so no connection stays open with
-something missing. When Redis is down the callers wait.
+A set of user ids, and of conversation ids for the members of groups, written before the consumer goes
+on. A gateway that lives all the same ends the connections of these: their devices come back and sync,
+and so no connection stays open with something missing. When Redis is down the callers wait.
 """
 
 from __future__ import annotations
@@ -16,25 +16,29 @@ from redis.asyncio import Redis
 KEEP_S = 120
 
 
+# A user, or a group's conversation for its members.
+Missed = int | str
+
+
 class MissedLog:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def add(self, users: Mapping[str, Collection[int]]) -> None:
-        """Users by gateway (host:port); one pipeline for all."""
+    async def add(self, missed: Mapping[str, Collection[Missed]]) -> None:
+        """Those by gateway (host:port); one pipeline for all."""
         pipeline = self._redis.pipeline(transaction=False)
-        for gateway, user_ids in users.items():
-            pipeline.sadd(_key(gateway), *user_ids)
+        for gateway, ones in missed.items():
+            pipeline.sadd(_key(gateway), *ones)
             pipeline.expire(_key(gateway), KEEP_S)
         await pipeline.execute()
 
-    async def take(self, gateway: str) -> list[int]:
+    async def take(self, gateway: str) -> list[Missed]:
         """Those of a gateway, once."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.smembers(_key(gateway))
         pipeline.delete(_key(gateway))
         found: list[Any] = await pipeline.execute()
-        return [int(user_id) for user_id in found[0]]
+        return [int(one) if one.isdigit() else one.decode() for one in found[0]]
 
 
 def _key(gateway: str) -> str:

@@ -182,6 +182,7 @@ def change_record(
         joined_user_ids=joined,
         left_user_ids=left,
         dismissed=dismissed,
+        created=event == "group_created",
         timestamp=at,
         message_id=new_message_id(),
         user_id=by,

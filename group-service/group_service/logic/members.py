@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -30,10 +30,12 @@ MOST_INVITED = 1000
 
 @dataclass(slots=True)
 class SendInfo:
-    """What a message to a group is judged and routed by."""
+    """What a message to a group is judged by. The users are those who were asked about."""
 
     group_id: int
     muted: bool
+    # Of all members.
+    member_count: int
     member_ids: list[int] = field(default_factory=list)
     # Owner and admins.
     manager_ids: list[int] = field(default_factory=list)
@@ -205,28 +207,33 @@ async def set_group_nickname(
     await edit(svc, user_id, group_id, rename)
 
 
-async def batch_get_send_info(svc: ServiceContext, group_ids: Sequence[int]) -> list[SendInfo]:
-    """Those of the groups that exist, by two queries however many they are."""
-    if len(group_ids) > MOST_GROUPS:
-        raise invalid("group_ids", f"may be at most {MOST_GROUPS}")
-    if not group_ids:
+async def batch_get_send_info(
+    svc: ServiceContext, asked: Mapping[int, Collection[int]]
+) -> list[SendInfo]:
+    """Those of the groups that exist, with what there is to say of the users asked about of each; by
+    two queries however many they are, and however big the groups."""
+    if len(asked) > MOST_GROUPS:
+        raise invalid("groups", f"may be at most {MOST_GROUPS}")
+    if not asked:
         return []
+    pairs = {(group_id, user_id) for group_id, of_one in asked.items() for user_id in of_one}
 
-    def read(connection: Connection) -> tuple[dict[int, bool], list[tuple[int, int, int, int]]]:
-        muted = groups.muted_by_id(connection, set(group_ids))
-        return muted, members.all_of(connection, set(muted))
+    def read(connection: Connection) -> tuple[list[SendInfo], list[tuple[int, int, int, int]]]:
+        found = [SendInfo(*row) for row in groups.sizes(connection, asked.keys())]
+        return found, members.of_pairs(connection, pairs)
 
-    muted, rows = await svc.db.read(read)
-    infos = {group_id: SendInfo(group_id, muted[group_id]) for group_id in muted}
-    now = now_ms()
+    infos, rows = await svc.db.read(read)
+    by_id, now = {info.group_id: info for info in infos}, now_ms()
     for group_id, user_id, role, muted_until in rows:
-        info = infos[group_id]
+        # A group may have been dismissed between the two queries.
+        if (info := by_id.get(group_id)) is None:
+            continue
         info.member_ids.append(user_id)
         if role >= Role.ADMIN:
             info.manager_ids.append(user_id)
         if muted_until > now:
             info.muted_member_ids.append(user_id)
-    return list(infos.values())
+    return infos
 
 
 def _inviting(group: Group) -> Action:

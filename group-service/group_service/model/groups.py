@@ -105,10 +105,11 @@ def page_of_user(
     return [Membership(_group(row[:-1]), row[-1]) for row in rows]
 
 
-def muted_by_id(connection: Connection, group_ids: Collection[int]) -> dict[int, bool]:
-    """Those of the groups that are there, with whether they are muted."""
-    query = select(_g.group_id, _g.muted).where(_g.group_id.in_(group_ids), _is_there)
-    return {row[0]: row[1] for row in connection.execute(query)}
+def sizes(connection: Connection, group_ids: Collection[int]) -> list[tuple[int, bool, int]]:
+    """(group_id, muted, member_count) of those of the groups that are there."""
+    query = select(_g.group_id, _g.muted, _g.member_count)
+    rows = connection.execute(query.where(_g.group_id.in_(group_ids), _is_there))
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def change(connection: Connection, group_id: int, **values: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from group_service.model.tables import Role, group_members
 
@@ -95,11 +95,15 @@ def existing(connection: Connection, group_id: int, user_ids: Collection[int]) -
     return set((connection.execute(query)).scalars())
 
 
-def all_of(connection: Connection, group_ids: Collection[int]) -> list[tuple[int, int, int, int]]:
-    """(group_id, user_id, role, muted_until) of all members of the groups, by one query."""
-    query = select(_m.group_id, _m.user_id, _m.role, _m.muted_until).where(
-        _m.group_id.in_(group_ids)
-    )
+def of_pairs(
+    connection: Connection, pairs: Collection[tuple[int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """(group_id, user_id, role, muted_until) of those of the (group_id, user_id) who are members, by
+    the primary key."""
+    columns = (_m.group_id, _m.user_id, _m.role, _m.muted_until)
+    query = select(*columns).where(tuple_(_m.group_id, _m.user_id).in_(pairs))
+    # Where another index begins with a part of the key, MariaDB and MySQL weigh both for each pair.
+    query = query.with_hint(group_members, "FORCE INDEX (PRIMARY)", "mysql")
     return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
 

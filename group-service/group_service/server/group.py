@@ -175,7 +175,8 @@ class GroupServicer(GroupServiceServicer):
     async def BatchGetSendInfo(
         self, request: pb.BatchGetSendInfoRequest, _: Any
     ) -> pb.BatchGetSendInfoResponse:
-        infos = await members.batch_get_send_info(self._svc, request.group_ids)
+        asked = {one.group_id: one.user_ids for one in request.groups}
+        infos = await members.batch_get_send_info(self._svc, asked)
         return pb.BatchGetSendInfoResponse(
             groups=[
                 pb.GroupSendInfo(
@@ -184,6 +185,7 @@ class GroupServicer(GroupServiceServicer):
                     manager_ids=info.manager_ids,
                     muted=info.muted,
                     muted_member_ids=info.muted_member_ids,
+                    member_count=info.member_count,
                 )
                 for info in infos
             ]

@@ -69,7 +69,10 @@ class Backlog:
         self._confirmed = asyncio.Event()
 
     def look(self) -> None:
-        """Looks at the list, now or as soon as the batch in hand is confirmed."""
+        """Looks at the list, now or as soon as the batch in hand is confirmed. One that is not open yet
+        looks when it is."""
+        if self._connection.opened_at is None:
+            return
         self._wanted.set()
         if not self._looking:
             # At once: a message that arrives from now on is younger than what is in the list.

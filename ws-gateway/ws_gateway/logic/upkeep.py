@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from im_common.domain.access_tokens import session_key
+from im_common.domain.missed import Missed
 from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
 from im_common.runtime.faults import report
 from ws_gateway.svc import ServiceContext
@@ -33,6 +34,7 @@ async def renew_routes(svc: ServiceContext) -> None:
             connection.missed()
     elif connections:
         await svc.routes.put((c.user_id, c.route) for c in connections)
+        await svc.rosters.renew()
     svc.routes_put_at = began
 
 
@@ -47,6 +49,7 @@ async def look_at_redis(svc: ServiceContext) -> None:
             if connection.opened_at is None or connection.opened_at > since:
                 connection.missed()
             svc.presence.touch(connection)
+        svc.rosters.end_those_known_since(since)
         await renew_routes(svc)
     svc.redis_run_id, svc.redis_seen_at = run_id, time.monotonic()
 
@@ -81,11 +84,14 @@ async def send_stranded(svc: ServiceContext) -> None:
             connection.backlog.look()
 
 
-def end_missed(svc: ServiceContext, user_ids: Iterable[int]) -> None:
-    """These were not sent something that they were owed."""
-    for user_id in user_ids:
-        for connection in svc.connections.of(user_id):
-            connection.missed()
+def end_missed(svc: ServiceContext, missed: Iterable[Missed]) -> None:
+    """These, users or members of groups, were not sent something that they were owed."""
+    for one in missed:
+        if isinstance(one, str):
+            svc.rosters.end_members([one])
+        else:
+            for connection in svc.connections.of(one):
+                connection.missed()
 
 
 async def end_missed_if_late(svc: ServiceContext) -> None:
@@ -131,6 +137,7 @@ def parts(svc: ServiceContext) -> dict[str, Coroutine[Any, Any, None]]:
         "stranded": every(STRANDED_EVERY_S, send_stranded, svc),
         "presence": every(PRESENCE_EVERY_S, report_presence, svc),
         "relay": svc.relay.run(),
+        "rosters": svc.rosters.run(),
         "in-flight": svc.in_flight.run(),
         "turns": svc.turns.run(),
     }

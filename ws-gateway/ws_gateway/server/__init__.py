@@ -42,7 +42,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     sockets = WebSocketServer(service)
 
     async def begin(address: str) -> None:
-        service.in_flight.address = service.relay.address = address
+        service.in_flight.address = service.relay.address = service.rosters.address = address
         await sockets.start()
         # What a process before this one missed at this address ended with it.
         with suppress(RedisError):

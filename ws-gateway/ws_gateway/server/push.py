@@ -20,13 +20,26 @@ class PushServicer(PushServiceServicer):
         # Before what is newer: a connection that missed something gets no more.
         await upkeep.end_missed_if_late(svc)
         upkeep.end_missed(svc, request.missed_user_ids)
+        svc.rosters.end_members(request.missed_conversation_ids)
         for user_id in request.listed_user_ids:
             for connection in svc.connections.of(user_id):
                 connection.backlog.look()
+        svc.rosters.catch_up(request.rosters)
+        if behind := svc.rosters.behind(request.deliveries):
+            return pb.PushResponse(behind=behind, behind_ms=svc.turns.behind_ms)
         absent: set[int] = set()
         for delivery in request.deliveries:
-            absent.update(svc.connections.hand_over(delivery))
-        return pb.PushResponse(absent_user_ids=sorted(absent), behind_ms=svc.turns.behind_ms)
+            if delivery.HasField("group"):
+                svc.rosters.deliver(delivery)
+            else:
+                absent.update(svc.connections.hand_over(delivery))
+        # Before the answer: what comes next for a group finds this gateway.
+        await svc.rosters.register()
+        return pb.PushResponse(
+            absent_user_ids=sorted(absent),
+            behind_ms=svc.turns.behind_ms,
+            held=svc.rosters.held(request.rosters),
+        )
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
         sessions = set(request.session_ids)

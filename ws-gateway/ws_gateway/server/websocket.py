@@ -102,6 +102,8 @@ class WebSocketServer:
         svc.connections.add(connection)
         try:
             await svc.routes.put([(connection.user_id, connection.route)])
+            # Before it is sent anything: who pushes to a group finds it from now on.
+            await svc.rosters.learn(connection)
             svc.presence.came(connection)
             # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
             # between them.
@@ -178,6 +180,7 @@ class WebSocketServer:
                     await socket.ended()
         await connection.close()
         svc.connections.remove(connection)
+        svc.rosters.forget(connection)
         try:
             unsent = connection.unsent_messages()
             if unsent and not svc.connections.of(connection.user_id):

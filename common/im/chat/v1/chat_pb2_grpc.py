@@ -155,6 +155,11 @@ class ChatServiceStub:
                 request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.SerializeToString,
                 response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.FromString,
                 _registered_method=True)
+        self.ListGroupStandings = channel.unary_unary(
+                '/im.chat.v1.ChatService/ListGroupStandings',
+                request_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer:
@@ -330,6 +335,13 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGroupStandings(self, request, context):
+        """ListGroupStandings tells a gateway which groups its newcomers are members of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -452,6 +464,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.RelayTyping,
                     request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.FromString,
                     response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.SerializeToString,
+            ),
+            'ListGroupStandings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroupStandings,
+                    request_deserializer=im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1103,6 +1120,33 @@ class ChatService:
             '/im.chat.v1.ChatService/RelayTyping',
             im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingRequest.SerializeToString,
             im_dot_chat_dot_v1_dot_chat__pb2.RelayTypingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroupStandings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ChatService/ListGroupStandings',
+            im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_chat__pb2.ListGroupStandingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,8 @@ class ChatServiceStub:
     """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
     told when it cannot be done.
     """
+    ListGroupStandings: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListGroupStandingsRequest, _chat_pb2.ListGroupStandingsResponse]
+    """ListGroupStandings tells a gateway which groups its newcomers are members of."""
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
@@ -139,6 +141,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
     told when it cannot be done.
     """
+    ListGroupStandings: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListGroupStandingsRequest, _chat_pb2.ListGroupStandingsResponse]  # type: ignore[assignment]
+    """ListGroupStandings tells a gateway which groups its newcomers are members of."""
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """ChatService owns conversations, messages and cursors."""
@@ -336,5 +340,13 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         """RelayTyping tells the other members that users are typing. Nothing is stored, and nobody is
         told when it cannot be done.
         """
+
+    @_abc_1.abstractmethod
+    def ListGroupStandings(
+        self,
+        request: _chat_pb2.ListGroupStandingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.ListGroupStandingsResponse, _abc.Awaitable[_chat_pb2.ListGroupStandingsResponse]]:
+        """ListGroupStandings tells a gateway which groups its newcomers are members of."""
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

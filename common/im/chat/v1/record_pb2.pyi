@@ -177,6 +177,7 @@ class GroupChange(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     EXT_JSON_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     dismissed: _builtins.bool
     """The last change: the group is no more, its history stays."""
@@ -188,6 +189,8 @@ class GroupChange(_message.Message):
     """Who made it."""
     ext_json: _builtins.str
     """A JSON object: `event`, and what there is to say of it."""
+    created: _builtins.bool
+    """The first change: who is in it was a member from the beginning."""
     @_builtins.property
     def joined_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -203,10 +206,11 @@ class GroupChange(_message.Message):
         message_id: _builtins.str = ...,
         user_id: _builtins.int = ...,
         ext_json: _builtins.str = ...,
+        created: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismissed", b"dismissed", "ext_json", b"ext_json", "group_id", b"group_id", "joined_user_ids", b"joined_user_ids", "left_user_ids", b"left_user_ids", "message_id", b"message_id", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "dismissed", b"dismissed", "ext_json", b"ext_json", "group_id", b"group_id", "joined_user_ids", b"joined_user_ids", "left_user_ids", b"left_user_ids", "message_id", b"message_id", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,8 @@ class PushRequest(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     LISTED_USER_IDS_FIELD_NUMBER: _builtins.int
     MISSED_USER_IDS_FIELD_NUMBER: _builtins.int
+    MISSED_CONVERSATION_IDS_FIELD_NUMBER: _builtins.int
+    ROSTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[_outcome_pb2.Answer]:
         """As by OutcomeService, for who is waiting here besides the users: in one call, and first."""
@@ -45,6 +47,14 @@ class PushRequest(_message.Message):
         the deliveries of this request, so that their devices come back and sync.
         """
 
+    @_builtins.property
+    def missed_conversation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups of which somebody here was not sent something: as missed_user_ids, of those who are here."""
+
+    @_builtins.property
+    def rosters(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupRoster]:
+        """What is said of the groups of the deliveries, at most once of each."""
+
     def __init__(
         self,
         *,
@@ -52,18 +62,87 @@ class PushRequest(_message.Message):
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
         listed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         missed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        missed_conversation_ids: _abc.Iterable[_builtins.str] | None = ...,
+        rosters: _abc.Iterable[Global___GroupRoster] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "listed_user_ids", b"listed_user_ids", "missed_user_ids", b"missed_user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "listed_user_ids", b"listed_user_ids", "missed_conversation_ids", b"missed_conversation_ids", "missed_user_ids", b"missed_user_ids", "rosters", b"rosters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
 
 @_typing.final
+class GroupRoster(_message.Message):
+    """GroupRoster is what the sender of a push knows, and wants to know, of a group at this gateway."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    IS_SMALL_FIELD_NUMBER: _builtins.int
+    HELD_VERSION_FIELD_NUMBER: _builtins.int
+    ROSTER_SEQ_FIELD_NUMBER: _builtins.int
+    STANDINGS_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    is_small: _builtins.bool
+    """Whether it needs to know who of the group is here; members of big groups are of no interest."""
+    held_version: _builtins.int
+    """The `version` of the HeldGroup that it has from here; 0 for none."""
+    roster_seq: _builtins.int
+    """Answers `behind`: where these members stand, after the change at roster_seq. 0 when nothing was asked."""
+    @_builtins.property
+    def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupStanding]: ...
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        is_small: _builtins.bool = ...,
+        held_version: _builtins.int = ...,
+        roster_seq: _builtins.int = ...,
+        standings: _abc.Iterable[Global___GroupStanding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "held_version", b"held_version", "is_small", b"is_small", "roster_seq", b"roster_seq", "standings", b"standings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupRoster: _TypeAlias = GroupRoster  # noqa: Y015
+
+@_typing.final
+class GroupStanding(_message.Message):
+    """GroupStanding says which messages of a group a user sees: min_seq < seq <= left_seq."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MIN_SEQ_FIELD_NUMBER: _builtins.int
+    LEFT_SEQ_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    min_seq: _builtins.int
+    left_seq: _builtins.int
+    """Absent for who is a member."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        min_seq: _builtins.int = ...,
+        left_seq: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_seq", b"_left_seq", "left_seq", b"left_seq"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_seq", b"_left_seq", "left_seq", b"left_seq", "min_seq", b"min_seq", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__left_seq: _TypeAlias = _typing.Literal["left_seq"]  # noqa: Y015
+    _WhichOneofArgType__left_seq: _TypeAlias = _typing.Literal["_left_seq", b"_left_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_seq) -> _WhichOneofReturnType__left_seq | None: ...
+
+Global___GroupStanding: _TypeAlias = GroupStanding  # noqa: Y015
+
+@_typing.final
 class Delivery(_message.Message):
-    """Delivery is one frame for all connections of some users."""
+    """Delivery is one frame for all connections of some users, or of a group's members."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -75,6 +154,7 @@ class Delivery(_message.Message):
     EPHEMERAL_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     EXCEPT_SESSION_IDS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     except_connection_id: _builtins.int
     """A connection that is left out (the sender's own); 0 for none."""
@@ -88,10 +168,16 @@ class Delivery(_message.Message):
     event_id: _builtins.str
     """Of an event: a connection that has had one with this id is left out, also when its place is another."""
     @_builtins.property
-    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Nobody when it is for a group."""
+
     @_builtins.property
     def except_session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Connections of these sessions are left out."""
+
+    @_builtins.property
+    def group(self) -> Global___GroupTarget:
+        """The members of conversation_id's group who are here, but for some."""
 
     def __init__(
         self,
@@ -104,14 +190,57 @@ class Delivery(_message.Message):
         ephemeral: _builtins.bool = ...,
         event_id: _builtins.str = ...,
         except_session_ids: _abc.Iterable[_builtins.str] | None = ...,
+        group: Global___GroupTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "event_id", b"event_id", "except_connection_id", b"except_connection_id", "except_session_ids", b"except_session_ids", "frame", b"frame", "group", b"group", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
+class GroupTarget(_message.Message):
+    """GroupTarget is who of a group gets a frame: those who see the message at the delivery's `seq`; with
+    seq 0 its members.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROSTER_SEQ_FIELD_NUMBER: _builtins.int
+    EXCEPT_USER_ID_FIELD_NUMBER: _builtins.int
+    IS_CHANGE_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    roster_seq: _builtins.int
+    """The last change of the group's members that counts for it. A gateway that does not know of it yet
+    delivers nothing of the request, and answers `behind`.
+    """
+    except_user_id: _builtins.int
+    """Who gets it by another delivery (its author); 0 for nobody."""
+    is_change: _builtins.bool
+    """The frame tells of a change of members, at `seq`: where these stand after it, as far as they may be
+    here.
+    """
+    @_builtins.property
+    def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupStanding]: ...
+    def __init__(
+        self,
+        *,
+        roster_seq: _builtins.int = ...,
+        except_user_id: _builtins.int = ...,
+        is_change: _builtins.bool = ...,
+        moved: _abc.Iterable[Global___GroupStanding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "event_id", b"event_id", "except_connection_id", b"except_connection_id", "except_session_ids", b"except_session_ids", "frame", b"frame", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["except_user_id", b"except_user_id", "is_change", b"is_change", "moved", b"moved", "roster_seq", b"roster_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+Global___GroupTarget: _TypeAlias = GroupTarget  # noqa: Y015
 
 @_typing.final
 class PushResponse(_message.Message):
@@ -119,25 +248,95 @@ class PushResponse(_message.Message):
 
     ABSENT_USER_IDS_FIELD_NUMBER: _builtins.int
     BEHIND_MS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
     behind_ms: _builtins.int
     """How long its work waits for its turn at this instance, in milliseconds: who pushes slows down."""
     @_builtins.property
     def absent_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Users of the request who have no connection here, each once."""
+        """Users of the request who have no connection here, each once; not of groups."""
+
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldGroup]:
+        """Of the small groups of the request, each once."""
+
+    @_builtins.property
+    def behind(self) -> _containers.RepeatedCompositeFieldContainer[Global___BehindGroup]:
+        """When this is not empty, nothing was delivered: the same request is made again, with rosters."""
 
     def __init__(
         self,
         *,
         absent_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         behind_ms: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldGroup] | None = ...,
+        behind: _abc.Iterable[Global___BehindGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids", "behind_ms", b"behind_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_user_ids", b"absent_user_ids", "behind", b"behind", "behind_ms", b"behind_ms", "held", b"held"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushResponse: _TypeAlias = PushResponse  # noqa: Y015
+
+@_typing.final
+class HeldGroup(_message.Message):
+    """HeldGroup says who of a group has a connection here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    version: _builtins.int
+    """Another one when they are others; never one of before at this address."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Empty when the version is the one of the request."""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "user_ids", b"user_ids", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldGroup: _TypeAlias = HeldGroup  # noqa: Y015
+
+@_typing.final
+class BehindGroup(_message.Message):
+    """BehindGroup is a group of which this gateway missed a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of whom it asks where they stand."""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BehindGroup: _TypeAlias = BehindGroup  # noqa: Y015
 
 @_typing.final
 class KickRequest(_message.Message):

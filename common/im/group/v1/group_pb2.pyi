@@ -994,23 +994,48 @@ Global___Reader: _TypeAlias = Reader  # noqa: Y015
 class BatchGetSendInfoRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    GROUP_IDS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def group_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """At most 500."""
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupSenders]:
+        """At most 500, each group once."""
 
     def __init__(
         self,
         *,
-        group_ids: _abc.Iterable[_builtins.int] | None = ...,
+        groups: _abc.Iterable[Global___GroupSenders] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_ids", b"group_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchGetSendInfoRequest: _TypeAlias = BatchGetSendInfoRequest  # noqa: Y015
+
+@_typing.final
+class GroupSenders(_message.Message):
+    """GroupSenders asks about some users of a group; all others cost nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.int = ...,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupSenders: _TypeAlias = GroupSenders  # noqa: Y015
 
 @_typing.final
 class BatchGetSendInfoResponse(_message.Message):
@@ -1036,7 +1061,7 @@ Global___BatchGetSendInfoResponse: _TypeAlias = BatchGetSendInfoResponse  # noqa
 
 @_typing.final
 class GroupSendInfo(_message.Message):
-    """GroupSendInfo is what a sender's message to a group is judged and routed by."""
+    """GroupSendInfo is what a message to a group is judged by. The users are those who were asked about."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1045,10 +1070,15 @@ class GroupSendInfo(_message.Message):
     MANAGER_IDS_FIELD_NUMBER: _builtins.int
     MUTED_FIELD_NUMBER: _builtins.int
     MUTED_MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     muted: _builtins.bool
+    member_count: _builtins.int
+    """Of all members."""
     @_builtins.property
-    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those who are members."""
+
     @_builtins.property
     def manager_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Owner and admins: may write in a muted group."""
@@ -1065,10 +1095,11 @@ class GroupSendInfo(_message.Message):
         manager_ids: _abc.Iterable[_builtins.int] | None = ...,
         muted: _builtins.bool = ...,
         muted_member_ids: _abc.Iterable[_builtins.int] | None = ...,
+        member_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "manager_ids", b"manager_ids", "member_ids", b"member_ids", "muted", b"muted", "muted_member_ids", b"muted_member_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "manager_ids", b"manager_ids", "member_count", b"member_count", "member_ids", b"member_ids", "muted", b"muted", "muted_member_ids", b"muted_member_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

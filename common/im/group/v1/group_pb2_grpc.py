@@ -263,7 +263,7 @@ class GroupServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetSendInfo(self, request, context):
-        """BatchGetSendInfo tells, for many groups at once, who is a member and who may write.
+        """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,7 @@ class GroupServiceStub:
     ListReaders: _grpc.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]
     """ListReaders lists who has read a message, to who sent it."""
     BatchGetSendInfo: _grpc.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]
-    """BatchGetSendInfo tells, for many groups at once, who is a member and who may write."""
+    """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write."""
 
 @_typing.type_check_only
 class GroupServiceAsyncStub(GroupServiceStub):
@@ -114,7 +114,7 @@ class GroupServiceAsyncStub(GroupServiceStub):
     ListReaders: _aio.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]  # type: ignore[assignment]
     """ListReaders lists who has read a message, to who sent it."""
     BatchGetSendInfo: _aio.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]  # type: ignore[assignment]
-    """BatchGetSendInfo tells, for many groups at once, who is a member and who may write."""
+    """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write."""
 
 class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
     """GroupService owns groups, their members and requests to join."""
@@ -269,6 +269,6 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _group_pb2.BatchGetSendInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.BatchGetSendInfoResponse, _abc.Awaitable[_group_pb2.BatchGetSendInfoResponse]]:
-        """BatchGetSendInfo tells, for many groups at once, who is a member and who may write."""
+        """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write."""
 
 def add_GroupServiceServicer_to_server(servicer: GroupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

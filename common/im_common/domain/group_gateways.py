@@ -1,0 +1,64 @@
+"""Which gateways hold a member of which group: `gateways:{conversation_id}` in Redis.
+
+A sorted set for each group with a member for each gateway (host:port of its PushService), scored by the
+Unix time (ms) at which it expires. So a message finds its way by as many entries as there are gateways,
+however many members the group has. A gateway is in it from its first member on, and is renewed with its
+routes as long as it has one; after that it expires. When Redis is down the callers wait, as for routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from redis.asyncio import Redis
+
+from im_common.domain.ids import now_ms
+from im_common.domain.routes import TTL_MS
+
+# Groups of one command, that Redis is not kept from other clients for long.
+_AT_ONCE = 1000
+_PUT = """
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, ARGV[2], ARGV[1])
+  redis.call('PEXPIRE', key, ARGV[3])
+end
+"""
+_FIND = """
+local found = {}
+for i, key in ipairs(KEYS) do
+  found[i] = redis.call('ZRANGEBYSCORE', key, ARGV[1], '+inf')
+end
+return found
+"""
+
+
+class GroupGateways:
+    """Reads and writes them, many groups in one command."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._put = redis.register_script(_PUT)
+        self._find = redis.register_script(_FIND)
+
+    async def put(self, gateway: str, conversation_ids: Iterable[str]) -> None:
+        """Adds or renews a gateway for the next 30 s."""
+        expires, keys = now_ms() + TTL_MS, [_key(one) for one in conversation_ids]
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            await self._put(keys=some, args=[gateway, expires, 2 * TTL_MS])
+
+    async def find(self, conversation_ids: Collection[str]) -> dict[str, list[str]]:
+        """The gateways of each group; groups of which nobody is connected are not in the result."""
+        ids, found = list(conversation_ids), list[list[bytes]]()
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            found += await self._find(keys=[_key(one) for one in some], args=[now_ms()])
+        return {
+            one: [gateway.decode() for gateway in gateways]
+            for one, gateways in zip(ids, found, strict=True)
+            if gateways
+        }
+
+
+def _key(conversation_id: str) -> str:
+    return f"gateways:{conversation_id}"

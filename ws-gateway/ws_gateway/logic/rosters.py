@@ -1,0 +1,318 @@
+"""Which connected users see which messages of which groups, so that a push names a group and no users.
+
+A gateway learns the groups of a user when the first connection of the user comes, after its route is
+known to all and before its `hello`; and from then on each change of them by a push, in order, as it is
+where the user is. What is remembered of a user in a group is what `sync` goes by: the window of
+messages that are for the user. So a message that is repeated, or comes late, is judged as it was when
+it was stored; and each says up to which change of the group one must know to judge it. A gateway that
+does not know that far says so, and is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, UserGroup
+from im.gateway.v1.push_pb2 import BehindGroup, Delivery, GroupRoster, GroupStanding, HeldGroup
+from im_common.domain.group_gateways import GroupGateways
+from im_common.domain.ids import now_ms
+from im_common.errors import AppError
+from ws_gateway.logic.connection import Connection, Connections
+
+if TYPE_CHECKING:
+    from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+
+log = structlog.get_logger(__name__)
+
+# Newcomers that one call asks for.
+BATCH = 500
+RETRY_S = 0.5
+
+
+class Standing(NamedTuple):
+    """A user sees messages with min_seq < seq <= left_seq; a member has not left."""
+
+    min_seq: int
+    left_seq: int | None
+    # The change up to which this is right; later ones come by pushes.
+    known_at: int
+
+    def shows(self, seq: int) -> bool:
+        """With seq 0: whether it is a member."""
+        if self.left_seq is None:
+            return not seq or self.min_seq < seq
+        return self.min_seq < seq <= self.left_seq
+
+
+class Group:
+    """A group that has, or had, a member here."""
+
+    __slots__ = ("roster_seq", "standings", "version")
+
+    def __init__(self, roster_seq: int) -> None:
+        # All changes up to here were taken in.
+        self.roster_seq = roster_seq
+        self.standings: dict[int, Standing] = {}
+        # Another one when others are here.
+        self.version = 0
+
+
+class Rosters:
+    """Of all groups of those who are connected here."""
+
+    def __init__(
+        self, connections: Connections, chat: ChatServiceAsyncStub, gateways: GroupGateways
+    ) -> None:
+        self._connections = connections
+        self._chat = chat
+        self._gateways = gateways
+        # host:port of this instance's PushService.
+        self.address = ""
+        self._groups: dict[str, Group] = {}
+        self._of_user: defaultdict[int, set[str]] = defaultdict(set)
+        # Larger than those of a process before this one.
+        self._versions = itertools.count(now_ms() << 20)
+        self._nobody = next(self._versions)
+        # By conversation, when (time.monotonic() seconds) others could first know of it; and those of
+        # which they cannot yet.
+        self._known_since: dict[str, float] = {}
+        self._unregistered: set[str] = set()
+        self._waiting: dict[Connection, asyncio.Future[None]] = {}
+        # Opened though chat-service was away: nobody knows their groups.
+        self._late: set[Connection] = set()
+        self._wake = asyncio.Event()
+
+    # --- who comes and goes ----------------------------------------------------------------------
+
+    async def learn(self, connection: Connection) -> None:
+        """Learns the groups of its user, whose route is known to all by now. When chat-service is away
+        the connection opens all the same, and ends when there was something to miss. Raises when
+        Redis is away."""
+        if any(self._knows(other) for other in self._connections.of(connection.user_id)):
+            return
+        done = self._waiting[connection] = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        await done
+
+    def _knows(self, connection: Connection) -> bool:
+        """Whether the groups of its user have been followed without a gap since it was opened."""
+        return connection.opened_at is not None and connection not in self._late
+
+    def forget(self, connection: Connection) -> None:
+        """It has gone."""
+        self._late.discard(connection)
+        user_id = connection.user_id
+        if self._connections.of(user_id):
+            return
+        for conversation_id in self._of_user.pop(user_id, ()):
+            group = self._groups[conversation_id]
+            del group.standings[user_id]
+            group.version = next(self._versions)
+            if not group.standings:
+                del self._groups[conversation_id]
+                self._known_since.pop(conversation_id, None)
+                self._unregistered.discard(conversation_id)
+
+    async def run(self) -> None:
+        """Asks for ever, for all who came meanwhile together."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                some = dict(itertools.islice(self._waiting.items(), BATCH))
+                for connection in some:
+                    del self._waiting[connection]
+                await self._ask(some)
+            if self._late:
+                await asyncio.sleep(RETRY_S)
+                for connection in self._late:
+                    done = asyncio.get_running_loop().create_future()
+                    self._waiting.setdefault(connection, done)
+                self._wake.set()
+
+    async def _ask(self, some: dict[Connection, asyncio.Future[None]]) -> None:
+        user_ids = sorted({connection.user_id for connection in some})
+        try:
+            answer = await self._chat.ListGroupStandings(
+                ListGroupStandingsRequest(user_ids=user_ids)
+            )
+        except AppError as error:
+            log.warning("groups of newcomers are not known", error=error.message)
+            self._late.update(c for c in some if self._is_here(c))
+            _finish(some.values())
+            return
+        groups = {user.user_id: user.groups for user in answer.users}
+        for connection in some:
+            # Another one of the user asks for itself: its route may have come later.
+            if self._is_here(connection):
+                self._take(connection.user_id, groups.get(connection.user_id, ()))
+        try:
+            await self.register()
+        except Exception as error:  # whatever Redis says: the connections come again
+            _finish(some.values(), error)
+            return
+        _finish(some.values())
+        for connection in self._late.intersection(some):
+            self._late.discard(connection)
+            if groups.get(connection.user_id):
+                connection.missed()
+
+    def _is_here(self, connection: Connection) -> bool:
+        return connection in self._connections.of(connection.user_id)
+
+    def _take(self, user_id: int, groups: Iterable[UserGroup]) -> None:
+        for one in groups:
+            group = self._group(one.conversation_id, one.roster_seq)
+            known = group.standings.get(user_id)
+            # A change may have been quicker than this answer.
+            if known is None or known.known_at <= one.roster_seq:
+                self._put(one.conversation_id, user_id, Standing(one.min_seq, None, one.roster_seq))
+
+    def _group(self, conversation_id: str, roster_seq: int) -> Group:
+        group = self._groups.get(conversation_id)
+        if group is None:
+            group = self._groups[conversation_id] = Group(roster_seq)
+            self._unregistered.add(conversation_id)
+        return group
+
+    def _put(self, conversation_id: str, user_id: int, standing: Standing) -> None:
+        group = self._groups[conversation_id]
+        if user_id not in group.standings:
+            group.version = next(self._versions)
+            self._of_user[user_id].add(conversation_id)
+        group.standings[user_id] = standing
+
+    # --- known to others -------------------------------------------------------------------------
+
+    async def register(self) -> None:
+        """Has those who push find this gateway for the groups that it did not hold before. Raises when
+        Redis is away."""
+        if self._unregistered:
+            began, new = time.monotonic(), set(self._unregistered)
+            await self._gateways.put(self.address, new)
+            self._unregistered -= new
+            for conversation_id in new.intersection(self._groups):
+                self._known_since.setdefault(conversation_id, began)
+
+    async def renew(self) -> None:
+        """The same of all groups, as routes are renewed."""
+        await self._gateways.put(self.address, list(self._groups))
+
+    def end_those_known_since(self, since: float) -> None:
+        """Redis may have forgotten what it was told since then (time.monotonic() seconds)."""
+        lost = [one for one, at in self._known_since.items() if at > since]
+        self.end_members(lost)
+
+    def end_members(self, conversation_ids: Iterable[str]) -> None:
+        """Those of these groups were not sent something that they were owed."""
+        for conversation_id in conversation_ids:
+            if (group := self._groups.get(conversation_id)) is not None:
+                for user_id in group.standings:
+                    for connection in self._connections.of(user_id):
+                        connection.missed()
+
+    # --- pushes ----------------------------------------------------------------------------------
+
+    def behind(self, deliveries: Iterable[Delivery]) -> list[BehindGroup]:
+        """The groups of which a delivery cannot be judged here."""
+        known: dict[str, int] = {}
+        behind: dict[str, BehindGroup] = {}
+        for delivery in deliveries:
+            on = delivery.conversation_id
+            if not delivery.HasField("group") or (group := self._groups.get(on)) is None:
+                continue
+            known.setdefault(on, group.roster_seq)
+            if known[on] < delivery.group.roster_seq and on not in behind:
+                behind[on] = BehindGroup(conversation_id=on, user_ids=list(group.standings))
+            if delivery.group.is_change:
+                known[on] = max(known[on], delivery.seq)
+        return list(behind.values())
+
+    def catch_up(self, rosters: Iterable[GroupRoster]) -> None:
+        """Takes in what it was behind in."""
+        for roster in rosters:
+            group = self._groups.get(roster.conversation_id)
+            if group is None or not roster.roster_seq:
+                continue
+            for one in roster.standings:
+                known = group.standings.get(one.user_id)
+                if known is not None and known.known_at <= roster.roster_seq:
+                    group.standings[one.user_id] = _standing(one, roster.roster_seq)
+            group.roster_seq = max(group.roster_seq, roster.roster_seq)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Takes in the change of members that it tells of, and gives the frame to who sees it."""
+        target, on, seq = delivery.group, delivery.conversation_id, delivery.seq
+        if target.is_change:
+            self._change(on, seq, target.moved)
+        group = self._groups.get(on)
+        if group is None:
+            return
+        frame, of, left_out = delivery.frame, self._connections.of, target.except_user_id
+        for user_id, standing in group.standings.items():
+            if user_id != left_out and standing.shows(seq):
+                for connection in of(user_id):
+                    if delivery.ephemeral:
+                        connection.offer(frame)
+                    else:
+                        connection.deliver(frame, on, seq)
+
+    def _change(self, conversation_id: str, seq: int, moved: Sequence[GroupStanding]) -> None:
+        for one in moved:
+            if not self._connections.of(one.user_id):
+                continue
+            group = self._group(conversation_id, seq)
+            known, new = group.standings.get(one.user_id), _standing(one, seq)
+            if known is None or known.known_at <= seq:
+                if not _is_member(known) and new.left_seq is None and new.min_seq < seq - 1:
+                    # It saw messages before it was here as a member.
+                    self._end(one.user_id)
+                self._put(conversation_id, one.user_id, new)
+        if (of_all := self._groups.get(conversation_id)) is not None:
+            of_all.roster_seq = max(of_all.roster_seq, seq)
+
+    def _end(self, user_id: int) -> None:
+        for connection in self._connections.of(user_id):
+            connection.missed()
+
+    def held(self, rosters: Iterable[GroupRoster]) -> list[HeldGroup]:
+        """Who is here of the small groups, as far as that is not known already."""
+        held: list[HeldGroup] = []
+        for roster in rosters:
+            if roster.is_small:
+                group = self._groups.get(roster.conversation_id)
+                version = group.version if group is not None else self._nobody
+                is_news = group is not None and version != roster.held_version
+                held.append(
+                    HeldGroup(
+                        conversation_id=roster.conversation_id,
+                        version=version,
+                        user_ids=group.standings if group is not None and is_news else (),
+                    )
+                )
+        return held
+
+
+def _standing(one: GroupStanding, known_at: int) -> Standing:
+    return Standing(one.min_seq, one.left_seq if one.HasField("left_seq") else None, known_at)
+
+
+def _is_member(standing: Standing | None) -> bool:
+    return standing is not None and standing.left_seq is None
+
+
+def _finish(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:
+    for future in futures:
+        with suppress(asyncio.InvalidStateError):
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from im_local.paths import ROOT
 from im_local.processes import SERVICES
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = {service.folder: service.package for service in SERVICES}
 
 
@@ -29,14 +29,21 @@ def _install(folder: Path, name: str, target: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the package that all need is installed, by itself."""
+    folder = tmp_path_factory.mktemp("common")
+    _install(folder, "common", folder / "site")
+    return folder / "site"
+
+
 @pytest.mark.parametrize("name", PACKAGES)
-def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path) -> None:
+def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path, common: Path) -> None:
     target = tmp_path / "site"
-    _install(tmp_path, "common", target)
     _install(tmp_path, name, target)
     module = PACKAGES[name]
     # -S: the libraries, but not the checkout that .venv adds.
-    path = os.pathsep.join([str(target), sysconfig.get_path("purelib")])
+    path = os.pathsep.join([str(target), str(common), sysconfig.get_path("purelib")])
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "IM_INTERNAL_SECRET": "x" * 32}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

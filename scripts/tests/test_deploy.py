@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from im_local.paths import ROOT
 from im_local.processes import SERVICES, VARIABLES, Service
 
-ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "deploy/docker-compose.yaml").read_text())["services"]
 OURS = {name: s for name, s in COMPOSE.items() if s["image"].startswith("im/")}
 

@@ -105,6 +105,26 @@ async def test_only_a_pair_in_many_batches_gets_a_lease(friends: Friends) -> Non
         assert friends.asked[-1] == [QUIET]
 
 
+async def test_a_lease_that_has_ended_comes_again_with_a_batch(
+    friends: Friends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What asks in the background is late.
+    monkeypatch.setattr(module, "ASK_EVERY_S", 60.0)
+    monkeypatch.setattr(module, "CHOOSE_EVERY_S", 0.05)
+    friends.lease_ms = 1
+    async with _leasing(friends) as blocks:
+        await _talk(blocks, BUSY)
+        # The one question beside the batches.
+        await eventually(lambda: len(friends.asked) > BUSY_BATCHES)
+        friends.lease_ms = 60_000
+
+        assert await _costs_a_call(friends, blocks, BUSY)
+        assert not await _costs_a_call(friends, blocks, BUSY)
+        friends.blocked.add(BLOCKED)
+        assert await _costs_a_call(friends, blocks, BLOCKED)
+        assert await _costs_a_call(friends, blocks, BLOCKED)
+
+
 async def test_a_blocked_pair_has_no_lease(friends: Friends) -> None:
     friends.blocked = {BLOCKED}
     async with _leasing(friends) as blocks:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
             longest_s = benchmark.longest_s(options) + MORE_S
             rows = uvloop.run(_bounded(benchmark.run(options, ready), longest_s))
     except (TimeoutError, Failed, OSError, RuntimeError) as error:
-        print(f"bench: {error or type(error).__name__}", file=sys.stderr)
+        print(f"bench: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     head: list[Row] = [("command", "scripts/bench " + " ".join(argv))]
     print_table([*head, *described, ("load average", _load()), *rows])

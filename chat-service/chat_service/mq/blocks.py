@@ -4,7 +4,7 @@ leases for pairs that talk a lot.
 friend-service says for how long it stands by "not blocked" and "friends": a block, or the end of a
 friendship, is not confirmed to who asked for it before the older answers have lapsed. So a pair that
 keeps talking is asked for beside its messages, not in front of each of them; every other pair is asked
-for with its batch.
+for with its batch. So is one whose lease has ended, as on a busy machine, and it has one again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Blocks:
         self._friends = friends
         self._require_friendship = require_friendship
         self._batches: Counter[Pair] = Counter()
-        self._busy: list[Pair] = []
+        self._busy: set[Pair] = set()
         # Until when (time.monotonic() seconds) it may be relied on that nothing bars the sender.
         self._leases: dict[Pair, float] = {}
         # For how long from the question, as friend-service says.
@@ -55,7 +55,11 @@ class Blocks:
         now = time.monotonic()
         self._batches.update(pairs)
         doubtful = [pair for pair in pairs if self._leases.get(pair, 0.0) <= now]
-        return await self._ask(doubtful) if doubtful else {}
+        if not doubtful:
+            return {}
+        barred = await self._ask(doubtful)
+        self._leases |= self._leases_of(self._busy.intersection(doubtful), barred, now)
+        return barred
 
     async def keep_leases(self) -> None:
         """For ever asks for the pairs that talk a lot, before their leases end."""
@@ -73,15 +77,19 @@ class Blocks:
 
     def _choose(self) -> None:
         busiest = self._batches.most_common(MOST_BUSY)
-        self._busy = [pair for pair, batches in busiest if batches >= BUSY_BATCHES]
+        self._busy = {pair for pair, batches in busiest if batches >= BUSY_BATCHES}
         self._leases = {pair: self._leases[pair] for pair in self._busy if pair in self._leases}
         self._batches.clear()
 
     async def _renew(self) -> None:
         asked_at, asked = time.monotonic(), self._busy
-        barred = await self._ask(asked)
-        ends_at = asked_at + self._lease_s
-        self._leases = {pair: ends_at for pair in asked if pair not in barred}
+        barred = await self._ask(list(asked))
+        self._leases = self._leases_of(asked, barred, asked_at)
+
+    def _leases_of(
+        self, pairs: Collection[Pair], barred: Collection[Pair], asked_at: float
+    ) -> dict[Pair, float]:
+        return {pair: asked_at + self._lease_s for pair in pairs if pair not in barred}
 
     async def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Code]:
         asked = [IsBlockedRequest(user_id=sender, target_id=to) for sender, to in pairs]

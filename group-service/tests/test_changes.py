@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
+from group_service.model.tables import outbox
 from im.group.v1 import group_pb2 as pb
 from im_common.domain.ids import now_ms
 from im_common.errors import Code
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
 from im_common.testing.people import People
 from im_common.testing.services import refusal
+from im_common.testing.waiting import eventually
 
 # The fixtures' classes are those of conftest.py, which tests do not import.
 Groups = Any
@@ -297,3 +306,44 @@ async def test_a_full_group_takes_nobody(start: Start, people: People) -> None:
         await groups.update(ann, group_id, join_policy=pb.JOIN_POLICY_OPEN)
         assert (await refusal(groups.act(bob, "JoinGroup", group_id))).code is Code.GROUP_FULL
         assert (await groups.get(ann, group_id)).member_count == 1
+
+
+async def test_a_second_try_is_answered_when_the_first_is_in_the_log(
+    groups: Groups, people: People, db: DbConf
+) -> None:
+    """As after a death between the commit and the log, and an answer that was lost with it."""
+    ann, bob, eve = await people.several(3)
+    group_id = (await groups.create(ann, [bob.user_id])).group_id
+
+    async def put_off(owner: str) -> None:
+        """Another instance relays; or nobody does."""
+        lease = outbox.lease
+        await database.write(lambda c: c.execute(update(lease).values(owner=owner)).close())
+
+    tries = (
+        lambda: groups.invite(ann, group_id, [eve.user_id]),
+        lambda: groups.act(ann, "MuteGroup", group_id, muted=True),
+        lambda: refusal(groups.act(ann, "RemoveMember", group_id, user_id=bob.user_id)),
+    )
+    database = Database(db)
+    for number, attempt in enumerate(tries):
+        await put_off("another")
+        first = asyncio.create_task(_whatever(attempt()))
+        await eventually(partial(_waits, database))
+        again = asyncio.create_task(_whatever(attempt()))
+        await asyncio.wait([first, again], timeout=0.2)
+        await put_off("")
+        await again
+        assert len(await groups.recorded(group_id)) == 2 + number
+        await first
+    await database.close()
+
+
+async def _whatever(attempt: Awaitable[Any]) -> None:
+    with suppress(AssertionError):
+        await attempt
+
+
+async def _waits(database: Database) -> bool:
+    query = select(outbox.rows.c.id).limit(1)
+    return await database.read(lambda connection: connection.execute(query).first()) is not None

@@ -139,9 +139,10 @@ class Editing:
 
 async def edit(svc: ServiceContext, user_id: int, group_id: int, work: Callable[[Editing], T]) -> T:
     """Runs ``work`` in a transaction in which nobody else changes the group. When it returns, what is
-    written to the group comes after the change. NOT_FOUND."""
+    written to the group comes after the change, be it one that was made before: this may be a second
+    try, after an answer that was lost. NOT_FOUND."""
 
-    def locked(change: Change) -> tuple[T, bool]:
+    def locked(change: Change) -> T:
         group = groups.lock(change.connection, group_id)
         if group is None:
             raise not_found(f"group {group_id}")
@@ -151,11 +152,15 @@ async def edit(svc: ServiceContext, user_id: int, group_id: int, work: Callable[
         result = work(editing)
         if editing.columns:
             groups.change(change.connection, group_id, **editing.columns)
-        return result, bool(change.records)
+        return result
 
-    result, has_changed = await transact(svc.outbox.write, locked)
-    if has_changed:
+    try:
+        result = await transact(svc.outbox.write, locked)
+    except AppError:
+        # Who is no member any more has been removed.
         await settled(svc)
+        raise
+    await settled(svc)
     return result
 
 

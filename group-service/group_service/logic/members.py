@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from group_service.logic.changes import Editing, edit
+from group_service.logic.changes import Editing, edit, settled
 from group_service.logic.groups import as_member
 from group_service.logic.rights import Action, check
 from group_service.logic.users import check_may_be_added
@@ -121,7 +121,10 @@ async def invite_members(
             editing.tell_invited(added)
         return added
 
-    return await edit(svc, user_id, group_id, invite) if new else []
+    if not new:
+        await settled(svc)
+        return []
+    return await edit(svc, user_id, group_id, invite)
 
 
 async def leave_group(svc: ServiceContext, user_id: int, group_id: int) -> None:

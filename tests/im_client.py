@@ -50,15 +50,16 @@ class User:
         assert response.status_code == 200, response.text
         return response.json()
 
-    async def history(self, conversation_id: str) -> list[Frame]:
-        """All messages of a conversation, oldest first, read in pages."""
+    async def history(self, conversation_id: str, *, after_seq: int | None = None) -> list[Frame]:
+        """All messages of a conversation (above a seq), oldest first, read in pages."""
         messages: list[Frame] = []
         while True:
-            bound = {"after_seq": messages[-1]["seq"]} if messages else {"before_seq": 101}
+            bound = {"before_seq": 101} if after_seq is None else {"after_seq": after_seq}
             page = await self.get(
                 f"/v1/conversations/{conversation_id}/messages", limit=100, **bound
             )
             messages += page["items"]
+            after_seq = messages[-1]["seq"] if messages else after_seq
             if len(page["items"]) < 100:
                 return messages
 

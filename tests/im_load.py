@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import httpx
 from im_client import Device, User, make_group, register, single
@@ -50,6 +51,8 @@ class Pair:
     placed: dict[str, tuple[int, str]] = field(default_factory=dict)
     # seq -> when its sender was told.
     sent_at: dict[int, float] = field(default_factory=dict)
+    # What the history says of the group: first, that it was made.
+    said: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def receivers(self) -> tuple[Receiver, ...]:
@@ -65,8 +68,7 @@ class Pair:
 
     @property
     def is_received(self) -> bool:
-        # A group's first message says that it was made.
-        count = len(self.placed) + (self.group_id is not None)
+        count = len(self.placed) + len(self.said)
         return all(len(r.received) >= count for r in self.receivers)
 
     @property
@@ -94,10 +96,13 @@ class Load:
         self.problems: list[str] = []
         # What a test says of the run, with what is known at its end.
         self.what, self._since = "", time.monotonic()
+        # What was on its way to the sockets then is lost, but for `sync`.
+        self.gateway_died = False
 
-    def watch(self, what: str) -> None:
+    def watch(self, what: str, *, gateway_dies: bool = False) -> None:
         """From now on the longest time without a `sent` counts, for ``report``."""
         self.what, self._since = what, time.monotonic()
+        self.gateway_died = gateway_dies
 
     def report(self) -> str:
         return (
@@ -126,7 +131,8 @@ class Load:
             Receiver(name, self._system.ready.ws, user, conversation_id, self.problems)
             for name, user in (("device", b), ("phone", b), ("copy", a))
         )
-        return Pair(a, b, group_id, device, phone, copy)
+        said = [{"event": "group_created", "name": "team"}] if in_group else []
+        return Pair(a, b, group_id, device, phone, copy, said=said)
 
     async def run_for(self, seconds: float) -> None:
         """Lets the load run; fails at once when a client saw something that must not be."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from im_changes import Changes, made_group
 from im_client import PASSWORD, Connect, Device, Frame, MakeUser, User
+from im_ears import RETRY_S, Ears, events_among
 from im_infra import kill_and_start, pid_of
 from redis.asyncio import Redis
 
@@ -17,47 +18,11 @@ from im_local.testing import System
 
 KILLS = 3
 SETTLED_S = 40.0
-RETRY_S = 0.1
-
-
-@dataclass
-class Ears:
-    """A device that comes back when it is cut off, and what it was told."""
-
-    events: list[Frame] = field(default_factory=list)
-    # Those that came twice on one connection.
-    repeated: list[Frame] = field(default_factory=list)
-    is_open: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def listen(self, ws: str, user: User) -> None:
-        while True:
-            try:
-                async with await Device.connect(ws, user) as device:
-                    self.is_open.set()
-                    await self._read(device)
-            except Exception:  # cut off, or not there yet
-                await asyncio.sleep(RETRY_S)
-
-    async def _read(self, device: Device) -> None:
-        here: set[str] = set()
-        async for frame in device.stream():
-            for event in _events([frame]):
-                if event["event_id"] in here:
-                    self.repeated.append(event)
-                elif event["event_id"] not in {e["event_id"] for e in self.events}:
-                    self.events.append(event)
-                here.add(event["event_id"])
-
-
-def _events(frames: list[Frame]) -> list[Frame]:
-    """Those among the frames, the offline batches' included, in order."""
-    listed = [f["frames"] if f["type"] == "offline" else [f] for f in frames]
-    return [f for some in listed for f in some if f["type"] == "event"]
 
 
 async def _events_of(device: Device, count: int) -> list[Frame]:
-    await device.wait_for(lambda _: len(_events(device.frames)) >= count)
-    return _events(device.frames)
+    await device.wait_for(lambda _: len(events_among(device.frames)) >= count)
+    return events_among(device.frames)
 
 
 @asynccontextmanager
@@ -113,7 +78,7 @@ async def test_a_change_of_the_block_list_is_told_to_ones_own_devices_only(
     await _set_block(bob, ann.user_id, True)
     (own,) = await _events_of(others, 1)
     assert own["data"]["user_id"] == ann.user_id
-    assert len(_events(phone.frames)) == 2
+    assert len(events_among(phone.frames)) == 2
 
 
 async def test_who_is_away_finds_events_in_order_and_once(
@@ -136,12 +101,15 @@ async def test_who_is_away_finds_events_in_order_and_once(
     assert event["data"] == {"user_id": bob.user_id, "blocked": False}
 
 
-@pytest.mark.parametrize("name", ["friend", "chat-mq", "redis", "mysql", "kafka"])
+@pytest.mark.parametrize("name", ["friend", "group", "chat-mq", "redis", "mysql", "kafka"])
 async def test_every_change_is_told_once_and_in_order_whatever_is_killed(
-    system: System, new_user: MakeUser, name: str
+    system: System, http: httpx.AsyncClient, new_user: MakeUser, name: str
 ) -> None:
+    """Blocks in quick succession, and beside them requests, friendships and a group."""
     if pid_of(system, name) is None:
         pytest.skip("only among the real servers")
+    others = Changes(system, http)
+    group = await made_group(await new_user(), await new_user())
     ann = await new_user()
     targets = [await new_user() for _ in range(3)]
     changes: list[tuple[int, bool]] = []
@@ -155,19 +123,21 @@ async def test_every_change_is_told_once_and_in_order_whatever_is_killed(
                 await _until_set(ann, target.user_id, blocked)
                 changes.append((target.user_id, blocked))
 
-    async with _listening(system, ann, 2) as ears:
+    async with others.running([group]), _listening(system, ann, 2) as ears:
         changing = asyncio.create_task(change())
         for _ in range(KILLS):
             await asyncio.sleep(1.0)
             await kill_and_start(system, name)
         enough.set()
         await changing
+        await others.finish()
         await _told(ears, len(changes))
         # What was told of a change that was taken back would be before this one.
         was_blocked = changes[-len(targets)][1]
         await _until_set(ann, targets[0].user_id, not was_blocked)
         changes.append((targets[0].user_id, not was_blocked))
         await _told(ears, len(changes))
+        await others.check()
     for one in ears:
         assert one.repeated == []
         assert [(e["data"]["user_id"], e["data"]["blocked"]) for e in one.events] == changes
@@ -186,4 +156,4 @@ async def test_the_other_devices_are_told_of_a_session_that_was_ended(
     (event,) = await _events_of(phone, 1)
     assert (event["event"], event["data"]) == ("SessionRevoked", {"session_id": second.session_id})
     assert await laptop.wait_closed() == 4002
-    assert _events(laptop.frames) == []
+    assert events_among(laptop.frames) == []

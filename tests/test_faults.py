@@ -1,5 +1,6 @@
 """Faults under a steady load, all ending in the same count: every message that was answered `sent`
-is stored once and received, every stored one was sent, `seq` has no gap, order holds."""
+is stored once and received, every stored one was sent, `seq` has no gap, order holds; every change of
+friends and groups that was confirmed is told once and in order, and none that was refused."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from im_changes import Changes, Group
 from im_infra import SERVERS, LossyMysql, kill, kill_and_start, pid_of
 from im_load import Load
 
@@ -24,13 +26,19 @@ PAIRS, RATE = 6, 300
 
 @pytest.fixture
 async def load(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
-    """Runs already; ends with the count."""
+    """Runs already, with changes of friends and groups beside it; ends with the count of both."""
     running = Load(system, http, pairs=PAIRS, rate=RATE)
     await running.start()
-    await running.sent_after(0.0)
-    yield running
-    await running.finish()
-    print(f"\n{running.report()}")
+    changes = Changes(system, http)
+    # Those of the load, which is written to all the time.
+    groups = [Group(p.group_id, p.a, p.b, p.said, p.placed) for p in running.pairs if p.group_id]
+    async with changes.running(groups):
+        await running.sent_after(0.0)
+        yield running
+        await changes.finish()
+        await running.finish()
+        await changes.check(gaps=running.gateway_died)
+    print(f"\n{running.report()}; {changes.count} changes")
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ async def test_one_of_two_consumers_killed(system: System, load: Load, tmp_path:
 
 @pytest.mark.parametrize("name", [*SERVERS, "ws-gateway"], indirect=True)
 async def test_a_server_killed(system: System, name: str, load: Load) -> None:
-    load.watch(f"{name} killed")
+    load.watch(f"{name} killed", gateway_dies=name == "ws-gateway")
     await kill_and_start(system, name)
     await load.sent_after(time.monotonic())
 

@@ -1,0 +1,297 @@
+"""A group all of whose members are online, beside one with as many online and many more who are away:
+how many copies a second arrive, how long until the last one has a message, and what memory it takes.
+The bigger group is made by invitations; then many small ones talk at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import secrets
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter as clock
+from typing import Any
+
+from im.user.v1.user_pb2 import CreateProfileRequest
+from im.user.v1.user_pb2_grpc import UserServiceStub
+from im_bench import machine
+from im_bench.http import Client, call
+from im_bench.options import add_seconds, whole
+from im_bench.people import Person, register
+from im_bench.report import Failed, Row, latency, percentiles
+from im_bench.websocket import Socket, text_frame
+from im_bench.websocket import connect as open_socket
+from im_common.rpc.client import connect
+from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime.config import ClientConf
+from im_local.testing import Ready
+
+# Members of one invitation, and profiles that are made at once.
+INVITED = 1000
+AT_ONCE = 32
+WARM_UP_S = 2.0
+LONE = 100
+STANDSTILL_S = 30.0
+# Making, inviting and befriending one who is away, at worst.
+SLOWEST_MEMBER_S = 0.02
+# Of people who are away: no account has such a number.
+_AWAY = 10**15
+_PROCESSES = ("chat-mq", "ws-gateway", "group", "chat")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_seconds(parser)
+    parser.add_argument("--online", type=whole(2), default=500, help="members who are connected")
+    parser.add_argument("--members", type=whole(), default=10_000, help="of the bigger group")
+    parser.add_argument("--in-flight", type=whole(), default=16, help="most unanswered messages")
+    parser.add_argument("--groups", type=whole(0), default=1_000, help="small ones, at the end")
+    parser.add_argument("--size", type=whole(2), default=50, help="of the small ones")
+    parser.add_argument("--seed", type=int, default=1, help="of who is in the small ones")
+
+
+def longest_s(options: argparse.Namespace) -> float:
+    made_s = options.online + SLOWEST_MEMBER_S * options.members + options.groups
+    return float(made_s + 6 * options.seconds + 6 * STANDSTILL_S)
+
+
+async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
+    people = await register(ready.api, options.online)
+    client = await Client.connect(ready.api)
+    async with _Crowd.connected(ready, people) as crowd:
+        group_id = await _create(client, people[0])
+        await _invite(client, people[0], group_id, [one.user_id for one in people[1:]])
+        rows, small = await _talk(options, ready, crowd, group_id, f"group of {len(people)}")
+        if options.members > len(people):
+            before = machine.usage(ready.pids)
+            group_id = await _create(client, people[0])
+            rows.append(await _make_big(options, ready, client, people, group_id))
+            more, big = await _talk(options, ready, crowd, group_id, f"of {options.members}")
+            ratio = big / small
+            rows += [*more, ("last of all has it", f"{ratio:.2f} times that of the smaller one")]
+            rows += _growth(before, machine.usage(ready.pids))
+        if options.groups:
+            rows += await _mix(options, ready, client, crowd)
+    client.close()
+    return rows
+
+
+async def _create(client: Client, owner: Person, members: Sequence[int] = ()) -> int:
+    body = {"name": "bench", "member_ids": list(members)}
+    return int((await call(client, "POST", "/v1/groups", token=owner.token, body=body))["group_id"])
+
+
+async def _invite(client: Client, owner: Person, group_id: int, user_ids: Sequence[int]) -> None:
+    path = f"/v1/groups/{group_id}/members"
+    for start in range(0, len(user_ids), INVITED):
+        body = {"user_ids": list(user_ids[start : start + INVITED])}
+        await call(client, "POST", path, token=owner.token, body=body)
+
+
+async def _make_big(
+    options: argparse.Namespace,
+    ready: Ready,
+    client: Client,
+    people: Sequence[Person],
+    group_id: int,
+) -> Row:
+    away = await _profiles(ready, options.members - len(people))
+    begin = clock()
+    online = [one.user_id for one in people[1:]]
+    await _invite(client, people[0], group_id, online + away)
+    took = clock() - begin
+    return "made", f"a group of {options.members} by invitations of {INVITED}: {took:.1f} s"
+
+
+async def _profiles(ready: Ready, number: int) -> list[int]:
+    """So many users who never log in: profiles, by user-service itself."""
+    secret = (Path(ready.data) / "secrets/internal_secret").read_text("utf-8").strip()
+    conf = ClientConf(endpoints=[ready.grpc["user"]])
+    channel = connect(conf, None, ServiceTokens(secret, "bench"))
+    await channel.start()
+    users = UserServiceStub(channel)
+    first = _AWAY + secrets.randbits(40) * 10**6 % 10**15
+    todo, name = iter(range(first, first + number)), secrets.token_hex(4)
+
+    async def work() -> None:
+        for user_id in todo:
+            made = CreateProfileRequest(user_id=user_id, username=f"a_{name}_{user_id - first}")
+            await users.CreateProfile(made)
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await channel.close()
+    return list(range(first, first + number))
+
+
+class _Member:
+    """A connection, and what it got of each group: each message once, in order."""
+
+    def __init__(self, person: Person, count: Callable[[int], None]) -> None:
+        self.person = person
+        self.failure = ""
+        self.on_answer: Callable[[], None] = lambda: None
+        self._count = count
+        # By the group's conversation.
+        self._last: dict[bytes, int] = {}
+
+    async def open(self, url: str) -> None:
+        self.socket: Socket = await open_socket(url, self.person.token, self.on_frame)
+
+    def say(self, group_id: int, number: int) -> None:
+        head = b'{"type":"chat","group_id":%d,"client_msg_id":"%s-%d","content":"%064d"}'
+        name = self.person.username.encode()
+        self.socket.write(text_frame(head % (group_id, name, number, number)))
+
+    def on_frame(self, frame: bytes) -> None:
+        if frame.startswith(b'{"type":"message"'):
+            at = frame.index(b'"conversation_id":"') + 19
+            end = frame.index(b'"', at)
+            seq_at = frame.index(b'"seq":', end) + 6
+            seq = int(frame[seq_at : frame.index(b",", seq_at)])
+            on = frame[at:end]
+            if seq <= self._last.get(on, 0):
+                self.failure = f"{seq} after {self._last[on]}: {frame.decode()}"
+            self._last[on] = seq
+            if b'"content_type":"text"' in frame:
+                content_at = frame.index(b'"content":"', seq_at) + 11
+                self._count(int(frame[content_at : content_at + 64]))
+        elif frame.startswith(b'{"type":"sent"'):
+            self.on_answer()
+        elif frame.startswith((b'{"type":"error"', b'{"type":"kick"')):
+            self.failure = frame.decode()
+
+
+class _Crowd:
+    """Members who are online. A message goes to so many others; when all have it is known."""
+
+    def __init__(self, people: Sequence[Person]) -> None:
+        self.members = [_Member(person, self._arrived) for person in people]
+        self.delivered = 0
+        self._numbers = itertools.count(1)
+        # Number -> how many have it not yet, and since when it is under way.
+        self._missing: dict[int, tuple[int, float]] = {}
+        self.took: array[float] = array("d")
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, ready: Ready, people: Sequence[Person]) -> Any:
+        crowd = cls(people)
+        for member in crowd.members:
+            await member.open(ready.ws)
+        yield crowd
+        for member in crowd.members:
+            member.socket.close()
+
+    def send(self, sender: _Member, group_id: int, others: int) -> None:
+        number = next(self._numbers)
+        self._missing[number] = others, clock()
+        sender.say(group_id, number)
+
+    def _arrived(self, number: int) -> None:
+        self.delivered += 1
+        left, since = self._missing[number]
+        if left == 1:
+            del self._missing[number]
+            self.took.append(clock() - since)
+        else:
+            self._missing[number] = left - 1, since
+
+    async def settle(self) -> None:
+        """Until all have everything. Raises Failed."""
+        seen, since = -1, clock()
+        while self._missing:
+            self.check()
+            if self.delivered != seen:
+                seen, since = self.delivered, clock()
+            if clock() - since > STANDSTILL_S:
+                raise Failed(f"{len(self._missing)} messages do not reach all")
+            await asyncio.sleep(0.001)
+
+    def check(self) -> None:
+        for member in self.members:
+            if member.failure or member.socket.ended:
+                raise Failed(f"{member.person.username}: {member.failure or member.socket.ended}")
+
+
+async def _talk(
+    options: argparse.Namespace, ready: Ready, crowd: _Crowd, group_id: int, name: str
+) -> tuple[list[Row], float]:
+    """What to say of a group, and the median time (s) until the last one has a lone message."""
+    sender, others = crowd.members[0], len(crowd.members) - 1
+    crowd.took = array("d")
+    for _ in range(LONE):
+        crowd.send(sender, group_id, others)
+        await crowd.settle()
+    lone = crowd.took
+    rate, rows = await _closed_loop(
+        options, ready, crowd, lambda: crowd.send(sender, group_id, others), [sender]
+    )
+    said = f"{rate * others:.0f} copies a second, {options.in_flight} messages in flight"
+    return [
+        (name, f"{len(crowd.members)} online: {said}"),
+        ("last of all has it", f"{latency(lone)}, one message at a time"),
+        *rows,
+    ], percentiles(lone, 0.5)[0]
+
+
+async def _closed_loop(
+    options: argparse.Namespace,
+    ready: Ready,
+    crowd: _Crowd,
+    send: Callable[[], None],
+    senders: Sequence[_Member],
+) -> tuple[float, list[Row]]:
+    """Each answer lets the next one go. Messages a second that reached all, and what that cost."""
+    end = clock() + WARM_UP_S + options.seconds
+
+    def answered() -> None:
+        if clock() < end:
+            send()
+
+    for member in senders:
+        member.on_answer = answered
+    for _ in range(options.in_flight):
+        send()
+    await asyncio.sleep(WARM_UP_S)
+    before, crowd.took, begin = machine.usage(ready.pids), array("d"), clock()
+    await asyncio.sleep(options.seconds)
+    done, seconds = len(crowd.took), clock() - begin
+    after = machine.usage(ready.pids)
+    await crowd.settle()
+    for member in senders:
+        member.on_answer = lambda: None
+    rows = machine.compare(before, after, max(1, done))
+    return done / seconds, rows
+
+
+def _growth(before: dict[str, machine.Usage], after: dict[str, machine.Usage]) -> Iterator[Row]:
+    for name in _PROCESSES:
+        if name in before and name in after:
+            grown = (after[name].rss - before[name].rss) / 2**20
+            yield f"  {name}", f"{grown:+.1f} MiB since before the bigger group"
+
+
+async def _mix(
+    options: argparse.Namespace, ready: Ready, client: Client, crowd: _Crowd
+) -> list[Row]:
+    """Many small groups, each of which somebody writes to in turn."""
+    dice = random.Random(options.seed)  # noqa: S311
+    size = min(options.size, len(crowd.members))
+    groups: list[tuple[_Member, int]] = []
+    for _ in range(options.groups):
+        sender, *others = dice.sample(crowd.members, size)
+        ids = [member.person.user_id for member in others]
+        groups.append((sender, await _create(client, sender.person, ids)))
+    turns = itertools.cycle(groups)
+
+    def send() -> None:
+        sender, group_id = next(turns)
+        crowd.send(sender, group_id, size - 1)
+
+    rate, rows = await _closed_loop(options, ready, crowd, send, crowd.members)
+    said = f"{rate:.0f} messages, {rate * (size - 1):.0f} copies a second"
+    name = f"{options.groups} groups of {size}"
+    return [(name, f"{said}, {options.in_flight} in flight"), *rows]

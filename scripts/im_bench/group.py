@@ -32,7 +32,7 @@ from im_local.testing import Ready
 
 # Members of one invitation, and profiles that are made at once.
 INVITED = 1000
-AT_ONCE = 32
+AT_ONCE = 8
 WARM_UP_S = 2.0
 LONE = 100
 STANDSTILL_S = 30.0
@@ -60,23 +60,32 @@ def longest_s(options: argparse.Namespace) -> float:
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     people = await register(ready.api, options.online)
-    client = await Client.connect(ready.api)
     async with _Crowd.connected(ready, people) as crowd:
-        group_id = await _create(client, people[0])
-        await _invite(client, people[0], group_id, [one.user_id for one in people[1:]])
+        group_id = await _made(ready, people[0], [one.user_id for one in people[1:]])
         rows, small = await _talk(options, ready, crowd, group_id, f"group of {len(people)}")
         if options.members > len(people):
             before = machine.usage(ready.pids)
-            group_id = await _create(client, people[0])
-            rows.append(await _make_big(options, ready, client, people, group_id))
+            group_id, made = await _make_big(options, ready, people)
+            rows.append(made)
             more, big = await _talk(options, ready, crowd, group_id, f"of {options.members}")
             ratio = big / small
             rows += [*more, ("last of all has it", f"{ratio:.2f} times that of the smaller one")]
             rows += _growth(before, machine.usage(ready.pids))
         if options.groups:
-            rows += await _mix(options, ready, client, crowd)
-    client.close()
+            rows += await _mix(options, ready, crowd)
     return rows
+
+
+async def _made(ready: Ready, owner: Person, user_ids: Sequence[int]) -> int:
+    """A group of the owner and those who are invited."""
+    client = await Client.connect(ready.api)
+    group_id = await _create(client, owner)
+    path = f"/v1/groups/{group_id}/members"
+    for start in range(0, len(user_ids), INVITED):
+        body = {"user_ids": list(user_ids[start : start + INVITED])}
+        await call(client, "POST", path, token=owner.token, body=body)
+    client.close()
+    return group_id
 
 
 async def _create(client: Client, owner: Person, members: Sequence[int] = ()) -> int:
@@ -84,26 +93,16 @@ async def _create(client: Client, owner: Person, members: Sequence[int] = ()) ->
     return int((await call(client, "POST", "/v1/groups", token=owner.token, body=body))["group_id"])
 
 
-async def _invite(client: Client, owner: Person, group_id: int, user_ids: Sequence[int]) -> None:
-    path = f"/v1/groups/{group_id}/members"
-    for start in range(0, len(user_ids), INVITED):
-        body = {"user_ids": list(user_ids[start : start + INVITED])}
-        await call(client, "POST", path, token=owner.token, body=body)
-
-
 async def _make_big(
-    options: argparse.Namespace,
-    ready: Ready,
-    client: Client,
-    people: Sequence[Person],
-    group_id: int,
-) -> Row:
+    options: argparse.Namespace, ready: Ready, people: Sequence[Person]
+) -> tuple[int, Row]:
     away = await _profiles(ready, options.members - len(people))
     begin = clock()
     online = [one.user_id for one in people[1:]]
-    await _invite(client, people[0], group_id, online + away)
+    group_id = await _made(ready, people[0], online + away)
     took = clock() - begin
-    return "made", f"a group of {options.members} by invitations of {INVITED}: {took:.1f} s"
+    said = f"a group of {options.members} by invitations of {INVITED}: {took:.1f} s"
+    return group_id, ("made", said)
 
 
 async def _profiles(ready: Ready, number: int) -> list[int]:
@@ -274,17 +273,17 @@ def _growth(before: dict[str, machine.Usage], after: dict[str, machine.Usage]) -
             yield f"  {name}", f"{grown:+.1f} MiB since before the bigger group"
 
 
-async def _mix(
-    options: argparse.Namespace, ready: Ready, client: Client, crowd: _Crowd
-) -> list[Row]:
+async def _mix(options: argparse.Namespace, ready: Ready, crowd: _Crowd) -> list[Row]:
     """Many small groups, each of which somebody writes to in turn."""
     dice = random.Random(options.seed)  # noqa: S311
     size = min(options.size, len(crowd.members))
     groups: list[tuple[_Member, int]] = []
+    client = await Client.connect(ready.api)
     for _ in range(options.groups):
         sender, *others = dice.sample(crowd.members, size)
         ids = [member.person.user_id for member in others]
         groups.append((sender, await _create(client, sender.person, ids)))
+    client.close()
     turns = itertools.cycle(groups)
 
     def send() -> None:

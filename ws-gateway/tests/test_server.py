@@ -34,6 +34,7 @@ from im_common.testing.waiting import eventually
 from ws_gateway.config import Settings, WebSocketConf
 from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.presence import PresenceReporter
+from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.rosters import Rosters
 from ws_gateway.server.websocket import WebSocketServer
@@ -132,6 +133,7 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
         missed=MissedLog(redis),
         stores=Stores(OfflineList(redis), RecallLog(redis), anything),
         rosters=Rosters(connections, chat, GroupGateways(redis)),
+        receipts=Receipts(connections),
         connections=connections,
     )
     learning = asyncio.create_task(svc.rosters.run())

@@ -24,6 +24,7 @@ from im_common.runtime.resources import Resources
 from ws_gateway.config import Settings
 from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.presence import PresenceReporter
+from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.relay import Relay
 from ws_gateway.logic.rosters import Rosters
 from ws_gateway.logic.turns import Turns
@@ -51,6 +52,7 @@ class ServiceContext:
     stores: Stores
     # Who of the connected is in which group.
     rosters: Rosters
+    receipts: Receipts
     connections: Connections = field(default_factory=Connections)
     in_flight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
@@ -87,5 +89,6 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         missed=MissedLog(redis),
         stores=Stores(offline, recalls, chat),
         rosters=Rosters(connections, chat, GroupGateways(redis)),
+        receipts=Receipts(connections),
         connections=connections,
     )

@@ -140,7 +140,14 @@ async def _tell(
             delivered_seq=cursors[move.key].delivered_seq,
             read_seq=cursors[move.key].read_seq,
         )
-        note = Note(frames.encode(receipt), user_ids, gateway, move.connection_id)
+        is_of_group = isinstance(parse_conversation(move.conversation_id), int)
+        note = Note(
+            frames.encode(receipt),
+            user_ids,
+            gateway,
+            move.connection_id,
+            receipt_of=move.key if is_of_group else None,
+        )
         svc.notifier.tell(("receipt", *move.key), note)
 
 

@@ -10,8 +10,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chat_service.gateways import Gateways
+from chat_service.model.members import MemberKey
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.domain.routes import Route, RouteTable
 from im_common.runtime.faults import report
@@ -29,6 +31,8 @@ class Note:
     user_ids: Sequence[int]
     gateway: str = ""
     connection_id: int = 0
+    # Of a receipt in a group, the conversation and the member whose it is.
+    receipt_of: MemberKey | None = None
 
 
 class Notifier:
@@ -69,9 +73,17 @@ class Notifier:
                         user_ids=user_ids,
                         except_connection_id=note.connection_id if gateway == note.gateway else 0,
                         ephemeral=True,
+                        **_paced(note),
                     )
                 )
         await self._gateways.offer(requests)
+
+
+def _paced(note: Note) -> dict[str, Any]:
+    if note.receipt_of is None:
+        return {}
+    user_id, conversation_id = note.receipt_of
+    return {"conversation_id": conversation_id, "receipt_user_id": user_id}
 
 
 def _receivers(note: Note, routes: dict[int, list[Route]]) -> dict[str, list[int]]:

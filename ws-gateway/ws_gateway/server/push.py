@@ -31,6 +31,8 @@ class PushServicer(PushServiceServicer):
         for delivery in request.deliveries:
             if delivery.HasField("group"):
                 svc.rosters.deliver(delivery)
+            elif delivery.receipt_user_id:
+                svc.receipts.take(delivery)
             else:
                 absent.update(svc.connections.hand_over(delivery))
         # Before the answer: what comes next for a group finds this gateway.

@@ -12,7 +12,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncmy
@@ -60,9 +62,8 @@ def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbC
     """A new database with all tables; it is gone afterwards. Not for use inside a running loop."""
     if kind == "sqlite":
         file = folder / f"{secrets.token_hex(4)}.db"
-        conf = DbConf(data_source=f"sqlite+aiosqlite:///{file}")
-        upgrade(conf, migrations)
-        yield conf
+        file.write_bytes(_migrated_file(migrations))
+        yield _sqlite(file)
         return
     server = mysql_server()
     if server is None:
@@ -78,6 +79,21 @@ def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbC
         yield conf
     finally:
         _execute(server, f"DROP DATABASE {name}")
+
+
+@cache
+def _migrated_file(migrations: Path) -> bytes:
+    """Made once: to write it takes no time beside the migrations."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "migrated.db"
+        upgrade(_sqlite(file), migrations)
+        # Closed, it is whole without the log beside it.
+        assert not list(Path(folder).glob("*-wal"))
+        return file.read_bytes()
+
+
+def _sqlite(file: Path) -> DbConf:
+    return DbConf(data_source=f"sqlite+aiosqlite:///{file}")
 
 
 def _execute(server: MysqlServer, statement: str) -> None:

@@ -31,8 +31,10 @@ def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LossyMysql | Non
 def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
     infra = mysql.infra if mysql else None
     folder = tmp_path_factory.mktemp("system")
-    # Tests send faster than a person types; what the limits do has tests of its own.
-    with System.start(folder, infra=infra, env={"IM_RATE_LIMITS": "off"}) as running:
+    # Tests send faster than a person types; what the limits do has tests of its own. And each registers
+    # somebody, with a password that at the usual cost takes a quarter of a second of a core.
+    env = {"IM_RATE_LIMITS": "off", "IM_BCRYPT_COST": "4"}
+    with System.start(folder, infra=infra, env=env) as running:
         yield running
 
 

@@ -31,6 +31,9 @@ def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str])
     (log,) = [lane for lane in beside if any("common/tests" in suite.paths for suite in lane)]
     rest = [suite for lane in beside if lane is not log for suite in lane]
     assert not [s for s in rest if s.servers == REAL and _mentions(s, "kafka")]
+    (system,) = [suite for suite in log if "tests" in suite.paths]
+    for file in ROOT.glob("tests/test_*.py"):
+        assert not (_runs(system, file) and '"mysql"' in file.read_text()), file
     assert [[suite.servers for suite in lane] for lane in kills] == [[on] for on in servers]
     assert len(alone) == 1
 

@@ -168,7 +168,9 @@ async def test_many_pairs_are_answered_in_order(friends: Friends, people: People
     # From the database, by one query for all that Redis does not know.
     with counted_queries() as queries:
         assert await friends.are_blocked(*pairs) == [True, False, True, True, False]
-    assert len([query for query in queries if "blocked_users" in query and ") IN (" in query]) == 1
+    asked = [query for query in queries if "blocked_users" in query]
+    # Lists that are loaded meanwhile are in order.
+    assert len([query for query in asked if "ORDER BY" not in query]) == 1
 
     async def costs_no_query() -> bool:
         with counted_queries() as queries:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, insert, literal_column, select, tuple_
+from sqlalchemy import Connection, bindparam, case, insert, literal_column, select
 
 from chat_service.model.messages import Place
 from chat_service.model.tables import conversations, messages
 from im_common.domain.in_flight import RetryKey
 from im_common.sql.db import Upsert
 from im_common.sql.direct import PreparedInsert, select_in
+from im_common.sql.keys import is_one_of
 
 Row = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ _m = messages.c
 _ZERO: Any = literal_column("0")
 _FIND = select(
     _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
-).where(tuple_(_m.sender_id, _m.client_msg_id).in_(bindparam("keys", expanding=True)))
+).where(is_one_of((_m.sender_id, _m.client_msg_id), bindparam("keys", expanding=True)))
 _RESERVE = PreparedInsert(
     Upsert(
         conversations,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from chat_service.model import conversations
 from chat_service.model.tables import conversation_members
 from im_common.sql.db import Upsert, greatest
 from im_common.sql.direct import PreparedInsert
+from im_common.sql.keys import is_one_of
 
 _m = conversation_members.c
 
@@ -165,5 +166,5 @@ def of_keys(query: Select[Any], keys: Collection[MemberKey]) -> Select[Any]:
     seconds for a thousand."""
     # What no column can hold, they do not compare with one.
     possible = [key for key in keys if key[1].isascii()]
-    query = query.where(tuple_(_m.user_id, _m.conversation_id).in_(possible))
+    query = query.where(is_one_of((_m.user_id, _m.conversation_id), possible))
     return query.with_hint(conversation_members, "FORCE INDEX (PRIMARY)", "mysql")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy import delete as sql_delete
 
 from friend_service.model.tables import blocked_users
 from im_common.sql.db import Upsert
+from im_common.sql.keys import is_beyond, is_one_of
 
 _t = blocked_users.c
 _INSERT = Upsert(blocked_users, ["user_id", "blocked_id"])
 # Built once: every batch of messages may run it.
 _EXISTING = (
     select(_t.user_id, _t.blocked_id)
-    .where(tuple_(_t.user_id, _t.blocked_id).in_(bindparam("pairs", expanding=True)))
+    .where(is_one_of((_t.user_id, _t.blocked_id), bindparam("pairs", expanding=True)))
     # With a second index that begins with user_id MariaDB's plan is at the cost of the square.
     .with_hint(blocked_users, "FORCE INDEX (PRIMARY)", "mysql")
 )
@@ -52,7 +53,7 @@ def page(
     """Newest first; ``before`` is (created_at, blocked_id) of the last one of the page before."""
     query = select(_t.blocked_id, _t.created_at).where(_t.user_id == user_id)
     if before is not None:
-        query = query.where(tuple_(_t.created_at, _t.blocked_id) < tuple(before))
+        query = query.where(is_beyond((_t.created_at, _t.blocked_id), before, descending=True))
     query = query.order_by(_t.created_at.desc(), _t.blocked_id.desc()).limit(limit)
     return [BlockedUser(*row) for row in connection.execute(query)]
 

@@ -13,15 +13,15 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 
 from friend_service.model.tables import friendships
+from im_common.sql.keys import is_one_of
 
 _t = friendships.c
 _EXISTING = select(_t.user_id, _t.friend_id).where(
-    tuple_(_t.user_id, _t.friend_id).in_(bindparam("pairs", expanding=True))
+    is_one_of((_t.user_id, _t.friend_id), bindparam("pairs", expanding=True))
 )
 
 

@@ -105,8 +105,8 @@ class Deliverer:
         return requests.by_gateway
 
     def _sought(self, placed: Sequence[Entry], groups: GroupBatch) -> set[int]:
-        """Whose routes are needed: of a group, of those who wrote, and of who comes and goes; of all
-        members only while it is not known who of a small group is at its gateways."""
+        """Whose routes are needed: of a group, of those who wrote, of who comes and goes, and, if it is
+        a small one, of the members who were at no gateway the last time."""
         sought: set[int] = set()
         for item in placed:
             sought.update(item.members)
@@ -115,8 +115,9 @@ class Deliverer:
                 sought.add(item.author_id)
                 sought.update(user_id for user_id, _ in target.moved)
                 on = item.conversation_id
-                if target.user_ids and not self._groups.is_known(on, groups.gateways[on]):
-                    sought.update(target.user_ids)
+                if target.user_ids:
+                    held = (self._groups.held_at(g, on) for g in groups.gateways[on])
+                    sought.update(target.user_ids.difference(*held))
         return sought
 
     async def _push(self, requests: dict[str, PushRequest]) -> dict[str, PushResponse | None]:
@@ -220,11 +221,8 @@ class _Whereabouts:
         members, on = self._batch.of(item).user_ids, item.conversation_id
         if not members:
             return ()
-        gateways = self._batch.gateways[on]
-        if self._groups.is_known(on, gateways):
-            away = members.difference(*(self._groups.held_at(g, on) for g in gateways))
-        else:
-            away = members.difference(self._routes)
+        held = (self._groups.held_at(gateway, on) for gateway in self._batch.gateways[on])
+        away = members.difference(self._routes, *held)
         self._away[id(item)] = away
         return away
 

@@ -183,10 +183,6 @@ class Groups:
         held = self._held.get((gateway, conversation_id))
         return held.user_ids if held is not None else ()
 
-    def is_known(self, conversation_id: str, gateways: Iterable[str]) -> bool:
-        """Whether all of them said who is there before."""
-        return all((gateway, conversation_id) in self._held for gateway in gateways)
-
     def roster(self, gateway: str, conversation_id: str, *, is_small: bool) -> GroupRoster:
         """What a request says of a group."""
         held = self._held.get((gateway, conversation_id)) if is_small else None

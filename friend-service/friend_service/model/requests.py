@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, union_all, update
 
 from friend_service.model.tables import Status, friend_requests
+from im_common.sql.keys import is_beyond
 
 _t = friend_requests.c
 _columns = (_t.request_id, _t.from_user_id, _t.to_user_id, _t.message, _t.status, _t.created_at)
@@ -81,18 +82,31 @@ def page(
 ) -> list[FriendRequest]:
     """Newest first; of any status with None. Pending ones made up to ``since`` are expired;
     ``before`` is (created_at, request_id) of the last one of the page before."""
-    query = select(*_columns).where((_t.to_user_id if incoming else _t.from_user_id) == user_id)
-    too_old = and_(_t.status == Status.PENDING, _t.created_at <= since)
-    if status is Status.EXPIRED:
-        query = query.where(or_(_t.status == Status.EXPIRED, too_old))
-    elif status is not None:
-        query = query.where(_t.status == status)
-    if status is Status.PENDING:
-        query = query.where(_t.created_at > since)
+    of_user = (_t.to_user_id if incoming else _t.from_user_id) == user_id
     if before is not None:
-        query = query.where(tuple_(_t.created_at, _t.request_id) < tuple(before))
-    query = query.order_by(_t.created_at.desc(), _t.request_id.desc()).limit(limit)
-    return [_request(*row) for row in connection.execute(query)]
+        of_user &= is_beyond((_t.created_at, _t.request_id), before, descending=True)
+    # Those of one status are in order in an index; of several, the newest of each.
+    parts = [
+        select(_newest(of_user & part).limit(limit).subquery()) for part in _parts(status, since)
+    ]
+    found = union_all(*parts).subquery()
+    query = select(found).order_by(found.c.created_at.desc(), found.c.request_id.desc())
+    return [_request(*row) for row in connection.execute(query.limit(limit))]
+
+
+def _parts(status: Status | None, since: int) -> list[ColumnElement[bool]]:
+    """Conditions that each hold for requests of one status."""
+    if status is None:
+        return [_t.status == one for one in Status]
+    if status is Status.PENDING:
+        return [(_t.status == Status.PENDING) & (_t.created_at > since)]
+    too_old = (_t.status == Status.PENDING) & (_t.created_at <= since)
+    return [_t.status == status, *([too_old] if status is Status.EXPIRED else [])]
+
+
+def _newest(where: ColumnElement[bool]) -> Select[Any]:
+    order = _t.created_at.desc(), _t.request_id.desc()
+    return select(*_columns).where(where).order_by(*order)
 
 
 def _one(connection: Connection, query: Select[Any]) -> FriendRequest | None:

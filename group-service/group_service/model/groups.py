@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, insert, select, update
 
 from group_service.model.tables import JoinPolicy, Role, group_members, groups
+from im_common.sql.keys import is_beyond
 
 _g = groups.c
 _m = group_members.c
@@ -99,7 +100,7 @@ def page_of_user(
         .where(_m.user_id == user_id)
     )
     if before is not None:
-        query = query.where(tuple_(_m.joined_at, _m.group_id) < tuple(before))
+        query = query.where(is_beyond((_m.joined_at, _m.group_id), before, descending=True))
     query = query.order_by(_m.joined_at.desc(), _m.group_id.desc()).limit(limit)
     rows = connection.execute(query)
     return [Membership(_group(row[:-1]), row[-1]) for row in rows]

@@ -24,11 +24,11 @@ from sqlalchemy import (
     and_,
     insert,
     select,
-    tuple_,
     update,
 )
 
 from im_common.sql.db import MYSQL_TABLE, ascii_key
+from im_common.sql.keys import is_beyond
 
 MAX_NICKNAME_KEY = 128
 # No character comes after it.
@@ -236,7 +236,8 @@ def by_nickname_prefix(
 ) -> list[User]:
     """In the order of (nickname key, id), those above ``after``."""
     query = _listed(without).where(
-        _starts_with(_t.nickname_key, prefix, _LAST), tuple_(_t.nickname_key, _t.user_id) > after
+        _starts_with(_t.nickname_key, prefix, _LAST),
+        is_beyond((_t.nickname_key, _t.user_id), after),
     )
     if without_username_prefix is not None:
         query = query.where(~_starts_with(_t.username_key, without_username_prefix, "\x7f"))

@@ -1,0 +1,103 @@
+"""A page of a list costs what it shows, however long the list is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert
+
+import group_service
+from group_service.model import groups, members, requests
+from group_service.model.tables import JoinPolicy, Role, Status, group_join_requests, group_members
+from group_service.model.tables import groups as groups_table
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
+from im_common.testing.databases import KINDS
+from im_common.testing.plans import Work, filled_database, plan, rows_read
+
+MIGRATIONS = Path(group_service.__file__).parent / "migrations"
+USER = 1001
+SIZE = 20
+GROUP = 1001
+
+
+def _fill(connection: Connection) -> None:
+    """A group of two thousand, a user of two thousand groups, and as many requests to join."""
+    some = range(2000, 4000)
+    many = [(GROUP, one) for one in some] + [(one, USER) for one in some]
+    rows = [
+        {
+            "group_id": group_id,
+            "user_id": user_id,
+            "role": Role.MEMBER,
+            "muted_until": 0,
+            "joined_at": group_id,
+        }
+        for group_id, user_id in many
+    ]
+    connection.execute(insert(group_members), rows)
+    made = [
+        {
+            "group_id": one,
+            "name": "sea",
+            "avatar": "",
+            "announcement": "",
+            "owner_id": USER,
+            "join_policy": JoinPolicy.OPEN,
+            "muted": False,
+            "member_count": 1,
+            "created_at": 1,
+        }
+        for one in some
+    ]
+    connection.execute(insert(groups_table), made)
+    asked = [
+        {
+            "group_id": GROUP + later,
+            "user_id": one,
+            "message": "",
+            "status": Status.PENDING,
+            "pending_user_id": one,
+            "created_at": 1,
+        }
+        for later in range(3)
+        for one in some
+    ]
+    connection.execute(insert(group_join_requests), asked)
+
+
+PAGES: dict[str, Work] = {
+    "groups first": partial(groups.page_of_user, user_id=USER, before=None, limit=SIZE),
+    "groups next": partial(groups.page_of_user, user_id=USER, before=(2100, 2100), limit=SIZE),
+    "members first": partial(members.page, group_id=GROUP, after=0, limit=SIZE),
+    "members next": partial(members.page, group_id=GROUP, after=3000, limit=SIZE),
+    "requests first": partial(requests.page, group_id=GROUP, before=None, limit=SIZE),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def filled_conf(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DbConf]:
+    folder = tmp_path_factory.mktemp("filled")
+    with filled_database(request.param, folder, MIGRATIONS, _fill) as conf:
+        yield conf
+
+
+@pytest.fixture
+async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
+    db = Database(filled_conf)
+    yield db
+    await db.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_costs_what_it_shows(filled: Database, name: str) -> None:
+    found = await plan(filled, PAGES[name])
+    assert found.scans == []
+    read = await rows_read(filled, PAGES[name])
+    # Of each status as many, and what joins and sorts them.
+    assert read is None or read <= 20 * SIZE

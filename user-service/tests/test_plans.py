@@ -1,0 +1,96 @@
+"""A page of a list costs what it shows, however long the list is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert
+
+import user_service
+from im_common.runtime.config import DbConf
+from im_common.sql.db import Database
+from im_common.testing.databases import KINDS
+from im_common.testing.plans import Work, filled_database, plan, rows_read
+from user_service.model import users
+from user_service.model.users import users as users_table
+
+MIGRATIONS = Path(user_service.__file__).parent / "migrations"
+SIZE = 20
+
+
+def _fill(connection: Connection) -> None:
+    """Four thousand users, half of them of one nickname."""
+    rows = [
+        {
+            "user_id": number,
+            "username": f"user{number}",
+            "username_key": f"user{number}",
+            "nickname": "tom" if number % 2 else f"nick{number}",
+            "nickname_key": "tom" if number % 2 else f"nick{number}",
+            "email": "",
+            "avatar": "",
+            "gender": 0,
+            "signature": "",
+            "birthday": "",
+            "ext": "{}",
+            "presence_hidden": False,
+            "disabled": False,
+            "created_at": 1,
+            "updated_at": 1,
+        }
+        for number in range(2000, 6000)
+    ]
+    connection.execute(insert(users_table), rows)
+
+
+def _nicknames(prefix: str, after: tuple[str, int]) -> Work:
+    return partial(
+        users.by_nickname_prefix,
+        prefix=prefix,
+        after=after,
+        without=[],
+        without_username_prefix=prefix,
+        limit=SIZE,
+    )
+
+
+def _usernames(after: str) -> Work:
+    return partial(users.by_username_prefix, prefix="user", after=after, without=[], limit=SIZE)
+
+
+PAGES: dict[str, Work] = {
+    "usernames first": _usernames(""),
+    "usernames next": _usernames("user4000"),
+    "nicknames first": _nicknames("nick", ("", 0)),
+    "nicknames next": _nicknames("nick", ("nick4000", 4000)),
+    "one nickname first": _nicknames("tom", ("", 0)),
+    "one nickname next": _nicknames("tom", ("tom", 5001)),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def filled_conf(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DbConf]:
+    folder = tmp_path_factory.mktemp("filled")
+    with filled_database(request.param, folder, MIGRATIONS, _fill) as conf:
+        yield conf
+
+
+@pytest.fixture
+async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
+    db = Database(filled_conf)
+    yield db
+    await db.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_costs_what_it_shows(filled: Database, name: str) -> None:
+    found = await plan(filled, PAGES[name])
+    assert found.scans == []
+    read = await rows_read(filled, PAGES[name])
+    # Of each status as many, and what joins and sorts them.
+    assert read is None or read <= 20 * SIZE

@@ -257,3 +257,24 @@ async def test_those_who_were_not_told_something_come_again(world: World) -> Non
     assert (a.ending is not None, b.ending) == (True, None)
     world.rosters.end_those_known_since(0.0)
     assert b.ending is not None
+
+
+async def test_messages_that_come_together_go_to_each_as_if_they_came_alone(world: World) -> None:
+    world.chat.groups = {A: [(G, 0, 1)], B: [(G, 0, 1)], C: [(G, 3, 4)]}
+    a, b, c = [await world.online(user_id) for user_id in (A, B, C)]
+    world.rosters.deliver(_said(3, after=1))
+    held = await world.online(B)
+    held.hold()
+    run = [_said(2, after=1), _said(3, after=1), _said(4, after=4, by=B), _said(6, after=4)]
+    world.rosters.deliver_all(run)
+    held.release()
+    assert [_seqs(one) for one in (a, b, c)] == [[3, 4, 6], [3, 6], [4, 6]]
+    assert _seqs(held) == [2, 3, 6]
+    # As before, none twice; and a slow reader is cut off.
+    world.rosters.deliver_all([_said(6, after=4), _said(7, after=4), _said(8, after=4)])
+    assert [_seqs(one)[-2:] for one in (a, b, c, held)] == [[7, 8]] * 4
+    world.rosters.deliver_all([_said(seq, after=4) for seq in range(9, 200)])
+    assert a.ending is not None
+    assert a.ending.code == 4003
+    world.rosters.deliver_all([_said(seq, after=4) for seq in (200, 201)])
+    assert a.unsent_messages()[-1] == message(201)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +44,18 @@ class Live(NamedTuple):
     seq: int
     # Of an event.
     event_id: str = ""
+
+
+class Run:
+    """Messages of one conversation, in ascending order, made ready once for all who get them."""
+
+    __slots__ = ("conversation_id", "lives", "queued", "seqs")
+
+    def __init__(self, lives: Sequence[Live]) -> None:
+        self.conversation_id = lives[0].conversation_id
+        self.lives = lives
+        self.seqs = [live.seq for live in lives]
+        self.queued = [Queued(live.frame, True) for live in lives]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,16 @@ class Connection:
         assert self._held is not None
         self._held.append(live)
         if len(self._held) > self._max_queue:
+            self._too_slow()
+
+    def deliver_run(self, run: Run) -> None:
+        """The same of messages of one conversation, in ascending order, that many others get too."""
+        if self._held is not None or self.ending is not None:
+            for live in run.lives:
+                self.deliver(live.frame, live.conversation_id, live.seq)
+            return
+        new = self._seen.add_new(run.conversation_id, run.seqs)
+        if new and not self.outbox.put_all(run.queued[-new:]):
             self._too_slow()
 
     def hold(self) -> None:

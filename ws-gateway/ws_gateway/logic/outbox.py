@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -82,6 +82,13 @@ class Outbox:
     def put(self, item: Queued) -> bool:
         """False when it is one too many, which is kept for ``unsent`` all the same."""
         self.queue.append(item)
+        if not self._due:
+            self._soon()
+        return len(self.queue) <= self._most
+
+    def put_all(self, items: Sequence[Queued]) -> bool:
+        """The same of several."""
+        self.queue.extend(items)
         if not self._due:
             self._soon()
         return len(self.queue) <= self._most

@@ -25,7 +25,7 @@ from im.gateway.v1.push_pb2 import BehindGroup, Delivery, GroupRoster, GroupStan
 from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.ids import now_ms
 from im_common.errors import AppError
-from ws_gateway.logic.connection import Connection, Connections
+from ws_gateway.logic.connection import Connection, Connections, Live, Run
 
 if TYPE_CHECKING:
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
@@ -264,6 +264,31 @@ class Rosters:
                         connection.offer(frame)
                     else:
                         connection.deliver(frame, on, seq)
+
+    def deliver_all(self, deliveries: Sequence[Delivery]) -> None:
+        """As ``deliver`` of each, of messages of one group that rise and change no members: what is the
+        same for all who get them is done once."""
+        on = deliveries[0].conversation_id
+        group = self._groups.get(on)
+        if group is None:
+            return
+        run = Run([Live(d.frame, on, d.seq) for d in deliveries])
+        authors = {delivery.group.except_user_id for delivery in deliveries}
+        first = deliveries[0].seq
+        for user_id, standing in group.standings.items():
+            if user_id in authors or standing.left_seq is not None or standing.min_seq >= first:
+                self._deliver_each(user_id, standing, deliveries)
+            else:
+                for connection in self._connections.of(user_id):
+                    connection.deliver_run(run)
+
+    def _deliver_each(
+        self, user_id: int, standing: Standing, deliveries: Sequence[Delivery]
+    ) -> None:
+        for one in deliveries:
+            if user_id != one.group.except_user_id and standing.shows(one.seq):
+                for connection in self._connections.of(user_id):
+                    connection.deliver(one.frame, one.conversation_id, one.seq)
 
     def _change(self, conversation_id: str, seq: int, moved: Sequence[GroupStanding]) -> None:
         for one in moved:

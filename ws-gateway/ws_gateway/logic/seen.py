@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 # More than the offline list keeps, and than a consumer that died may repeat: what it had in its
 # stages, and up to a batch whose commit was about to be made.
@@ -44,6 +45,23 @@ class Seen:
         self._windows.move_to_end(conversation_id)
         if len(self._windows) > MOST_CONVERSATIONS:
             self._windows.popitem(last=False)
+
+    def add_new(self, conversation_id: str, seqs: Sequence[int]) -> int:
+        """Adds those that come after all that were added, of some in ascending order; how many those
+        are, from the end."""
+        highest, had = self._windows.get(conversation_id, (0, 0))
+        first, last = seqs[0], seqs[-1]
+        if first > highest and last - first + 1 == len(seqs) and last - highest < WINDOW:
+            bits = (1 << len(seqs)) - 1
+            self._windows[conversation_id] = (last, ((had << (last - highest)) & _MASK) | bits)
+            self._windows.move_to_end(conversation_id)
+            if len(self._windows) > MOST_CONVERSATIONS:
+                self._windows.popitem(last=False)
+            return len(seqs)
+        new = [seq for seq in seqs if seq > highest]
+        for seq in new:
+            self.add(conversation_id, seq)
+        return len(new)
 
 
 class SeenEvents:

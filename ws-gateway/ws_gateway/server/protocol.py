@@ -8,6 +8,7 @@ and all that is wrong, stay the library's. Among ``events_received()`` such a te
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import lru_cache
 from typing import Any, cast
 
 from websockets.protocol import Protocol, State
@@ -26,6 +27,7 @@ _MASKED, _LONGEST, _IN_TWO_BYTES, _IN_EIGHT_BYTES = 0x80, 125, 126, 127
 _HEAD_BYTES = 6
 
 
+@lru_cache(maxsize=4096)
 def text_head(size: int) -> bytes:
     """What goes before a whole text of so many bytes that a server sends."""
     if size <= _LONGEST:

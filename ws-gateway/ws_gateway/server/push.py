@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
@@ -28,8 +29,10 @@ class PushServicer(PushServiceServicer):
         if behind := svc.rosters.behind(request.deliveries):
             return pb.PushResponse(behind=behind, behind_ms=svc.turns.behind_ms)
         absent: set[int] = set()
-        for delivery in request.deliveries:
-            if delivery.HasField("group"):
+        for delivery, *more in _runs(request.deliveries):
+            if more:
+                svc.rosters.deliver_all([delivery, *more])
+            elif delivery.HasField("group"):
                 svc.rosters.deliver(delivery)
             elif delivery.receipt_user_id:
                 svc.receipts.take(delivery)
@@ -53,3 +56,27 @@ class PushServicer(PushServiceServicer):
         for connection in closed:
             connection.kick(request.reason or "kicked")
         return pb.KickResponse(closed=len(closed))
+
+
+def _runs(deliveries: Iterable[pb.Delivery]) -> Iterator[list[pb.Delivery]]:
+    """In order; together are messages of one group that follow each other and change no members."""
+    run: list[pb.Delivery] = []
+    for delivery in deliveries:
+        if run and not (_is_plain(delivery) and _follows(run[-1], delivery)):
+            yield run
+            run = []
+        run.append(delivery)
+        if not _is_plain(delivery):
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _is_plain(delivery: pb.Delivery) -> bool:
+    is_message = delivery.HasField("group") and delivery.seq > 0 and not delivery.ephemeral
+    return is_message and not delivery.group.is_change
+
+
+def _follows(last: pb.Delivery, delivery: pb.Delivery) -> bool:
+    return last.conversation_id == delivery.conversation_id and last.seq < delivery.seq

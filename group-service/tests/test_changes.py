@@ -315,11 +315,6 @@ async def test_a_second_try_is_answered_when_the_first_is_in_the_log(
     ann, bob, eve = await people.several(3)
     group_id = (await groups.create(ann, [bob.user_id])).group_id
 
-    async def put_off(owner: str) -> None:
-        """Another instance relays; or nobody does."""
-        lease = outbox.lease
-        await database.write(lambda c: c.execute(update(lease).values(owner=owner)).close())
-
     tries = (
         lambda: groups.invite(ann, group_id, [eve.user_id]),
         lambda: groups.act(ann, "MuteGroup", group_id, muted=True),
@@ -327,16 +322,40 @@ async def test_a_second_try_is_answered_when_the_first_is_in_the_log(
     )
     database = Database(db)
     for number, attempt in enumerate(tries):
-        await put_off("another")
+        await _put_off(database, "another")
         first = asyncio.create_task(_whatever(attempt()))
         await eventually(partial(_waits, database))
         again = asyncio.create_task(_whatever(attempt()))
         await asyncio.wait([first, again], timeout=0.2)
-        await put_off("")
+        await _put_off(database, "")
         await again
         assert len(await groups.recorded(group_id)) == 2 + number
         await first
     await database.close()
+
+
+async def test_a_change_that_is_not_in_the_log_is_not_confirmed(
+    groups: Groups, people: People, db: DbConf
+) -> None:
+    ann, bob = await people.several(2)
+    group_id = (await groups.create(ann, [bob.user_id])).group_id
+    database = Database(db)
+    await _put_off(database, "another")
+    removal = partial(groups.act, ann, "RemoveMember", group_id, user_id=bob.user_id)
+    for _ in range(2):
+        assert (await refusal(removal())).code is Code.UNAVAILABLE
+    # A group is made all the same: a second try would make another one.
+    other = await groups.create(ann)
+    await _put_off(database, "")
+    assert (await refusal(removal())).code is Code.NOT_FOUND
+    assert [len(await groups.recorded(one)) for one in (group_id, other.group_id)] == [2, 1]
+    await database.close()
+
+
+async def _put_off(database: Database, owner: str) -> None:
+    """Another instance relays; or nobody does."""
+    query = update(outbox.lease).values(owner=owner)
+    await database.write(lambda connection: connection.execute(query).close())
 
 
 async def _whatever(attempt: Awaitable[Any]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from sqlalchemy import Connection
 
 from group_service.logic import rights
@@ -21,18 +20,17 @@ from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain.events import EventData, GroupInvited, user_event
 from im_common.domain.ids import group_conversation, new_message_id, now_ms
-from im_common.errors import AppError, Code, invalid, not_found
+from im_common.errors import AppError, Code, invalid, not_found, unavailable
 from im_common.sql.contention import transact
 from im_common.sql.outbox import Change, OutboxRecord
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
-
 # Of a bigger group, members learn of its changes by the messages in its history alone.
 MOST_TOLD = 2000
 # A change is confirmed when its record is in the log: what is written to the group after that comes
-# after it. When the log is away for longer, messages are not taken either.
+# after it. When the log is away for longer, it is not: messages that wait for the log, too, could be
+# there first.
 RELAYED_WITHIN_S = 1.0
 
 
@@ -140,7 +138,8 @@ class Editing:
 async def edit(svc: ServiceContext, user_id: int, group_id: int, work: Callable[[Editing], T]) -> T:
     """Runs ``work`` in a transaction in which nobody else changes the group. When it returns, what is
     written to the group comes after the change, be it one that was made before: this may be a second
-    try, after an answer that was lost. NOT_FOUND."""
+    try, after an answer that was lost. NOT_FOUND, and UNAVAILABLE when it is made, but not in the log
+    yet."""
 
     def locked(change: Change) -> T:
         group = groups.lock(change.connection, group_id)
@@ -158,16 +157,21 @@ async def edit(svc: ServiceContext, user_id: int, group_id: int, work: Callable[
         result = await transact(svc.outbox.write, locked)
     except AppError:
         # Who is no member any more has been removed.
-        await settled(svc)
+        await confirm(svc)
         raise
-    await settled(svc)
+    await confirm(svc)
     return result
 
 
-async def settled(svc: ServiceContext) -> None:
-    """Waits until what was committed is in the log."""
-    if not await svc.outbox.relayed(RELAYED_WITHIN_S):
-        log.warning("a change of a group is confirmed before it is in the log")
+async def confirm(svc: ServiceContext) -> None:
+    """Waits until what was committed is in the log. UNAVAILABLE when that takes too long."""
+    if not await settled(svc):
+        raise unavailable("the change is made, but cannot be told yet: try again")
+
+
+async def settled(svc: ServiceContext) -> bool:
+    """Whether what was committed is in the log, now or soon."""
+    return await svc.outbox.relayed(RELAYED_WITHIN_S)
 
 
 def change_record(

@@ -95,6 +95,7 @@ async def create_group(
         return group
 
     group = await transact(svc.outbox.write, create)
+    # Confirmed in any case: a second try would make another group.
     await settled(svc)
     return group
 

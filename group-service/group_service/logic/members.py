@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from group_service.logic.changes import Editing, edit, settled
+from group_service.logic.changes import Editing, confirm, edit
 from group_service.logic.groups import as_member
 from group_service.logic.rights import Action, check
 from group_service.logic.users import check_may_be_added
@@ -122,7 +122,7 @@ async def invite_members(
         return added
 
     if not new:
-        await settled(svc)
+        await confirm(svc)
         return []
     return await edit(svc, user_id, group_id, invite)
 

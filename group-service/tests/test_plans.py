@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert
+from sqlalchemy.util import await_only
 
 import group_service
 from group_service.model import groups, members, requests
@@ -101,3 +103,15 @@ async def test_a_page_costs_what_it_shows(filled: Database, name: str) -> None:
     read = await rows_read(filled, PAGES[name])
     # Of each status as many, and what joins and sorts them.
     assert read is None or read <= 20 * SIZE
+
+
+async def test_the_lock_of_a_group_leaves_the_rows_of_its_members_free(filled: Database) -> None:
+    if filled.is_sqlite:
+        pytest.skip("one writes at a time")
+
+    def locked(connection: Connection) -> None:
+        assert groups.lock(connection, 2000) is not None
+        renaming = filled.write(members.change, 2000, USER, nickname="ann")
+        await_only(asyncio.wait_for(renaming, 5))
+
+    await filled.write(locked)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     and_,
     bindparam,
+    false,
     or_,
     text,
     tuple_,
@@ -46,12 +47,15 @@ def _on_sqlite(element: _Either, compiler: Any, **options: Any) -> str:
 def is_one_of(
     key: Sequence[Column[Any]], rows: Collection[tuple[Any, ...]] | BindParameter[Any]
 ) -> ColumnElement[bool]:
-    """``key``, which begins an index, is one of the rows (or of an expanding parameter's).
+    """``key``, which begins an index, is one of the rows (or of an expanding parameter's, which
+    must have some).
 
     SQLite reads the whole table for `(a, b) IN (VALUES …)`, or by the first column alone.
     """
     if isinstance(rows, BindParameter):
         values: BindParameter[Any] = rows
+    elif not rows:
+        return false()
     else:
         values = bindparam("keys", list(rows), expanding=True)
     table = key[0].table.name

@@ -59,14 +59,14 @@ class Hearer:
         """What nobody heard."""
         return self._compare()[0]
 
-    def check(self, *, gaps: bool) -> None:
+    def check(self, *, gaps: bool, anywhere: bool) -> None:
         """``gaps``: connections may have broken with something on its way that nobody has read."""
         who = self.user.user_id
         for ears in self.all:
             assert ears.repeated == [], (who, ears.repeated[:3])
             for of_group in (True, False):
                 wanted = [one for one in self.wanted if _is_of_group(one[0]) is of_group]
-                _check_order(ears, wanted, of_group=of_group)
+                _check_order(ears, wanted, of_group=of_group, gaps_anywhere=anywhere)
         missing, others = self._compare()
         assert others == [], (who, others[:3])
         if self.is_alone and not gaps:
@@ -164,13 +164,13 @@ class Changes:
         self._going = False
         await asyncio.gather(*self._changing)
 
-    async def check(self, *, gaps: bool = False) -> None:
+    async def check(self, *, gaps: bool = False, anywhere: bool = False) -> None:
         """Waits until all is told, and counts. ``gaps``: connections may have broken with something on
-        its way that nobody has read."""
+        its way that nobody has read; ``anywhere``: and it was missed by a gateway that was given up."""
         await self._until_heard()
         await self._check_presence()
         for hearer in self._hearers:
-            hearer.check(gaps=gaps)
+            hearer.check(gaps=gaps, anywhere=anywhere)
         for team in self._teams:
             await _check_history(team)
 
@@ -417,14 +417,16 @@ def _is(event: Frame, wanted: Wanted) -> bool:
     return bool(event["event"] == name and data.items() <= event["data"].items())
 
 
-def _check_order(ears: Ears, wanted: Sequence[Wanted], *, of_group: bool) -> None:
+def _check_order(
+    ears: Ears, wanted: Sequence[Wanted], *, of_group: bool, gaps_anywhere: bool
+) -> None:
     """What a device heard is wanted, in that order; what is left out came while the device was away, so
     between two connections. Some are alike: all that it may be is followed."""
     places, last = [-1], 0
     for event, connection in zip(ears.events, ears.connections, strict=True):
         if _is_of_group(event["event"]) is not of_group:
             continue
-        if connection == last:
+        if connection == last and not gaps_anywhere:
             after = [place + 1 for place in places]
         else:
             after = list(range(places[0] + 1, len(wanted)))

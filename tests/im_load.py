@@ -98,11 +98,15 @@ class Load:
         self.what, self._since = "", time.monotonic()
         # What was on its way to the sockets then is lost, but for `sync`.
         self.gateway_died = False
+        # So long that it was given up.
+        self.gateway_stood_still = False
 
-    def watch(self, what: str, *, gateway_dies: bool = False) -> None:
+    def watch(
+        self, what: str, *, gateway_dies: bool = False, gateway_stands_still: bool = False
+    ) -> None:
         """From now on the longest time without a `sent` counts, for ``report``."""
         self.what, self._since = what, time.monotonic()
-        self.gateway_died = gateway_dies
+        self.gateway_died, self.gateway_stood_still = gateway_dies, gateway_stands_still
 
     def report(self) -> str:
         return (

@@ -19,7 +19,7 @@ def mentioned(content: Content, *, by: int) -> list[int]:
     """Whom a message needs rows for."""
     if content.mentions_all:
         return [EVERYBODY]
-    return sorted(set(content.mentions) - {by})
+    return sorted(set(content.mentions) - {by}) if content.mentions else []
 
 
 def add(connection: Connection, rows: Iterable[tuple[str, int, int]]) -> None:

@@ -14,7 +14,6 @@ from chat_service.mq.entry import Entry
 from chat_service.mq.groups import GroupBatch, Groups, Routes, Target, standing
 from chat_service.mq.listed import ListedUsers
 from im.chat.v1.record_pb2 import Origin
-from im.gateway.v1.outcome_pb2 import Answer
 from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest, PushResponse
 from im_common.domain.missed import Missed, MissedLog
 from im_common.domain.offline import OfflineList
@@ -283,8 +282,8 @@ class _Requests:
         self._said: set[tuple[str, str]] = set()
 
     def answer(self, item: Entry) -> None:
-        answer = Answer(token=item.origin.token, frame=item.answer())
-        self.by_gateway[item.origin.address].answers.append(answer)
+        answers = self.by_gateway[item.origin.address].answers
+        answers.add(token=item.origin.token, frame=item.answer())
 
     def tell(self, item: Entry) -> None:
         if item.group_id is None:
@@ -316,20 +315,23 @@ class _Requests:
     def _deliver(
         self, item: Entry, receivers: Mapping[str, list[int]], *, for_author: bool
     ) -> None:
-        frame = item.frame(for_author=for_author) if receivers else b""
+        if not receivers:
+            return
+        frame, left_out = item.frame(for_author=for_author), item.left_out
         for gateway, user_ids in receivers.items():
-            at_origin = gateway == item.left_out.address
-            self.by_gateway[gateway].deliveries.append(
-                Delivery(
-                    frame=frame,
-                    user_ids=user_ids,
-                    except_connection_id=item.left_out.connection_id if at_origin else 0,
-                    conversation_id=item.conversation_id,
-                    seq=item.seq,
-                    event_id=item.event_id,
-                    except_session_ids=item.left_out_sessions,
-                )
+            # Made in its place, of what most have: this is done for each message.
+            delivery = self.by_gateway[gateway].deliveries.add(
+                frame=frame,
+                user_ids=user_ids,
+                conversation_id=item.conversation_id,
+                seq=item.seq,
             )
+            if gateway == left_out.address:
+                delivery.except_connection_id = left_out.connection_id
+            if item.event_id:
+                delivery.event_id = item.event_id
+            if item.left_out_sessions:
+                delivery.except_session_ids.extend(item.left_out_sessions)
 
     def _tell_group(self, item: Entry) -> None:
         """One small entry for each gateway that holds a member; the frame is encoded once."""

@@ -29,14 +29,26 @@ class MessageEntry(Entry):
     group_members: Sequence[int] = ()
     # See roster_seq; None when that is not known.
     known_roster_seq: int | None = None
+    # Read from the message once: each is looked at many times on the way.
+    conversation_id: str = field(init=False)
+    author_id: int = field(init=False)
+    group_id: int | None = field(init=False)
     is_group: bool = field(init=False)
+    pair: Pair | None = field(init=False)
+    members: Sequence[int] = field(init=False)
+    key: RetryKey = field(init=False)
 
     def __post_init__(self) -> None:
-        self.is_group = self.message.WhichOneof("target") == "group_id"
-
-    @property
-    def key(self) -> RetryKey:
-        return RetryKey(self.message.sender_id, self.message.content.client_msg_id)
+        message = self.message
+        self.conversation_id = message.conversation_id
+        self.author_id = author = message.sender_id
+        self.key = RetryKey(author, message.content.client_msg_id)
+        self.is_group = message.WhichOneof("target") == "group_id"
+        if self.is_group:
+            self.group_id, self.pair, self.members = message.group_id, None, ()
+        else:
+            to = message.to_user_id
+            self.group_id, self.pair, self.members = None, (author, to), (to, author)
 
     @property
     def moves(self) -> GroupChange | None:
@@ -64,34 +76,12 @@ class MessageEntry(Entry):
         return refused
 
     @property
-    def conversation_id(self) -> str:
-        return self.message.conversation_id
-
-    @property
-    def author_id(self) -> int:
-        return self.message.sender_id
-
-    @property
     def timestamp(self) -> int:
         return self.message.timestamp
 
     @property
-    def pair(self) -> Pair | None:
-        return None if self.is_group else (self.message.sender_id, self.message.to_user_id)
-
-    @property
-    def group_id(self) -> int | None:
-        return self.message.group_id if self.is_group else None
-
-    @property
     def asked_user_ids(self) -> Sequence[int]:
         return self.author_id, *self.message.content.mentions
-
-    @property
-    def members(self) -> Sequence[int]:
-        if self.is_group:
-            return ()
-        return self.message.to_user_id, self.message.sender_id
 
     @property
     def to_deliver(self) -> bool:

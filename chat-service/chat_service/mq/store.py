@@ -62,7 +62,7 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
 
 
 def _settle_duplicate(item: MessageEntry, place: Place) -> None:
-    if place.conversation_id == item.message.conversation_id:
+    if place.conversation_id == item.conversation_id:
         item.place = place
     else:
         item.error = AppError(
@@ -76,6 +76,8 @@ def _note_rosters(items: Iterable[MessageEntry], roster_seqs: Mapping[str, int])
     """Which change of members counts for each; ``roster_seqs`` are those after the batch."""
     known: dict[str, int] = {}
     for item in items:
+        if not item.is_group:
+            continue
         assert item.place is not None
         key, seq = item.conversation_id, item.place.seq
         if item.changes_members:
@@ -93,7 +95,7 @@ def _write(
     """The places, and the roster_seq of each conversation."""
     by_conversation: dict[str, list[MessageEntry]] = defaultdict(list)
     for item in items:
-        by_conversation[item.message.conversation_id].append(item)
+        by_conversation[item.conversation_id].append(item)
     rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
     seqs = ledger.reserve(connection, rows)
     next_seqs = {
@@ -126,8 +128,8 @@ def _member_rows(
     # A conversation's first message makes its members, but for those who are told of later.
     coming = {user_id for item in items if item.moves for user_id in item.moves.joined_user_ids}
     for item in firsts:
-        conversation_id = item.message.conversation_id
-        for user_id in item.group_members if item.is_group else (item.message.to_user_id,):
+        conversation_id = item.conversation_id
+        for user_id in item.group_members if item.is_group else item.members[:1]:
             if not item.is_group or user_id not in coming:
                 key = user_id, conversation_id
                 rows[key] = new_row(key, Cursors(0, 0))
@@ -165,10 +167,9 @@ def _move_members(
 
 
 def _take_place(item: MessageEntry, next_seqs: dict[str, int]) -> Place:
-    message = item.message
-    seq = next_seqs[message.conversation_id]
-    next_seqs[message.conversation_id] = seq + 1
-    return Place(message.message_id, message.conversation_id, seq, message.timestamp)
+    seq = next_seqs[item.conversation_id]
+    next_seqs[item.conversation_id] = seq + 1
+    return Place(item.message.message_id, item.conversation_id, seq, item.timestamp)
 
 
 def _conversation_row(items: Sequence[MessageEntry]) -> dict[str, Any]:
@@ -177,11 +178,18 @@ def _conversation_row(items: Sequence[MessageEntry]) -> dict[str, Any]:
         "conversation_id": newest.conversation_id,
         "type": GROUP if items[-1].is_group else SINGLE,
         "group_id": newest.group_id if items[-1].is_group else None,
-        "roster_seq": max((n for n, i in enumerate(items, 1) if i.changes_members), default=0),
+        "roster_seq": _last_change(items),
         "last_seq": len(items),
         "last_message_id": newest.message_id,
         "last_message_at": newest.timestamp,
     }
+
+
+def _last_change(items: Sequence[MessageEntry]) -> int:
+    """Which of a conversation's new messages is the last that changes its members; 0 for none."""
+    if not items[-1].is_group:
+        return 0
+    return max((n for n, item in enumerate(items, 1) if item.changes_members), default=0)
 
 
 def _message_row(item: MessageEntry, place: Place) -> dict[str, Any]:
@@ -190,7 +198,7 @@ def _message_row(item: MessageEntry, place: Place) -> dict[str, Any]:
         "conversation_id": place.conversation_id,
         "seq": place.seq,
         "message_id": message.message_id,
-        "sender_id": message.sender_id,
+        "sender_id": item.author_id,
         **content.to_row(message.content),
         "status": NORMAL,
         "created_at": message.timestamp,

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from im.chat.v1.content_pb2 import Content
-from im.chat.v1.record_pb2 import ChatRecord, NewMessage, Origin
+from im.chat.v1.record_pb2 import ChatRecord, Origin
 from im_common.domain import frames, free_json, ids
 from im_common.domain.ids import check_id
 from im_common.errors import AppError, Code, invalid
@@ -30,12 +30,13 @@ def build_record(sender_id: int, chat: frames.Chat, origin: Origin) -> ChatRecor
     Raises:
         AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
     """
-    message = NewMessage(
-        message_id=ids.new_message_id(),
-        sender_id=sender_id,
-        timestamp=ids.now_ms(),
-        content=of_chat(chat),
-    )
+    # Filled in its place: a message that is put into another one is copied.
+    record = ChatRecord(origin=origin)
+    message = record.message
+    message.message_id = ids.new_message_id()
+    message.sender_id = sender_id
+    message.timestamp = ids.now_ms()
+    _fill(message.content, chat)
     if (chat.to is None) == (chat.group_id is None):
         raise invalid("to", "or group_id must be given, and not both")
     if chat.to is not None:
@@ -48,27 +49,25 @@ def build_record(sender_id: int, chat: frames.Chat, origin: Origin) -> ChatRecor
         message.conversation_id = ids.group_conversation(chat.group_id)
     if message.content.mentions_all and chat.group_id is None:
         raise invalid("mentions", "may name all only in a group")
-    return ChatRecord(origin=origin, message=message)
+    return record
 
 
-def of_chat(chat: frames.Chat) -> Content:
+def _fill(given: Content, chat: frames.Chat) -> None:
     """Makes a client_msg_id when there is none.
 
     Raises:
         AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
     """
-    given = Content(
-        client_msg_id=_client_msg_id(chat),
-        content_type=_content_type(chat),
-        content=_content(chat),
-        reply_to=_reply_to(chat),
-    )
+    given.client_msg_id = _client_msg_id(chat)
+    given.content_type = _content_type(chat)
+    given.content = _content(chat)
+    if chat.reply_to is not None:
+        given.reply_to = _reply_to(chat.reply_to)
     if chat.mentions:
         _put_mentions(given, chat.mentions)
     if chat.ext is not None:
         given.ext_json = _ext_json(chat.ext)
     check_ext(chat)
-    return given
 
 
 def message_frame(
@@ -189,10 +188,10 @@ def _content(chat: frames.Chat) -> str:
     return chat.content
 
 
-def _reply_to(chat: frames.Chat) -> str:
-    if chat.reply_to is not None and not ids.may_be_message_id(chat.reply_to):
+def _reply_to(message_id: str) -> str:
+    if not ids.may_be_message_id(message_id):
         raise invalid("reply_to", "must be a message_id")
-    return chat.reply_to or ""
+    return message_id
 
 
 def _put_mentions(content: Content, given: Sequence[int | frames.All] | frames.All) -> None:

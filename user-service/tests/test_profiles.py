@@ -184,6 +184,27 @@ async def test_own_fields_are_json_of_4_kib_at_most(service: UserService, value:
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "ext")
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("username", {"username": "é"}),
+        ("username", {"username": "bob "}),
+        ("username", {"username": "x" * 33}),
+        ("email", {"username": "bob", "email": "x" * 255}),
+        ("user_id", {"username": "bob", "user_id": 0}),
+        ("user_id", {}),
+    ],
+)
+async def test_a_profile_that_no_column_holds_is_refused(
+    service: UserService, field: str, values: dict[str, Any]
+) -> None:
+    request = pb.CreateProfileRequest(**{"user_id": 4711} | values)
+
+    error = await refusal(call(service.users.CreateProfile, request, service="auth-service"))
+
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, field)
+
+
 @pytest.mark.parametrize("is_deep", [False, True])
 async def test_a_value_of_no_kind_is_named(service: UserService, is_deep: bool) -> None:
     profile = pb.Profile()

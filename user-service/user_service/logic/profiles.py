@@ -20,6 +20,8 @@ from user_service.svc import ServiceContext
 
 MOST_USERS = 100
 MOST_CHECKED = 10_000
+MAX_USERNAME = 32
+MAX_EMAIL = 254
 
 
 async def get_user(svc: ServiceContext, user_id: int) -> User:
@@ -81,6 +83,10 @@ async def create_profile(
     """A second call for the same user changes nothing. ALREADY_EXISTS when another has the name."""
     if user_id <= 0 or not username:
         raise invalid("user_id", "and username must be given")
+    # auth-service has its own, stricter rules for names; this is what the columns can hold.
+    if not username.isascii() or clean_text("username", username, most=MAX_USERNAME) != username:
+        raise invalid("username", "must be ASCII, without space around it")
+    email = clean_text("email", email, most=MAX_EMAIL)
     nickname = clean_text("nickname", nickname, most=MAX_NICKNAME) or username
 
     def add(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from im.auth.v1.auth_pb2 import ValidateTokenRequest, ValidateTokenResponse
 from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, ListGroupStandingsResponse
+from im.gateway.v1.push_pb2 import Delivery
 from im_common.domain import in_flight as in_flight_module
 from im_common.domain.comings import Comings
 from im_common.domain.frames import MAX_FRAME_BYTES
@@ -321,6 +322,57 @@ async def test_who_reads_too_slowly_is_cut_off_and_nobody_else(redis: Redis) -> 
         assert slow.close_code in (4003, 1006)
         await quick.send('{"type":"ping"}')
         assert msgspec.json.decode(await quick.recv()) == {"type": "pong"}
+
+
+def _push_event(gateway: Gateway, number: int) -> None:
+    frame = b'{"type":"event","event_id":"e%d","event":"FriendDeleted","data":{}}' % number
+    delivery = Delivery(
+        frame=frame, user_ids=[7], conversation_id="events:1", seq=number, event_id=f"e{number}"
+    )
+    # Nobody else keeps it: the user has a connection here.
+    assert gateway.svc.connections.hand_over(delivery) == []
+
+
+async def test_what_an_ending_connection_was_given_goes_to_the_one_that_comes_next(
+    gateway: Gateway,
+) -> None:
+    async with gateway.user(7) as old:
+        [ending] = gateway.svc.connections.of(7)
+        _push_event(gateway, 1)
+        assert msgspec.json.decode(await old.recv())["event_id"] == "e1"
+        # It does not answer the close frame, so that its connection is there for some time yet.
+        old.transport.pause_reading()
+        ending.missed()
+        _push_event(gateway, 2)
+        _push_event(gateway, 3)
+        async with gateway.user(7) as new:
+            _push_event(gateway, 4)
+            heard = [msgspec.json.decode(await new.recv())["event_id"] for _ in range(3)]
+            assert heard == ["e2", "e3", "e4"]
+            assert ending in gateway.svc.connections.of(7)
+            old.transport.resume_reading()
+            await eventually(lambda: ending not in gateway.svc.connections.of(7))
+            assert await gateway.svc.offline.waiting([7]) == []
+
+
+async def test_a_device_that_is_sent_the_list_with_another_is_sent_what_waits_behind_it(
+    gateway: Gateway,
+) -> None:
+    listed = b'{"type":"event","event_id":"e1","event":"FriendDeleted","data":{}}'
+    await gateway.svc.offline.append([(7, [listed])])
+    async with gateway.user(7) as first:
+        batch = msgspec.json.decode(await first.recv())
+        assert [event["event_id"] for event in batch["frames"]] == ["e1"]
+        _push_event(gateway, 2)
+        async with gateway.user(7) as second:
+            _push_event(gateway, 3)
+            shared = msgspec.json.decode(await second.recv())
+            assert [event["event_id"] for event in shared["frames"]] == ["e1"]
+            await first.send(f'{{"type":"offline_ack","batch_id":"{batch["batch_id"]}"}}')
+            await second.send(f'{{"type":"offline_ack","batch_id":"{shared["batch_id"]}"}}')
+            for device in (first, second):
+                heard = [msgspec.json.decode(await device.recv())["event_id"] for _ in range(2)]
+                assert heard == ["e2", "e3"]
 
 
 async def test_a_message_without_an_outcome_is_answered_all_the_same(

@@ -118,6 +118,17 @@ class Connection:
         self.outbox.attach(outlet)
         self._catching_up = asyncio.create_task(self.backlog.run(), name="backlog")
 
+    def take_over(self, other: Connection) -> None:
+        """What another one of the user still holds. Of one that is about to end: it never sends it,
+        and puts it into no list while this one is here. Else behind a list that this one is sent as
+        well, and then what comes after it."""
+        if other._held:
+            self.hold()
+            assert self._held is not None
+            self._held.extend(other._held)
+            if other.ending is not None:
+                other._held.clear()
+
     def open(self, hello: bytes) -> None:
         """From now on it is sent what comes: its route is known to all."""
         self.send(hello)

@@ -99,6 +99,8 @@ class WebSocketServer:
         socket.on_writable = connection.outbox.flush
         connection.begin(socket)
         # First in the table, then in Redis: whoever finds the route finds the connection.
+        for other in svc.connections.of(connection.user_id):
+            connection.take_over(other)
         svc.connections.add(connection)
         try:
             await svc.routes.put([(connection.user_id, connection.route)])

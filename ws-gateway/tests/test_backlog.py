@@ -113,6 +113,19 @@ async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Sta
     assert (behind.ending is not None, other.ending) == (True, None)
 
 
+async def test_a_device_without_a_hello_is_sent_nothing_of_the_list_of_another(
+    start: Start,
+) -> None:
+    one, coming = connection(), connection(number=2)
+    coming.opened_at = None
+    backlog = start(one, List(message(1), event(2)), Recalls(), lambda: [coming])
+    await confirm_all(one, backlog, 1)
+    assert sent(coming) == []
+    # It has not had them either: they are for it if they are still there when it looks.
+    assert coming.sees("c", 1)
+    assert coming.sees_event("e2")
+
+
 async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> None:
     """It was put into the list behind younger ones."""
     one, listed = connection(), List(message(3), message(2), recalled(2), message(1))

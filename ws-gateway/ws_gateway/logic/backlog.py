@@ -128,8 +128,9 @@ class Backlog:
 
     def _take(self, frames: Iterable[tuple[bytes, _Place | None]]) -> list[bytes]:
         """Those that go out here. The user's other devices are sent them as well: who confirms first
-        takes them out of the list of all."""
-        taken, others = [], list(self._others())
+        takes them out of the list of all. One that has had no `hello` yet looks at the list itself."""
+        taken: list[bytes] = []
+        others = [other for other in self._others() if other.opened_at is not None]
         for frame, place in frames:
             if place is None:
                 taken.append(frame)

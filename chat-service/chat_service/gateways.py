@@ -124,7 +124,7 @@ class Gateways:
             "timeout": max(_PAUSE_S, limit_s),
             "wait_for_ready": limit_s < CALL_TIMEOUT_S,
         }
-        if request.deliveries or request.listed_user_ids or request.missed_user_ids:
+        if _is_for_connections(request):
             push: PushServiceAsyncStub = PushServiceStub(channel)
             return await push.Push(request, **how)
         # It may be no gateway: a call over HTTP or gRPC waits there.
@@ -146,6 +146,16 @@ class Gateways:
         self._dead.discard(address)
         self._given_up[address] = now_ms()
         self._rests_until.pop(address, None)
+
+
+def _is_for_connections(request: PushRequest) -> bool:
+    """Whether it says more than the outcomes of what waits at the address."""
+    return bool(
+        request.deliveries
+        or request.listed_user_ids
+        or request.missed_user_ids
+        or request.missed_conversation_ids
+    )
 
 
 async def _is_refused(address: str) -> bool:

@@ -210,6 +210,8 @@ class World:
     owners: Owners
     gateway: Gateway
     letters: Letters
+    # How the consumer reaches it.
+    gateways: Gateways
     changes: int = 0
 
     async def handle(self, records: list[Record]) -> None:
@@ -337,4 +339,4 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             Groups(db, GroupGateways(redis), most_members=3),
         )
         consumer = Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
-        yield World(consumer, db, redis, owners, gateway, letters)
+        yield World(consumer, db, redis, owners, gateway, letters, gateways)

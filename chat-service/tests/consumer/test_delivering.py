@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from im.gateway.v1.outcome_pb2 import Answer
+from im.gateway.v1.push_pb2 import PushRequest
 from im_common.domain.ids import now_ms
 from im_common.domain.missed import MissedLog
 from im_common.domain.routes import Route, RouteTable
@@ -201,3 +203,15 @@ async def test_a_gateway_that_comes_back_is_pushed_to_at_once(world: World) -> N
     async with world.gateway.serving(again):
         await world.handle([world.record(A, B, "back")])
         assert len(world.gateway.answers()) == 2
+
+
+@pytest.mark.parametrize(
+    "told", [{"missed_user_ids": [B]}, {"missed_conversation_ids": ["g:1"]}], ids=str
+)
+async def test_a_gateway_is_told_of_what_was_missed_with_answers_alone(
+    world: World, told: dict[str, Any]
+) -> None:
+    """And not the part of it that tells a call its outcome, which knows no connections."""
+    request = PushRequest(**told, answers=[Answer(token=1, frame=b"{}")])
+    await world.gateways.push({world.gateway.address: request})
+    assert world.gateway.requests == [request]

@@ -150,13 +150,21 @@ async def test_who_is_removed_gets_nothing_of_after_it_whatever_is_killed(
     group_id = await make_group(owner, stays, comes)
     conversation_id = f"g:{group_id}"
     members = [Member(system, user, conversation_id) for user in (stays, comes)]
+    written: list[int] = []
     ended = asyncio.Event()
+
+    async def write_one() -> bool:
+        body = {"group_id": group_id, "content": "x", "client_msg_id": secrets.token_hex(8)}
+        with suppress(httpx.HTTPError):
+            answer = await owner.request("POST", "/v1/messages", json=body)
+            if answer.status_code == 201:
+                written.append(answer.json()["seq"])
+                return True
+        return False
 
     async def write() -> None:
         while not ended.is_set():
-            body = {"group_id": group_id, "content": "x", "client_msg_id": secrets.token_hex(8)}
-            with suppress(httpx.HTTPError):
-                await owner.request("POST", "/v1/messages", json=body)
+            await write_one()
 
     async def change(method: str, path: str, **more: object) -> None:
         async def is_done() -> bool:
@@ -166,6 +174,8 @@ async def test_who_is_removed_gets_nothing_of_after_it_whatever_is_killed(
             return False
 
         await eventually(is_done, within_s=60)
+        before = len(written)
+        await eventually(lambda: len(written) > before, within_s=60)
 
     writing = [asyncio.create_task(write()) for _ in range(3)]
     path = f"/v1/groups/{group_id}/members"
@@ -178,10 +188,17 @@ async def test_who_is_removed_gets_nothing_of_after_it_whatever_is_killed(
     await change("DELETE", f"{path}/{comes.user_id}")
     ended.set()
     await asyncio.gather(*writing)
+    # Comes after all that was said before it.
+    await eventually(write_one, within_s=60)
     history = await owner.history(conversation_id)
     everything = [message["seq"] for message in history]
     assert everything == list(range(1, len(everything) + 1))
-    await eventually(lambda: sorted(members[0].got) == everything, within_s=60)
+    assert set(written) <= set(everything)
+    moves = [said["event"] for said in _moves(history, comes.user_id)]
+    assert moves == ["member_removed", "members_added"] * ROUNDS + ["member_removed"]
+    with suppress(AssertionError):
+        await eventually(lambda: sorted(members[0].got) == everything, within_s=60)
+    assert sorted(members[0].got) == everything
     allowed = _while_a_member(history, comes.user_id)
     assert set(members[1].got) <= allowed, sorted(set(members[1].got) - allowed)
     for member in members:
@@ -190,15 +207,23 @@ async def test_who_is_removed_gets_nothing_of_after_it_whatever_is_killed(
     assert seen <= allowed
 
 
+def _moves(history: list[Frame], user_id: int) -> list[Frame]:
+    """What the system said of this one's coming and going."""
+    told = [message.get("ext") or {} for message in history]
+    return [
+        said
+        for said in told
+        if (said.get("event") == "member_removed" and said["user_id"] == user_id)
+        or (said.get("event") == "members_added" and user_id in said["user_ids"])
+    ]
+
+
 def _while_a_member(history: list[Frame], user_id: int) -> set[int]:
     """The places that the user may ever have seen, by what the system said."""
     allowed, is_member = set[int](), True
     for message in history:
-        said = message.get("ext") or {}
-        if said.get("event") == "member_removed" and said["user_id"] == user_id:
-            is_member = False
-        if said.get("event") == "members_added" and user_id in said["user_ids"]:
-            is_member = True
+        for said in _moves([message], user_id):
+            is_member = said["event"] == "members_added"
         if is_member:
             allowed.add(message["seq"])
     return allowed

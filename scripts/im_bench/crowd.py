@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from im_bench.acks import ack_frame, keep_acknowledging
 from im_bench.http import Client, call
 from im_bench.inbox import Inbox
 from im_bench.people import Person
@@ -66,6 +67,7 @@ class Talk:
     # Number -> (seq, message_id).
     placed: dict[int, tuple[int, str]] = field(default_factory=dict)
     failure: str | None = None
+    _acknowledged: int = 0
     _out: Socket | None = None
     _in: Socket | None = None
 
@@ -130,6 +132,12 @@ class Talk:
             self.tally.silent += 1
             self.tally.slowest_s = max(self.tally.slowest_s, now - at)
             self._put(number, now)
+
+    def acknowledge(self) -> None:
+        """The receiver says what it has without a gap, when that is more than it said."""
+        if self._in is not None and self._in.ended is None and self.inbox.upto > self._acknowledged:
+            self._acknowledged = self.inbox.upto
+            self._in.write(ack_frame(self.conversation_id.encode(), self.inbox.upto))
 
     def check(self) -> None:
         if self.failure:
@@ -203,6 +211,8 @@ class Crowd:
         for talk in self.talks:
             self._tasks.append(asyncio.create_task(talk.keep_sending(self._url)))
             self._tasks.append(asyncio.create_task(talk.keep_receiving(self._url)))
+        receivers = [talk.acknowledge for talk in self.talks]
+        self._tasks.append(asyncio.create_task(keep_acknowledging(1, receivers)))
         async with asyncio.timeout(STANDSTILL_S):
             while not all(talk.connected for talk in self.talks):
                 await asyncio.sleep(TICK_S)

@@ -19,6 +19,7 @@ from typing import Any
 from im.user.v1.user_pb2 import CreateProfileRequest
 from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_bench import machine
+from im_bench.acks import ack_frame, acknowledging, add_acks
 from im_bench.http import Client, call
 from im_bench.options import add_seconds, whole
 from im_bench.people import Person, register
@@ -51,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", type=whole(0), default=1_000, help="small ones, at the end")
     parser.add_argument("--size", type=whole(2), default=50, help="of the small ones")
     parser.add_argument("--seed", type=int, default=1, help="of who is in the small ones")
+    add_acks(parser)
 
 
 def longest_s(options: argparse.Namespace) -> float:
@@ -60,7 +62,10 @@ def longest_s(options: argparse.Namespace) -> float:
 
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     people = await register(ready.api, options.online)
-    async with _Crowd.connected(ready, people) as crowd:
+    async with (
+        _Crowd.connected(ready, people) as crowd,
+        acknowledging(options.acks, [member.acknowledge for member in crowd.members]),
+    ):
         group_id = await _made(ready, people[0], [one.user_id for one in people[1:]])
         rows, small = await _talk(options, ready, crowd, group_id, f"group of {len(people)}")
         if options.members > len(people):
@@ -135,6 +140,7 @@ class _Member:
         self._count = count
         # By the group's conversation.
         self._last: dict[bytes, int] = {}
+        self._unacknowledged: dict[bytes, int] = {}
 
     async def open(self, url: str) -> None:
         self.socket: Socket = await open_socket(url, self.person.token, self.on_frame)
@@ -143,6 +149,12 @@ class _Member:
         head = b'{"type":"chat","group_id":%d,"client_msg_id":"%s-%d","content":"%064d"}'
         name = self.person.username.encode()
         self.socket.write(text_frame(head % (group_id, name, number, number)))
+
+    def acknowledge(self) -> None:
+        """It says what it has got since the last time."""
+        for on, seq in self._unacknowledged.items():
+            self.socket.write(ack_frame(on, seq))
+        self._unacknowledged.clear()
 
     def on_frame(self, frame: bytes) -> None:
         if frame.startswith(b'{"type":"message"'):
@@ -153,7 +165,7 @@ class _Member:
             on = frame[at:end]
             if seq <= self._last.get(on, 0):
                 self.failure = f"{seq} after {self._last[on]}: {frame.decode()}"
-            self._last[on] = seq
+            self._last[on] = self._unacknowledged[on] = seq
             if b'"content_type":"text"' in frame:
                 content_at = frame.index(b'"content":"', seq_at) + 11
                 self._count(int(frame[content_at : content_at + 64]))

@@ -16,6 +16,7 @@ from contextlib import aclosing
 from time import perf_counter as clock
 
 from im_bench import machine
+from im_bench.acks import acknowledging, add_acks
 from im_bench.load import SLOWEST, check, connected, run_out, settle
 from im_bench.options import add_seconds, whole
 from im_bench.pair import Pair, Window
@@ -35,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--in-flight", type=whole(), default=16, help="most unanswered, for each pair"
     )
     parser.add_argument("--rate", type=whole(), help="messages a second offered by all together")
+    add_acks(parser)
 
 
 def longest_s(options: argparse.Namespace) -> float:
@@ -47,7 +49,8 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     people = await register(ready.api, 2 * options.pairs)
     window = Window() if options.messages is None else Window(most=options.messages)
     pairs = [Pair(people[2 * i], people[2 * i + 1], window) for i in range(options.pairs)]
-    async with connected(ready.ws, pairs):
+    receivers = [pair.acknowledge for pair in pairs]
+    async with connected(ready.ws, pairs), acknowledging(options.acks, receivers):
         rows = await _measure(options, ready, pairs, window)
     await check(ready.api, pairs)
     checked = f"all {window.offered}: answered once, delivered once, in order, stored"
@@ -88,7 +91,8 @@ async def _usage_in(seconds: float, pids: Mapping[str, int]) -> dict[str, machin
 def _describe(options: argparse.Namespace) -> str:
     how = f"{options.in_flight} in flight each" if options.rate is None else f"{options.rate}/s"
     size = f"{options.seconds:g} s" if options.messages is None else f"{options.messages} messages"
-    return f"{options.pairs} pairs, {how}, {size}"
+    acks = f"{options.acks} acks a second each" if options.acks else "no acks"
+    return f"{options.pairs} pairs, {how}, {size}, {acks}"
 
 
 async def _offer(options: argparse.Namespace, pairs: Sequence[Pair], window: Window) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter as clock
 
 from im_bench import machine
+from im_bench.acks import acknowledging
 from im_bench.crowd import STANDSTILL_S, TICK_S, Crowd
 from im_bench.load import connected
 from im_bench.options import add_seconds, whole
@@ -79,7 +80,7 @@ async def capacity(url: str, people: Sequence[Person], seconds: float = MEASURE_
     """Messages a second when each of half as many pairs has sixteen without an answer."""
     window = Window()
     pairs = [Pair(people[i], people[i + 1], window) for i in range(0, len(people), 2)]
-    async with connected(url, pairs):
+    async with connected(url, pairs), acknowledging(1, [pair.acknowledge for pair in pairs]):
         window.begin = clock() + WARM_UP_S
         window.end = window.begin + seconds
         for pair in pairs:

@@ -9,6 +9,7 @@ from time import perf_counter as clock
 
 import msgspec
 
+from im_bench.acks import ack_frame
 from im_bench.people import Person
 from im_bench.report import Failed
 from im_bench.websocket import Socket, connect, text_frame
@@ -64,7 +65,7 @@ class Pair:
     def __init__(self, sender: Person, receiver: Person, window: Window) -> None:
         self.sender = sender
         self.receiver = receiver
-        self.offered = self.answered = self.delivered = 0
+        self.offered = self.answered = self.delivered = self._acknowledged = 0
         self._window = window
         self._in_flight = 0
         self._due: array[float] = array("d")
@@ -107,6 +108,12 @@ class Pair:
             window.end = due
         body = (self._head, number, b'","content":"', number, _FILLER, b'"}')
         self._out.write(text_frame(b"".join(body)))
+
+    def acknowledge(self) -> None:
+        """The receiver says what it has, when that is more than it said."""
+        if self.delivered > self._acknowledged and self._in.ended is None:
+            self._acknowledged = self.delivered
+            self._in.write(ack_frame(self.conversation_id.encode(), self.delivered))
 
     @property
     def settled(self) -> bool:

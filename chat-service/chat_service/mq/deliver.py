@@ -7,7 +7,7 @@ whose sender has been answered finds nobody waiting.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
@@ -61,9 +61,8 @@ class Deliverer:
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, whereabouts.away)
         requests = self._requests(items, placed, groups, routes)
-        listed = self._listed.send_first(
-            requests, whereabouts.here(requests, self._listed) if self._listed else {}
-        )
+        listed = whereabouts.here(requests, self._listed) if self._listed else {}
+        listed_times = self._listed.send_first(requests, listed)
         for gateway, request in requests.items():
             for missed in self._untold.get(gateway, ()):
                 if isinstance(missed, int):
@@ -73,17 +72,13 @@ class Deliverer:
         times = self._times
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
-        unreached: Collection[int] = listed
-        try:
-            answers = await self._push(requests)
-            unreached = [
-                user_id
-                for user_id, gateways in listed.items()
-                if any(answers.get(gateway) is None for gateway in gateways)
-            ]
-        finally:
-            # All of them when it was cancelled.
-            self._listed.add(unreached)
+        answers = await self._push(requests)
+        have_looked = [
+            user_id
+            for user_id, gateways in listed.items()
+            if all(answers.get(gateway) is not None for gateway in gateways)
+        ]
+        self._listed.told(have_looked, listed_times)
         await self._note_missed(requests, answers, times)
         absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
         await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
@@ -175,8 +170,11 @@ class Deliverer:
                     frame = frame or item.frame(for_author=False)
                     kept[user_id].append(frame)
         if kept:
+            # It may be in the list although that fails.
             self._listed.add(kept)
             await self._offline.append(kept.items())
+            # Who was told to look before found nothing.
+            self._listed.add(kept)
             await self._wake_newcomers(kept)
 
     async def _remember(self, items: Sequence[Entry], groups: GroupBatch) -> None:

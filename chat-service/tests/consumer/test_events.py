@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from chat_service.mq.events import EventWorker, decode
 from im.bus.v1.event_pb2 import UserEvent
 from im_common.bus import Record
 from im_common.domain.events import BlockListChanged, user_event
+from im_common.domain.offline import OfflineList
 from im_common.domain.routes import Route, RouteTable
 
 # Fixtures' classes, of conftest.py, which tests do not import.
@@ -63,6 +65,54 @@ async def test_who_came_online_meanwhile_is_told_to_look_at_the_list(world: Worl
     world.gateway.users.clear()
     await _handle(world, _record(A, 7))
     assert list(world.gateway.requests[-1].listed_user_ids) == [A]
+
+
+async def test_an_event_does_not_overtake_the_list_beside_a_message_that_tells_to_look_at_it(
+    world: World,
+) -> None:
+    """Messages and events are delivered side by side: the first push may be on its way for long."""
+    await _handle(world, _record(A, 7))
+    await world.online(A)
+    pushed, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: Any) -> None:
+        if not request.deliveries[0].event_id:
+            pushed.set()
+            await may_go_on.wait()
+
+    world.gateway.before = wait
+    delivering = asyncio.create_task(world.handle([world.record(B, A, "x")]))
+    await pushed.wait()
+    for target in (8, 9):
+        await _handle(world, _record(A, target))
+    may_go_on.set()
+    await delivering
+    await _handle(world, _record(A, 10))
+    events = [r for r in world.gateway.requests if any(d.event_id for d in r.deliveries)]
+    # Once one of the pushes has arrived, nobody says it again.
+    assert [list(push.listed_user_ids) for push in events] == [[A], [], []]
+
+
+async def test_who_was_told_to_look_before_the_list_had_it_is_told_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, appending, may_go_on = OfflineList.append, asyncio.Event(), asyncio.Event()
+
+    async def append_late(self: Any, frames: Any) -> None:
+        appending.set()
+        await may_go_on.wait()
+        await append(self, frames)
+
+    monkeypatch.setattr(OfflineList, "append", append_late)
+    keeping = asyncio.create_task(_handle(world, _record(A, 7)))
+    await appending.wait()
+    await world.online(A)
+    await world.handle([world.record(B, A, "x")])
+    may_go_on.set()
+    await keeping
+    await _handle(world, _record(A, 8))
+    event = next(r for r in world.gateway.requests if any(d.event_id for d in r.deliveries))
+    assert list(event.listed_user_ids) == [A]
 
 
 async def test_a_record_that_is_no_event_becomes_a_dead_letter_and_holds_nobody_up(

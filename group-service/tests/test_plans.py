@@ -76,6 +76,7 @@ PAGES: dict[str, Work] = {
     "groups next": partial(groups.page_of_user, user_id=USER, before=(2100, 2100), limit=SIZE),
     "members first": partial(members.page, group_id=GROUP, after=0, limit=SIZE),
     "members next": partial(members.page, group_id=GROUP, after=3000, limit=SIZE),
+    "who is told of requests": partial(members.ids, group_id=GROUP, least=Role.ADMIN),
     "requests first": partial(requests.page, group_id=GROUP, before=None, limit=SIZE),
 }
 

@@ -22,14 +22,17 @@ SIZE = 20
 
 
 def _fill(connection: Connection) -> None:
-    """Four thousand users, half of them of one nickname."""
+    """Four thousand users, half of them of one nickname, and before them two thousand who were
+    disabled, of names like theirs."""
+    names = [(n, f"user{n}", "tom" if n % 2 else f"nick{n}", False) for n in range(2000, 6000)]
+    names += [(n, f"use0{n}", f"nick0{n}", True) for n in range(6000, 8000)]
     rows = [
         {
             "user_id": number,
-            "username": f"user{number}",
-            "username_key": f"user{number}",
-            "nickname": "tom" if number % 2 else f"nick{number}",
-            "nickname_key": "tom" if number % 2 else f"nick{number}",
+            "username": username,
+            "username_key": username,
+            "nickname": nickname,
+            "nickname_key": nickname,
             "email": "",
             "avatar": "",
             "gender": 0,
@@ -37,11 +40,11 @@ def _fill(connection: Connection) -> None:
             "birthday": "",
             "ext": "{}",
             "presence_hidden": False,
-            "disabled": False,
+            "disabled": disabled,
             "created_at": 1,
             "updated_at": 1,
         }
-        for number in range(2000, 6000)
+        for number, username, nickname, disabled in names
     ]
     connection.execute(insert(users_table), rows)
 
@@ -57,13 +60,14 @@ def _nicknames(prefix: str, after: tuple[str, int]) -> Work:
     )
 
 
-def _usernames(after: str) -> Work:
-    return partial(users.by_username_prefix, prefix="user", after=after, without=[], limit=SIZE)
+def _usernames(after: str, prefix: str = "user") -> Work:
+    return partial(users.by_username_prefix, prefix=prefix, after=after, without=[], limit=SIZE)
 
 
 PAGES: dict[str, Work] = {
     "usernames first": _usernames(""),
     "usernames next": _usernames("user4000"),
+    "usernames behind disabled ones": _usernames("", "use"),
     "nicknames first": _nicknames("nick", ("", 0)),
     "nicknames next": _nicknames("nick", ("nick4000", 4000)),
     "one nickname first": _nicknames("tom", ("", 0)),

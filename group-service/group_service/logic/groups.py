@@ -25,7 +25,6 @@ from group_service.model.tables import (
     MAX_NAME,
     JoinPolicy,
     Role,
-    Status,
 )
 from group_service.svc import ServiceContext
 from im_common.domain.events import (
@@ -201,9 +200,7 @@ async def dismiss_group(svc: ServiceContext, user_id: int, group_id: int) -> Non
                 group_id=group_id, request_id=request.request_id, accepted=False
             )
             editing.tell([request.user_id], handled)
-        if pending:
-            ids = [request.request_id for request in pending]
-            requests.decide(editing.connection, ids, Status.REJECTED)
+        requests.reject_all(editing.connection, group_id)
         members.remove_all(editing.connection, group_id)
         editing.columns |= {"dismissed_at": editing.now, "member_count": 0}
         editing.record("group_dismissed", dismissed=True)

@@ -85,7 +85,9 @@ def page(connection: Connection, group_id: int, *, after: int, limit: int) -> li
 
 def ids(connection: Connection, group_id: int, *, least: Role = Role.MEMBER) -> list[int]:
     """All with this role or a higher one, in order."""
-    query = select(_m.user_id).where(_m.group_id == group_id, _m.role >= least)
+    query = select(_m.user_id).where(_m.group_id == group_id)
+    if least > Role.MEMBER:
+        query = query.where(_m.role >= least)
     return list((connection.execute(query.order_by(_m.user_id))).scalars())
 
 

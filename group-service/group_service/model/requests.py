@@ -73,6 +73,12 @@ def decide(connection: Connection, request_ids: Collection[int], status: Status)
     connection.execute(query.values(status=status, pending_user_id=None))
 
 
+def reject_all(connection: Connection, group_id: int) -> None:
+    """Those of a group that are pending."""
+    query = update(group_join_requests).where(_t.group_id == group_id, _t.status == Status.PENDING)
+    connection.execute(query.values(status=Status.REJECTED, pending_user_id=None))
+
+
 def _all(connection: Connection, query: Select[Any]) -> list[JoinRequest]:
     rows = connection.execute(query)
     return [JoinRequest(row[0], row[1], row[2], row[3], Status(row[4]), row[5]) for row in rows]

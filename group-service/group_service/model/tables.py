@@ -88,6 +88,7 @@ group_members = Table(
     # The member's own name in the group.
     Column("nickname", String(MAX_NICKNAME), nullable=False, server_default=""),
     Index("ix_group_members_page", "user_id", "joined_at", "group_id"),
+    Index("ix_group_members_role", "group_id", "role"),
     **MYSQL_TABLE,
 )
 

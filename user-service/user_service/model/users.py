@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    false,
     insert,
     select,
     update,
@@ -59,7 +60,9 @@ users = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     UniqueConstraint("username_key", name="uq_users_username_key"),
-    Index("ix_users_nickname_key", "nickname_key", "user_id"),
+    # Of those that a search may show: ranges of names that are all disabled are passed over.
+    Index("ix_users_listed_username", "disabled", "username_key"),
+    Index("ix_users_listed_nickname", "disabled", "nickname_key", "user_id"),
     **MYSQL_TABLE,
 )
 _t = users.c
@@ -246,7 +249,8 @@ def by_nickname_prefix(
 
 
 def _listed(without: Collection[int]) -> Select[Any]:
-    query = select(*_public).where(_t.disabled.is_(False))
+    # Not IS FALSE, for which MariaDB and MySQL use no index.
+    query = select(*_public).where(_t.disabled == false())
     return query.where(_t.user_id.not_in(without)) if without else query
 
 

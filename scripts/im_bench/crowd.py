@@ -100,9 +100,8 @@ class Talk:
         """Holds the receiver's connection, for ever."""
         while True:
             with suppress(Failed, OSError, TimeoutError):
-                self._in = await connect(url, self.receiver.token, self._on_frame)
-                self._say(self.inbox.connected())
-                await self._in.over
+                token = self.receiver.token
+                await (await connect(url, token, self._on_frame, self._on_hello)).over
             await asyncio.sleep(RECONNECT_S)
 
     @property
@@ -184,12 +183,23 @@ class Talk:
             self.tally.refused += 1
             heapq.heappush(self.again, (now + frame.retry_after_ms / 1000, number))
 
+    def _on_hello(self, socket: Socket) -> None:
+        self._in = socket
+        self._say(self.inbox.connected())
+
     def _on_frame(self, payload: bytes) -> None:
         frame: dict[str, Any] = msgspec.json.decode(payload)
         if answer := self.inbox.take(frame):
             self._say(answer)
         if frame["type"] == "offline":
             self._say({"type": "offline_ack", "batch_id": frame["batch_id"]})
+        if frame["type"] == "error":
+            asyncio.get_running_loop().call_later(RECONNECT_S, self._sync_again, self._in)
+
+    def _sync_again(self, socket: Socket | None) -> None:
+        """It was refused, as there is too much to do."""
+        if socket is not None and socket is self._in and socket.ended is None:
+            self._say(self.inbox.sync())
 
     def _say(self, frame: Any) -> None:
         assert self._in is not None

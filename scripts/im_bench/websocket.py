@@ -34,9 +34,15 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 class Socket(asyncio.Protocol):
     """Calls ``on_frame`` with the payload of each text frame after the `hello`, as it comes."""
 
-    def __init__(self, request: bytes, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        request: bytes,
+        on_frame: Callable[[bytes], None],
+        on_hello: Callable[[Socket], None],
+    ) -> None:
         self._request = request
         self._on_frame = on_frame
+        self._on_hello = on_hello
         self._buffer = b""
         self._upgraded = False
         self._transport: asyncio.Transport | None = None
@@ -93,6 +99,7 @@ class Socket(asyncio.Protocol):
                     self._on_frame(payload)
                 else:
                     self.ready.set_result(None)
+                    self._on_hello(self)
             else:
                 self._control(buffer[at] & 0xF, payload)
             at = start + length
@@ -124,9 +131,15 @@ class Socket(asyncio.Protocol):
             self.ready.set_exception(Failed(f"no WebSocket: {self.ended}"))
 
 
-async def connect(url: str, token: str, on_frame: Callable[[bytes], None]) -> Socket:
-    """Gives it when `hello` came: what is sent to it from then on comes live. Raises Failed when the
-    handshake is refused, OSError when nobody listens."""
+async def connect(
+    url: str,
+    token: str,
+    on_frame: Callable[[bytes], None],
+    on_hello: Callable[[Socket], None] = lambda _: None,
+) -> Socket:
+    """Gives it when `hello` came: what is sent to it from then on comes live. Before that ``on_hello``
+    was called, and then ``on_frame`` with what came right behind it. Raises Failed when the handshake
+    is refused, OSError when nobody listens."""
     parts = urlsplit(url)
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [
@@ -140,7 +153,7 @@ async def connect(url: str, token: str, on_frame: Callable[[bytes], None]) -> So
     ]
     request = "\r\n".join((*lines, "", "")).encode()
     _, socket = await asyncio.get_running_loop().create_connection(
-        lambda: Socket(request, on_frame), parts.hostname or "", parts.port or 80
+        lambda: Socket(request, on_frame, on_hello), parts.hostname or "", parts.port or 80
     )
     async with asyncio.timeout(CONNECT_WITHIN_S):
         await socket.ready

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from im_common.domain import recalls as recalls_module
 from im_common.domain import routes as routes_module
+from im_common.domain.missed import MissedLog
 from im_common.domain.offline import MOST_FRAMES, OfflineList
 from im_common.domain.recalls import MOST_RECALLS, RecallLog
 from im_common.domain.routes import Route, RouteTable
@@ -94,3 +95,14 @@ async def test_a_device_is_told_the_recalls_since_it_was_last_heard_of(
     now = 4_000
     await log.add([(1, [b"%d" % n]) for n in range(MOST_RECALLS)])
     assert sorted(await log.missed(1, "phone")) == sorted(b"%d" % n for n in range(MOST_RECALLS))
+
+
+async def test_who_missed_something_is_there_until_that_is_done_with(redis: Redis) -> None:
+    """An answer of Redis may be lost: the client asks once more."""
+    missed = MissedLog(redis)
+    await missed.add({"h:1": [7, "g:1"], "h:2": [9]})
+    assert set(await missed.take("h:1")) == {7, "g:1"}
+    await missed.add({"h:1": [8]})
+    assert set(await missed.take("h:1")) == {7, 8, "g:1"}
+    await missed.taken("h:1")
+    assert (await missed.take("h:1"), await missed.take("h:2")) == ([], [9])

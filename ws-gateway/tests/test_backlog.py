@@ -126,6 +126,33 @@ async def test_a_device_without_a_hello_is_sent_nothing_of_the_list_of_another(
     assert coming.sees_event("e2")
 
 
+async def test_who_misses_something_is_ended_before_the_list_goes_on(start: Start) -> None:
+    """The list of another device may have what is younger."""
+    one, behind = connection(), connection(number=2)
+
+    async def end_missing() -> None:
+        behind.passed_over()
+
+    backlog = start(one, List(message(3), event(1)), Recalls(), lambda: [behind], end_missing)
+    await confirm_all(one, backlog, 1)
+    assert (behind.ending is not None, sent(behind)) == (True, [])
+
+
+async def test_what_was_sent_out_of_the_list_is_not_put_there_again(start: Start) -> None:
+    """It came live as well, as the consumer gave it up, and the connection ends meanwhile."""
+    one, behind = connection(), connection(number=2)
+    backlog = start(one, List(event(1), message(1)), Recalls())
+    one.deliver(event(1), "events:1", 1, "e1")
+    one.deliver(message(1), "c", 1)
+    one.deliver(event(2), "events:1", 2, "e2")
+    await until(one, 1)
+    behind.take_over(one)
+    one.outbox.queue.clear()
+    await one.close()
+    assert one.unsent_messages() == behind.unsent_messages() == [event(2)]
+    backlog.confirm("")
+
+
 async def test_what_could_not_be_sent_any_more_comes_in_order(start: Start) -> None:
     """It was put into the list behind younger ones."""
     one, listed = connection(), List(message(3), message(2), recalled(2), message(1))

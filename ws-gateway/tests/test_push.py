@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ws_parts import nobody
 
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.domain.in_flight import InFlight
 from im_common.domain.routes import Route
 from im_common.runtime.context import Identity
 from im_common.testing.waiting import eventually
-from ws_gateway.logic import receipts
+from ws_gateway.logic import missing, receipts
 from ws_gateway.logic.connection import Connection, Connections, Stores
+from ws_gateway.logic.missing import Missing
 from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.rosters import Rosters
 from ws_gateway.logic.turns import Turns
 from ws_gateway.server.push import PushServicer
 
 
-def _gateway(*users: tuple[int, str]) -> Any:
+class Log:
+    """Of who missed something; slow, when it is told to be."""
+
+    def __init__(self, *missed: int | str) -> None:
+        self.missed = list(missed)
+        self.taking = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def take(self, _gateway: str) -> list[int | str]:
+        # As Redis does: it is taken when the command is there, whenever the answer comes.
+        taken, self.missed = self.missed, []
+        self.taking.set()
+        await self.may_answer.wait()
+        return taken
+
+    async def taken(self, _gateway: str) -> None: ...
+
+
+def _gateway(*users: tuple[int, str], log: Log | None = None) -> Any:
     """With a connection for each (user, session)."""
     connections, nothing = Connections(), object()
-    stores = Stores(nothing, nothing, nothing)  # type: ignore[arg-type]
+    stores = Stores(nothing, nothing, nothing, nobody)  # type: ignore[arg-type]
     for number, (user_id, session_id) in enumerate(users, 1):
         identity = Identity(user_id, session_id, "d", "web", 0)
         route = Route("h:1", number, "web", "d")
         connection = Connection(identity, route, stores, max_queue=100)
         connection.opened_at = 1.0
         connections.add(connection)
+    rosters = Rosters(connections, nothing, nothing)  # type: ignore[arg-type]
     return SimpleNamespace(
         in_flight=InFlight(),
         connections=connections,
         receipts=Receipts(connections),
-        rosters=Rosters(connections, nothing, nothing),  # type: ignore[arg-type]
+        rosters=rosters,
         turns=Turns(),
-        missed_taken_at=time.monotonic(),
+        missing=Missing(log or Log(), connections, rosters),  # type: ignore[arg-type]
     )
 
 
@@ -51,6 +73,68 @@ async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_th
     assert (len(held.outbox), len(free.outbox), list(answer.absent_user_ids)) == (0, 1, [9])
     held.release()
     assert [item.frame for item in held.outbox.queue] == [b"new"]
+
+
+def _event(number: int) -> Delivery:
+    return Delivery(
+        frame=b"e%d" % number,
+        user_ids=[7],
+        conversation_id="events:1",
+        seq=number,
+        event_id=f"e{number}",
+    )
+
+
+async def test_who_missed_something_is_sent_nothing_newer_though_the_first_to_ask_gave_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The consumer waits only a moment for a gateway that stood still: its push is cancelled while the
+    log is looked at, and the next one comes meanwhile."""
+    monkeypatch.setattr(missing, "LATE_S", 0.0)
+    log = Log(7)
+    svc = _gateway((7, "s"), log=log)
+    log.may_answer.clear()
+    first, second = (
+        asyncio.create_task(PushServicer(svc).Push(PushRequest(deliveries=[_event(n)]), None))
+        for n in (1, 2)
+    )
+    await log.taking.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    [connection] = svc.connections.of(7)
+    assert (connection.ending, len(connection.outbox)) == (None, 0)
+    log.may_answer.set()
+    # Who pushes puts it into the list, behind what is there.
+    assert list((await second).absent_user_ids) == [7]
+    assert (connection.ending is not None, connection.unsent_messages()) == (True, [])
+
+
+async def test_a_look_that_began_before_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "LATE_S", 0.0)
+    log = Log()
+    svc = _gateway((7, "s"), log=log)
+    log.may_answer.clear()
+    looking = asyncio.create_task(svc.missing.look())
+    await log.taking.wait()
+    log.missed.append(7)
+    pushing = asyncio.create_task(PushServicer(svc).Push(PushRequest(deliveries=[_event(1)]), None))
+    await asyncio.sleep(0)
+    log.may_answer.set()
+    await looking
+    assert list((await pushing).absent_user_ids) == [7]
+
+
+async def test_what_a_connection_held_that_missed_something_is_left_to_the_list() -> None:
+    """It is older than what is in the list by now, or is there itself."""
+    svc = _gateway((7, "s"))
+    [old] = svc.connections.of(7)
+    old.hold()
+    await PushServicer(svc).Push(PushRequest(deliveries=[_event(1)]), None)
+    message = Delivery(frame=b"m", user_ids=[7], conversation_id="c", seq=1)
+    await PushServicer(svc).Push(PushRequest(deliveries=[message]), None)
+    late = PushRequest(deliveries=[_event(2)], missed_user_ids=[7])
+    answer = await PushServicer(svc).Push(late, None)
+    assert (old.unsent_messages(), list(answer.absent_user_ids)) == ([b"m"], [7])
 
 
 async def test_a_session_that_is_left_out_is_not_told() -> None:

@@ -34,6 +34,7 @@ from im_common.testing.services import SECRET
 from im_common.testing.waiting import eventually
 from ws_gateway.config import Settings, WebSocketConf
 from ws_gateway.logic.connection import Connections, Stores
+from ws_gateway.logic.missing import Missing
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.relay import Relay
@@ -116,6 +117,8 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
     log: Any = Log()
     chat: Any = NoGroups()
     connections = Connections()
+    rosters = Rosters(connections, chat, GroupGateways(redis))
+    missing = Missing(MissedLog(redis), connections, rosters)
     web_socket = WebSocketConf(listen_on="127.0.0.1:0", **conf)
     svc = ServiceContext(
         settings=Settings(
@@ -131,9 +134,9 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
         routes=RouteTable(redis),
         offline=OfflineList(redis),
         recalls=RecallLog(redis),
-        missed=MissedLog(redis),
-        stores=Stores(OfflineList(redis), RecallLog(redis), anything),
-        rosters=Rosters(connections, chat, GroupGateways(redis)),
+        missing=missing,
+        stores=Stores(OfflineList(redis), RecallLog(redis), anything, missing.look),
+        rosters=rosters,
         receipts=Receipts(connections),
         connections=connections,
     )
@@ -353,6 +356,88 @@ async def test_what_an_ending_connection_was_given_goes_to_the_one_that_comes_ne
             old.transport.resume_reading()
             await eventually(lambda: ending not in gateway.svc.connections.of(7))
             assert await gateway.svc.offline.waiting([7]) == []
+
+
+class SlowList(OfflineList):
+    """Puts nothing into a list before it is told to."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.appending = asyncio.Event()
+        self.may_append = asyncio.Event()
+        self.failures = 0
+
+    async def append(self, frames: Any) -> None:
+        self.appending.set()
+        await self.may_append.wait()
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("Redis is away")
+        await super().append(frames)
+
+
+@asynccontextmanager
+async def _leaving(gateway: Gateway, slow: SlowList) -> AsyncIterator[None]:
+    """Somebody's only connection, which ends with `e1` unsent, until that is on its way to the list."""
+    gateway.svc.offline = slow
+    async with gateway.user(7):
+        [connection] = gateway.svc.connections.of(7)
+        connection.missed()
+        _push_event(gateway, 1)
+    await slow.appending.wait()
+    yield
+    await eventually(lambda: not gateway.svc.connections.of(7))
+
+
+def _listed(frames: list[bytes]) -> list[str]:
+    return [msgspec.json.decode(frame)["event_id"] for frame in frames]
+
+
+async def test_what_comes_while_the_unsent_is_put_into_the_list_comes_behind_it(
+    gateway: Gateway, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who pushes would hear that the user has gone, and be quicker."""
+    monkeypatch.setattr("ws_gateway.server.websocket.LIST_AGAIN_S", 0.01)
+    slow = SlowList(redis)
+    slow.failures = 2
+    async with _leaving(gateway, slow):
+        _push_event(gateway, 2)
+        slow.may_append.set()
+    frames, _ = await slow.head(7)
+    assert _listed(frames) == ["e1", "e2"]
+
+
+async def test_who_comes_while_the_unsent_is_put_into_the_list_is_sent_it_first_and_once(
+    gateway: Gateway, redis: Redis
+) -> None:
+    slow = SlowList(redis)
+    async with _leaving(gateway, slow), gateway.user(7) as new:
+        _push_event(gateway, 2)
+        heard = [msgspec.json.decode(await new.recv())["event_id"] for _ in range(2)]
+        slow.may_append.set()
+        await eventually(lambda: len(gateway.svc.connections.of(7)) == 1)
+        [connection] = gateway.svc.connections.of(7)
+        connection.backlog.look()
+        await eventually(lambda: connection._held is None)
+        _push_event(gateway, 3)
+        heard.append(msgspec.json.decode(await new.recv())["event_id"])
+        assert heard == ["e1", "e2", "e3"]
+
+
+async def test_of_two_that_have_gone_one_puts_the_unsent_into_the_list(
+    gateway: Gateway, redis: Redis
+) -> None:
+    gateway.svc.offline = slow = SlowList(redis)
+    async with gateway.user(7), gateway.user(7):
+        for connection in gateway.svc.connections.of(7):
+            connection.missed()
+        _push_event(gateway, 1)
+    await slow.appending.wait()
+    _push_event(gateway, 2)
+    slow.may_append.set()
+    await eventually(lambda: not gateway.svc.connections.of(7))
+    frames, _ = await slow.head(7)
+    assert _listed(frames) == ["e1", "e2"]
 
 
 async def test_a_device_that_is_sent_the_list_with_another_is_sent_what_waits_behind_it(

@@ -26,7 +26,7 @@ Start = Callable[..., Backlog]
 
 def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Connection:
     identity = Identity(user_id, "s", "d", "web", 0)
-    stores = Stores(List(), Recalls(), Chat())  # type: ignore[arg-type]
+    stores = Stores(List(), Recalls(), Chat(), nobody)  # type: ignore[arg-type]
     route = Route("h:1", number, "web", "d")
     opened = Connection(identity, route, stores, max_queue=max_queue)
     opened.opened_at = 1.0
@@ -35,6 +35,10 @@ def connection(user_id: int = 7, *, number: int = 1, max_queue: int = 100) -> Co
 
 def sent(of: Connection) -> list[dict[str, Any]]:
     return [msgspec.json.decode(item.frame) for item in of.outbox.queue]
+
+
+async def nobody() -> None:
+    """Misses anything."""
 
 
 class Log:

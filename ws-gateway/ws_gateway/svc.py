@@ -23,6 +23,7 @@ from im_common.domain.routes import RouteTable
 from im_common.runtime.resources import Resources
 from ws_gateway.config import Settings
 from ws_gateway.logic.connection import Connections, Stores
+from ws_gateway.logic.missing import Missing
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.relay import Relay
@@ -47,7 +48,8 @@ class ServiceContext:
     routes: RouteTable
     offline: OfflineList
     recalls: RecallLog
-    missed: MissedLog
+    # Whose connections are to end, as something is missing on them.
+    missing: Missing
     # Where connections find what they were not sent live.
     stores: Stores
     # Who of the connected is in which group.
@@ -58,11 +60,10 @@ class ServiceContext:
     turns: Turns = field(default_factory=Turns)
     # Whether everybody is being sent elsewhere.
     is_leaving: bool = False
-    # time.monotonic() seconds: when routes were written, Redis was seen, and it was asked who missed
-    # something; and which run of Redis it was.
+    # time.monotonic() seconds: when routes were written, and Redis was seen; and which run of Redis it
+    # was.
     routes_put_at: float = field(default_factory=time.monotonic)
     redis_seen_at: float = 0.0
-    missed_taken_at: float = field(default_factory=time.monotonic)
     redis_run_id: str = ""
 
 
@@ -72,6 +73,8 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     redis = resources.redis()
     offline, recalls = OfflineList(redis), RecallLog(redis)
     connections = Connections()
+    rosters = Rosters(connections, chat, GroupGateways(redis))
+    missing = Missing(MissedLog(redis), connections, rosters)
     return ServiceContext(
         settings=settings,
         redis=redis,
@@ -86,9 +89,9 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         routes=RouteTable(redis),
         offline=offline,
         recalls=recalls,
-        missed=MissedLog(redis),
-        stores=Stores(offline, recalls, chat),
-        rosters=Rosters(connections, chat, GroupGateways(redis)),
+        missing=missing,
+        stores=Stores(offline, recalls, chat, missing.look),
+        rosters=rosters,
         receipts=Receipts(connections),
         connections=connections,
     )

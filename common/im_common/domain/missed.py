@@ -2,7 +2,8 @@
 
 A set of user ids, and of conversation ids for the members of groups, written before the consumer goes
 on. A gateway that lives all the same ends the connections of these: their devices come back and sync,
-and so no connection stays open with something missing. When Redis is down the callers wait.
+and so no connection stays open with something missing. Until it has done so they are in
+`missed:{gateway}:taken`: an answer of Redis may be lost. When Redis is down the callers wait.
 """
 
 from __future__ import annotations
@@ -33,13 +34,24 @@ class MissedLog:
         await pipeline.execute()
 
     async def take(self, gateway: str) -> list[Missed]:
-        """Those of a gateway, once."""
+        """Those of a gateway: again, with those who came since, until ``taken``. Safe to repeat."""
+        key, aside = _key(gateway), _aside(gateway)
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.smembers(_key(gateway))
-        pipeline.delete(_key(gateway))
+        pipeline.sunionstore(aside, [aside, key])
+        pipeline.delete(key)
+        pipeline.expire(aside, KEEP_S)
+        pipeline.smembers(aside)
         found: list[Any] = await pipeline.execute()
-        return [int(one) if one.isdigit() else one.decode() for one in found[0]]
+        return [int(one) if one.isdigit() else one.decode() for one in found[-1]]
+
+    async def taken(self, gateway: str) -> None:
+        """What ``take`` gave last is done with."""
+        await self._redis.delete(_aside(gateway))
 
 
 def _key(gateway: str) -> str:
     return f"missed:{gateway}"
+
+
+def _aside(gateway: str) -> str:
+    return f"missed:{gateway}:taken"

@@ -4,7 +4,7 @@ and then the recalls that happened while it was away."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,6 +45,9 @@ class _Place(msgspec.Struct):
 _places = msgspec.json.Decoder(_Place)
 
 
+async def _nothing_is_missing() -> None: ...
+
+
 class Backlog:
     """A connection's, and the one owner of what it is sent out of the list. ``run`` lasts as long as
     the connection; while there is something in the list, live messages are held."""
@@ -55,12 +58,15 @@ class Backlog:
         offline: OfflineList,
         recalls: RecallLog,
         others: Callable[[], Iterable[Connection]] = tuple,
+        end_missing: Callable[[], Awaitable[None]] = _nothing_is_missing,
     ) -> None:
-        """``others`` are the user's other connections here, whose list it is, too."""
+        """``others`` are the user's other connections here, whose list it is, too; ``end_missing`` ends
+        those that something is missing on, and raises when Redis is away."""
         self._connection = connection
         self._offline = offline
         self._recalls = recalls
         self._others = others
+        self._end_missing = end_missing
         # Sent out of the list before the missed recalls, which may be among them.
         self._sent: set[bytes] = set()
         self._wanted = asyncio.Event()
@@ -105,9 +111,11 @@ class Backlog:
         frames, remaining = await self._offline.head(self._connection.user_id)
         if not frames:
             return False
+        # What is in the list may be younger than what somebody misses.
+        await self._end_missing()
         # Twice in the list, or sent live already: the consumer repeated a delivery.
         shown = await self._recalls.emptied(self._connection.user_id, list(dict.fromkeys(frames)))
-        distinct = self._take(in_order(shown))
+        distinct = self._take(in_order(shown)) if self._connection.ending is None else []
         if self._connection.ending is not None:
             # In the list it waits for who comes next.
             return False
@@ -130,7 +138,7 @@ class Backlog:
         """Those that go out here. The user's other devices are sent them as well: who confirms first
         takes them out of the list of all. One that has had no `hello` yet looks at the list itself."""
         taken: list[bytes] = []
-        others = [other for other in self._others() if other.opened_at is not None]
+        others = [other for other in self._others() if other.is_open]
         for frame, place in frames:
             if place is None:
                 taken.append(frame)
@@ -170,7 +178,7 @@ class Backlog:
 def in_order(frames: Iterable[bytes]) -> list[tuple[bytes, _Place | None]]:
     """Frames with their places, the messages of each conversation by `seq`: what a gateway could not
     send any more comes into the list after younger ones."""
-    placed = [(frame, _place(frame)) for frame in frames]
+    placed = [(frame, place_of(frame)) for frame in frames]
     sorted_: dict[str, list[tuple[bytes, _Place | None]]] = {}
     for item in placed:
         if item[1] is not None and item[1].is_message:
@@ -186,7 +194,8 @@ def _seq(item: tuple[bytes, _Place | None]) -> int:
     return item[1].seq if item[1] is not None else 0
 
 
-def _place(frame: bytes) -> _Place | None:
+def place_of(frame: bytes) -> _Place | None:
+    """None for what is neither a message nor an event."""
     try:
         place = _places.decode(frame)
     except msgspec.DecodeError:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,7 @@ from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
 from im_common.runtime import tasks
 from im_common.runtime.context import Identity
-from ws_gateway.logic.backlog import Backlog
+from ws_gateway.logic.backlog import Backlog, place_of
 from ws_gateway.logic.outbox import Ending, Outbox, Outlet, Queued
 from ws_gateway.logic.requests import Requests
 from ws_gateway.logic.seen import Seen, SeenEvents
@@ -65,6 +65,8 @@ class Stores:
     offline: OfflineList
     recalls: RecallLog
     chat: ChatServiceAsyncStub
+    # Ends the connections that something is missing on. Raises when Redis is away.
+    end_missing: Callable[[], Awaitable[None]]
 
 
 class Connection:
@@ -94,6 +96,8 @@ class Connection:
         self.user_id = identity.user_id
         self.route = route
         self.ending: Ending | None = None
+        # Whether the consumer puts into the list what it would be given, and has done so.
+        self.is_passed_over = False
         # time.monotonic() seconds, from the `hello` on; None before.
         self.opened_at: float | None = None
         self.bad_frames = 0
@@ -104,10 +108,14 @@ class Connection:
         self.caught_up_at = 0
         self.heard_at = 0
         self.outbox = Outbox(max_queue, self._too_slow)
-        self.backlog = Backlog(self, stores.offline, stores.recalls, lambda: others(self))
+        self.backlog = Backlog(
+            self, stores.offline, stores.recalls, lambda: others(self), stores.end_missing
+        )
         self.requests = Requests(self, stores.chat)
         self._catching_up: asyncio.Task[None] | None = None
         self._held: deque[Live] | None = None
+        # Whether its socket is no more, and all that it was not sent is held.
+        self.has_gone = False
         self._seen = Seen()
         self._seen_events = SeenEvents()
         self._max_queue = max_queue
@@ -120,13 +128,13 @@ class Connection:
 
     def take_over(self, other: Connection) -> None:
         """What another one of the user still holds. Of one that is about to end: it never sends it,
-        and puts it into no list while this one is here. Else behind a list that this one is sent as
-        well, and then what comes after it."""
+        and puts it into no list while this one is here. Of one that has gone: it may be on its way into
+        the list. Else behind a list that this one is sent as well, and then what comes after it."""
         if other._held:
             self.hold()
             assert self._held is not None
-            self._held.extend(other._held)
-            if other.ending is not None:
+            self._held.extend(other._unsent_held())
+            if other.ending is not None and not other.has_gone:
                 other._held.clear()
 
     def open(self, hello: bytes) -> None:
@@ -136,8 +144,10 @@ class Connection:
         self.backlog.look()
 
     async def close(self) -> None:
-        """Its socket has gone: ends all that is its own."""
+        """Its socket has gone: ends all that is its own. What it was not sent, and what still comes, is
+        kept for the list."""
         self.outbox.detach()
+        self._keep_unsent()
         if self._catching_up is not None:
             await tasks.end(self._catching_up)
         await self.requests.close()
@@ -185,7 +195,7 @@ class Connection:
             self._held = deque()
 
     def release(self) -> None:
-        if self.ending is not None:
+        if self.ending is not None or self.has_gone:
             return
         held, self._held = self._held, None
         while held and self.ending is None:
@@ -218,17 +228,26 @@ class Connection:
 
     def take_listed_event(self, frame: bytes, event_id: str) -> None:
         """As ``take_listed``, of an event."""
-        if self.ending is None and self.sees_event(event_id):
+        if self.is_open and self.sees_event(event_id):
             self._put(Queued(frame, True))
 
     def take_listed(self, frame: bytes, conversation_id: str, seq: int) -> None:
         """A message out of the offline list that another device of the user is about to take away."""
-        if self.ending is None and self.sees(conversation_id, seq):
+        if self.is_open and self.sees(conversation_id, seq):
             self._put(Queued(frame, True))
 
     def missed(self) -> None:
         """It was not sent something that it was owed."""
         self.end(GOING_AWAY, "something was missed, connect again")
+
+    def passed_over(self) -> None:
+        """The consumer could not tell it something, and has put that into the list of its user, where
+        it puts all until somebody is here again. An event that is held here is older than the list, or
+        is in it."""
+        self.missed()
+        self.is_passed_over = True
+        if self._held:
+            self._held = deque(live for live in self._held if not live.event_id)
 
     def kick(self, reason: str) -> None:
         if self.opened_at:
@@ -247,9 +266,39 @@ class Connection:
         read_until = self.heard_at - UNREAD_MS
         return read_until if 0 < self.caught_up_at <= read_until else 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what it is sent reaches its device."""
+        return self.opened_at is not None and self.ending is None and not self.has_gone
+
     def unsent_messages(self) -> list[bytes]:
         """Messages that never reached the socket, oldest first."""
-        return self.outbox.unsent() + [live.frame for live in self._held or ()]
+        return self.outbox.unsent() + [live.frame for live in self._unsent_held()]
+
+    def forget_unsent(self, frames: Iterable[bytes]) -> None:
+        """These are in the list, which one that has gone need not put there."""
+        for frame in frames:
+            if self.has_gone and self._held and self._held[0].frame == frame:
+                self._held.popleft()
+
+    def _keep_unsent(self) -> None:
+        unsent = [_live(frame) for frame in self.outbox.unsent()]
+        if self.is_passed_over:
+            unsent = [live for live in unsent if not live.event_id]
+        self._held = deque([*unsent, *self._unsent_held()])
+        self.outbox.queue.clear()
+        self.has_gone = True
+
+    def _unsent_held(self) -> list[Live]:
+        """Without what it was sent out of the list meanwhile."""
+        if self.has_gone:
+            return list(self._held or ())
+        return [
+            live
+            for live in self._held or ()
+            if live.event_id not in self._seen_events
+            and not (live.seq and self._seen.has(live.conversation_id, live.seq))
+        ]
 
     def _put_live(self, live: Live) -> None:
         if live.seq:
@@ -268,6 +317,14 @@ class Connection:
 
     def _too_slow(self) -> None:
         self.end(TOO_SLOW, "too slow")
+
+
+def _live(frame: bytes) -> Live:
+    """A frame again that waited for its socket."""
+    place = place_of(frame)
+    if place is None:
+        return Live(frame, "", 0)
+    return Live(frame, place.conversation_id, place.seq, place.event_id)
 
 
 class Connections:
@@ -297,15 +354,18 @@ class Connections:
 
     def hand_over(self, delivery: Delivery) -> list[int]:
         """Gives a frame to all connections of its users; those of them who should have had it and are
-        not here."""
+        not here, or no more for the consumer."""
         absent = []
         for user_id in delivery.user_ids:
-            connections = self.of(user_id)
-            if not connections and not delivery.ephemeral:
-                absent.append(user_id)
-            for connection in connections:
+            is_here = False
+            for connection in self.of(user_id):
+                if connection.is_passed_over:
+                    continue
+                is_here = True
                 if not _is_left_out(delivery, connection):
                     _hand_over(delivery, connection)
+            if not is_here and not delivery.ephemeral:
+                absent.append(user_id)
         return absent
 
     def all(self) -> list[Connection]:

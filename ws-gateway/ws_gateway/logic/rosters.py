@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -214,10 +214,13 @@ class Rosters:
     def end_members(self, conversation_ids: Iterable[str]) -> None:
         """Those of these groups were not sent something that they were owed."""
         for conversation_id in conversation_ids:
-            if (group := self._groups.get(conversation_id)) is not None:
-                for user_id in group.standings:
-                    for connection in self._connections.of(user_id):
-                        connection.missed()
+            for user_id in self.members(conversation_id):
+                self._end(user_id)
+
+    def members(self, conversation_id: str) -> Collection[int]:
+        """Who is here, or was, of a group."""
+        group = self._groups.get(conversation_id)
+        return group.standings if group is not None else ()
 
     # --- pushes ----------------------------------------------------------------------------------
 

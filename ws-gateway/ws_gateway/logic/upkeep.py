@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from im_common.domain.access_tokens import session_key
-from im_common.domain.missed import Missed
 from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
 from im_common.runtime.faults import report
 from ws_gateway.svc import ServiceContext
@@ -31,7 +30,7 @@ async def renew_routes(svc: ServiceContext) -> None:
     connections = svc.connections.all()
     if began - svc.routes_put_at > TTL_MS / 1000 - LAPSE_S:
         for connection in connections:
-            connection.missed()
+            connection.passed_over()
     elif connections:
         await svc.routes.put((c.user_id, c.route) for c in connections)
         await svc.rosters.renew()
@@ -75,36 +74,13 @@ async def end_revoked(svc: ServiceContext) -> None:
 async def send_stranded(svc: ServiceContext) -> None:
     """Looks into the offline lists of all who are connected, in one pipeline, for what the consumer
     could not tell this instance."""
-    await _take_missed(svc)
+    await svc.missing.look()
     users = {c.user_id for c in svc.connections.all()}
     if not users:
         return
     for user_id in await svc.offline.waiting(list(users)):
         for connection in svc.connections.of(user_id):
             connection.backlog.look()
-
-
-def end_missed(svc: ServiceContext, missed: Iterable[Missed]) -> None:
-    """These, users or members of groups, were not sent something that they were owed."""
-    for one in missed:
-        if isinstance(one, str):
-            svc.rosters.end_members([one])
-        else:
-            for connection in svc.connections.of(one):
-                connection.missed()
-
-
-async def end_missed_if_late(svc: ServiceContext) -> None:
-    """As ``send_stranded`` does, at once if that was long ago: this process stood still, and may have
-    been given up meanwhile. Raises when Redis is away: who pushes tries again."""
-    if time.monotonic() - svc.missed_taken_at > 3 * STRANDED_EVERY_S:
-        await _take_missed(svc)
-
-
-async def _take_missed(svc: ServiceContext) -> None:
-    began = time.monotonic()
-    end_missed(svc, await svc.missed.take(svc.in_flight.address))
-    svc.missed_taken_at = began
 
 
 async def report_presence(svc: ServiceContext) -> None:

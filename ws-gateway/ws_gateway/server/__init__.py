@@ -42,11 +42,11 @@ async def serve(settings: Settings, resources: Resources) -> None:
     sockets = WebSocketServer(service)
 
     async def begin(address: str) -> None:
-        service.in_flight.address = service.relay.address = service.rosters.address = address
+        service.in_flight.address = service.relay.address = address
+        service.rosters.address = service.missing.address = address
         await sockets.start()
-        # What a process before this one missed at this address ended with it.
         with suppress(RedisError):
-            await service.missed.take(address)
+            await service.missing.forget()
         for name, work in upkeep.parts(service).items():
             resources.keep(work, name)
 

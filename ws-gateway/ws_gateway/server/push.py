@@ -7,7 +7,6 @@ from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
-from ws_gateway.logic import upkeep
 from ws_gateway.svc import ServiceContext
 
 
@@ -19,9 +18,8 @@ class PushServicer(PushServiceServicer):
         svc = self._svc
         svc.in_flight.settle_all(request.answers)
         # Before what is newer: a connection that missed something gets no more.
-        await upkeep.end_missed_if_late(svc)
-        upkeep.end_missed(svc, request.missed_user_ids)
-        svc.rosters.end_members(request.missed_conversation_ids)
+        await svc.missing.look_if_late()
+        svc.missing.end([*request.missed_user_ids, *request.missed_conversation_ids])
         for user_id in request.listed_user_ids:
             for connection in svc.connections.of(user_id):
                 connection.backlog.look()

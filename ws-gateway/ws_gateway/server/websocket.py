@@ -38,6 +38,9 @@ from ws_gateway.svc import ServiceContext
 FRAMES_A_TURN = 16
 REFUSED_A_TURN = 128
 REFUSED_REST_S = 0.5
+# What a connection was not sent is tried to be put into the list for as long as its route lasts.
+LIST_AGAIN_S = 0.5
+LIST_WITHIN_S = 30.0
 # Connections that may wait to be accepted.
 BACKLOG = 1024
 
@@ -181,20 +184,42 @@ class WebSocketServer:
                 async with asyncio.timeout(FINISH_TIMEOUT_S + CLOSE_TIMEOUT_S + 1):
                     await socket.ended()
         await connection.close()
+        await self._list_unsent(connection)
         svc.connections.remove(connection)
         svc.rosters.forget(connection)
         try:
-            unsent = connection.unsent_messages()
-            if unsent and not svc.connections.of(connection.user_id):
-                await svc.offline.append([(connection.user_id, unsent)])
             await svc.routes.remove([(connection.user_id, connection.route)])
             if read_until := connection.read_until():
                 device_id = connection.route.device_id
                 await svc.recalls.heard(connection.user_id, device_id, read_until)
             svc.presence.went(connection)
         except Exception as error:
-            # The route expires by itself; the messages are in the history, and `sync` finds them.
+            # The route expires by itself.
             report(error, "connection not tidied up", user_id=connection.user_id)
+
+    async def _list_unsent(self, connection: Connection) -> None:
+        """What it was not sent goes into the list of its user, who is here until it is there: what
+        comes later is put behind it. Not while another connection of the user has all that comes."""
+        svc, user_id = self._svc, connection.user_id
+        until = asyncio.get_running_loop().time() + LIST_WITHIN_S
+        while (unsent := connection.unsent_messages()) and not self._has_heir(connection):
+            try:
+                await svc.offline.append([(user_id, unsent)])
+            except Exception as error:
+                report(error, "what was not sent is not in the list", user_id=user_id)
+                if asyncio.get_running_loop().time() > until:
+                    # The messages are in the history, and `sync` finds them.
+                    return
+                await asyncio.sleep(LIST_AGAIN_S)
+            else:
+                for one in svc.connections.of(user_id):
+                    one.forget_unsent(unsent)
+
+    def _has_heir(self, connection: Connection) -> bool:
+        """Whether what it was not sent is for another one; of those that have gone, the oldest."""
+        of_user = self._svc.connections.of(connection.user_id)
+        older = of_user[: of_user.index(connection)]
+        return bool(older) or not all(other.has_gone for other in of_user)
 
 
 async def _until(done: Callable[[], bool], within_s: float) -> None:

@@ -33,6 +33,7 @@ from im_common.testing.fixtures import redis, valkey
 from im_common.testing.services import SECRET
 from im_common.testing.waiting import eventually
 from ws_gateway.config import Settings, WebSocketConf
+from ws_gateway.logic import upkeep
 from ws_gateway.logic.connection import Connections, Stores
 from ws_gateway.logic.missing import Missing
 from ws_gateway.logic.presence import PresenceReporter
@@ -438,6 +439,37 @@ async def test_of_two_that_have_gone_one_puts_the_unsent_into_the_list(
     await eventually(lambda: not gateway.svc.connections.of(7))
     frames, _ = await slow.head(7)
     assert _listed(frames) == ["e1", "e2"]
+
+
+async def test_when_redis_was_started_again_those_whose_route_it_lost_come_again(
+    gateway: Gateway,
+) -> None:
+    svc = gateway.svc
+    await upkeep.look_at_redis(svc)
+    async with gateway.user(7), gateway.user(8), gateway.user(9) as left:
+        connections = svc.connections.all()
+        [lost] = svc.connections.of(8)
+        await svc.routes.remove([(8, lost.route)])
+        svc.redis_run_id = "the one before"
+        for _ in (1, 2):
+            await upkeep.look_at_redis(svc)
+        assert [c for c in connections if c.ending is not None] == [lost]
+        assert sorted(await svc.routes.find([7, 9])) == [7, 9]
+        await left.ping()
+
+
+async def test_routes_are_not_written_again_before_it_is_known_who_was_lost(
+    gateway: Gateway,
+) -> None:
+    svc = gateway.svc
+    await upkeep.look_at_redis(svc)
+    async with gateway.user(7):
+        [connection] = svc.connections.of(7)
+        await svc.routes.remove([(7, connection.route)])
+        svc.redis_run_id = "the one before"
+        await upkeep.renew_routes(svc)
+        await upkeep.look_at_redis(svc)
+        assert connection.ending is not None
 
 
 async def test_a_device_that_is_sent_the_list_with_another_is_sent_what_waits_behind_it(

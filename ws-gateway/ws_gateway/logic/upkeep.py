@@ -27,6 +27,7 @@ async def renew_routes(svc: ServiceContext) -> None:
     """One pipeline for all. When they have run out, as Redis was away or this process stood still, some
     messages were not sent here: the connections end, and their devices come back and sync."""
     began = time.monotonic()
+    run_id = await _end_lost(svc)
     connections = svc.connections.all()
     if began - svc.routes_put_at > TTL_MS / 1000 - LAPSE_S:
         for connection in connections:
@@ -35,22 +36,40 @@ async def renew_routes(svc: ServiceContext) -> None:
         await svc.routes.put((c.user_id, c.route) for c in connections)
         await svc.rosters.renew()
     svc.routes_put_at = began
+    svc.redis_run_id, svc.redis_seen_at = run_id, began
 
 
 async def look_at_redis(svc: ServiceContext) -> None:
+    """When Redis was started again, the routes of all are written at once."""
+    began = time.monotonic()
+    run_id = await _run_id(svc)
+    if svc.redis_run_id and run_id != svc.redis_run_id:
+        await renew_routes(svc)
+    else:
+        svc.redis_run_id, svc.redis_seen_at = run_id, began
+
+
+async def _end_lost(svc: ServiceContext) -> str:
     """A Redis that was started again may have lost its last seconds, and with them the routes of the
-    last who came: these come again, and the routes of all are written at once. Whose friends were told
-    may be forgotten, too."""
-    run_id = (await svc.redis.info("server")).get("run_id", "")
+    last who came: these come again. Whose friends were told may be forgotten, too. Gives the run of
+    Redis."""
+    run_id = await _run_id(svc)
     if svc.redis_run_id and run_id != svc.redis_run_id:
         since = svc.redis_seen_at - REDIS_LOSES_S
-        for connection in svc.connections.all():
-            if connection.opened_at is None or connection.opened_at > since:
+        connections = svc.connections.all()
+        young = [c for c in connections if c.opened_at is None or c.opened_at > since]
+        kept = await svc.routes.find([connection.user_id for connection in young])
+        for connection in young:
+            if connection.route not in kept.get(connection.user_id, ()):
                 connection.missed()
+        for connection in connections:
             svc.presence.touch(connection)
         svc.rosters.end_those_known_since(since)
-        await renew_routes(svc)
-    svc.redis_run_id, svc.redis_seen_at = run_id, time.monotonic()
+    return run_id
+
+
+async def _run_id(svc: ServiceContext) -> str:
+    return str((await svc.redis.info("server")).get("run_id", ""))
 
 
 async def end_revoked(svc: ServiceContext) -> None:

@@ -126,6 +126,40 @@ async def test_a_device_without_a_hello_is_sent_nothing_of_the_list_of_another(
     assert coming.sees_event("e2")
 
 
+class StaleList(List):
+    """What it answers another one may have confirmed meanwhile."""
+
+    def __init__(self, *frames: bytes) -> None:
+        super().__init__(*frames)
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def head(self, user_id: int) -> tuple[list[bytes], int]:
+        found = await super().head(user_id)
+        self.asked.set()
+        await self.may_answer.wait()
+        return found
+
+
+async def test_an_event_out_of_the_list_is_not_sent_to_a_device_after_a_younger_one(
+    start: Start,
+) -> None:
+    """A third one took it out of the list before they came, or sent it to them."""
+    one, early, young, quiet = (connection(number=number) for number in (1, 2, 3, 4))
+    young.opened_at, others = None, [early, young, quiet]
+    listed = StaleList(event(1))
+    backlog = start(one, listed, Recalls(), lambda: others)
+    await listed.asked.wait()
+    young.opened_at = 2.0
+    early.hold()
+    for other in (early, young):
+        other.deliver(event(2), "events:1", 2, "e2")
+    early.release()
+    listed.may_answer.set()
+    await confirm_all(one, backlog, 1)
+    heard = [[frame["event_id"] for frame in sent(other)] for other in others]
+    assert heard == [["e2"], ["e2"], ["e1"]]
+
+
 async def test_who_misses_something_is_ended_before_the_list_goes_on(start: Start) -> None:
     """The list of another device may have what is younger."""
     one, behind = connection(), connection(number=2)

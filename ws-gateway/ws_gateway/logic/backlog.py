@@ -4,7 +4,7 @@ and then the recalls that happened while it was away."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -108,6 +108,7 @@ class Backlog:
                 self._connection.release()
 
     async def _send_batch(self) -> bool:
+        before = {other: other.live_events for other in self._others() if other.is_open}
         frames, remaining = await self._offline.head(self._connection.user_id)
         if not frames:
             return False
@@ -115,7 +116,7 @@ class Backlog:
         await self._end_missing()
         # Twice in the list, or sent live already: the consumer repeated a delivery.
         shown = await self._recalls.emptied(self._connection.user_id, list(dict.fromkeys(frames)))
-        distinct = self._take(in_order(shown)) if self._connection.ending is None else []
+        distinct = self._take(in_order(shown), before) if self._connection.ending is None else []
         if self._connection.ending is not None:
             # In the list it waits for who comes next.
             return False
@@ -134,9 +135,14 @@ class Backlog:
         await self._offline.confirm(self._connection.user_id, frames)
         return True
 
-    def _take(self, frames: Iterable[tuple[bytes, _Place | None]]) -> list[bytes]:
+    def _take(
+        self, frames: Iterable[tuple[bytes, _Place | None]], before: Mapping[Connection, int]
+    ) -> list[bytes]:
         """Those that go out here. The user's other devices are sent them as well: who confirms first
-        takes them out of the list of all. One that has had no `hello` yet looks at the list itself."""
+        takes them out of the list of all. One that has had no `hello` yet looks at the list itself.
+
+        ``before`` says how many live events they had been sent when the list was asked for. One that
+        was sent another since then has had all that is in the list, or came when that was taken."""
         taken: list[bytes] = []
         others = [other for other in self._others() if other.is_open]
         for frame, place in frames:
@@ -147,7 +153,8 @@ class Backlog:
                 if self._connection.sees_event(place.event_id):
                     taken.append(frame)
                 for other in others:
-                    other.take_listed_event(frame, place.event_id)
+                    if before.get(other) == other.live_events:
+                        other.take_listed_event(frame, place.event_id)
                 continue
             if self._connection.sees(place.conversation_id, place.seq):
                 taken.append(frame)

@@ -118,6 +118,8 @@ class Connection:
         self.has_gone = False
         self._seen = Seen()
         self._seen_events = SeenEvents()
+        # How many events it was sent that came live.
+        self.live_events = 0
         self._max_queue = max_queue
 
     def begin(self, outlet: Outlet) -> None:
@@ -204,6 +206,7 @@ class Connection:
             if live.event_id and not self.sees_event(live.event_id):
                 continue
             if not live.seq or self.sees(live.conversation_id, live.seq):
+                self.live_events += bool(live.event_id)
                 self._put(Queued(live.frame, True))
             elif self.ending is not None:
                 held.appendleft(live)
@@ -305,6 +308,7 @@ class Connection:
             self._seen.add(live.conversation_id, live.seq)
         if live.event_id:
             self._seen_events.add(live.event_id)
+            self.live_events += 1
         self._put(Queued(live.frame, True))
 
     def _put(self, item: Queued) -> None:

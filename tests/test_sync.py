@@ -39,8 +39,10 @@ async def test_a_device_that_was_away_catches_up(new_user: MakeUser, online: Con
     over_http = await b.request(
         "POST", "/v1/sync", json={"cursors": {single(a, b): 29}, "limit": 1}
     )
-    (delta,) = over_http.json()["conversations"]
-    assert (len(delta["messages"]), over_http.json()["has_more"]) == (1, True)
+    over_socket = await _sync(tablet, {single(a, b): 29}, limit=1)
+    for answer in (over_http.json(), over_socket):
+        (delta,) = answer["conversations"]
+        assert (len(delta["messages"]), answer["has_more"]) == (1, True)
 
 
 async def test_lists_and_unread_counts(new_user: MakeUser, online: Connect) -> None:
@@ -74,7 +76,7 @@ async def test_lists_and_unread_counts(new_user: MakeUser, online: Connect) -> N
 
 async def test_bad_sync_frames_are_refused(new_user: MakeUser, online: Connect) -> None:
     device = await online(await new_user())
-    for bad in ({"limit": 501}, {"cursors": {"s:1:2": -1}}, {"cursors": 3}):
+    for bad in ({"limit": 501}, {"limit": 0}, {"cursors": {"s:1:2": -1}}, {"cursors": 3}):
         device.frames.clear()
         await device.send(type="sync", **bad)
         assert (await device.wait_for(lambda f: f["type"] == "error"))["code"] == "INVALID_ARGUMENT"

@@ -12,6 +12,7 @@ from chat_service.logic import cursors, history, overview, own_view, readers, se
 from chat_service.logic.history import Bounds
 from chat_service.model.tables import conversation_members, messages
 from im.group.v1.group_pb2 import GroupSendInfo
+from im_common.domain.routes import Route, RouteTable
 from im_common.errors import Code
 from im_common.testing.groups import send_info
 from im_common.testing.queries import counted_queries
@@ -140,6 +141,18 @@ async def test_who_comes_sees_what_comes_then_and_who_leaves_no_more(
     assert [row.seq for row in around] == [1, 2, 3, 4]
     refused = await refusal(cursors.mark_as_read(svc, B, "g:5", 6))
     assert refused.code is Code.NOT_GROUP_MEMBER
+
+
+async def test_who_is_removed_gets_nothing_more_though_the_route_was_lost(world: World) -> None:
+    """A connection may be there whose route Redis has forgotten."""
+    _group(world, A, B)
+    await world.online(B)
+    await world.handle([world.change(A, 5, "group_created", joined_user_ids=[A, B])])
+    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    removed = world.change(A, 5, "member_removed", left_user_ids=[B])
+    await world.handle([_say(world, "1"), removed])
+    await world.handle([_say(world, "2")])
+    assert [frame["seq"] for frame in world.gateway.delivered(B)] == [1, 2]
 
 
 async def test_who_leaves_may_be_alone_in_a_batch(world: World, svc: Any) -> None:

@@ -137,6 +137,17 @@ async def test_what_a_connection_held_that_missed_something_is_left_to_the_list(
     assert (old.unsent_messages(), list(answer.absent_user_ids)) == ([b"m"], [7])
 
 
+async def test_what_did_not_leave_a_connection_that_missed_something_is_left_to_the_list() -> None:
+    svc = _gateway((7, "s"))
+    [old] = svc.connections.of(7)
+    frames = [b'{"type":"event","event_id":"e1"}', b'{"type":"recalled","message_id":"m"}']
+    old.deliver(frames[0], "events:1", 1, "e1")
+    old.deliver(frames[1], "c", 0)
+    await PushServicer(svc).Push(PushRequest(missed_user_ids=[7]), None)
+    await old.close()
+    assert old.unsent_messages() == frames[1:]
+
+
 async def test_a_session_that_is_left_out_is_not_told() -> None:
     svc = _gateway((7, "gone"), (7, "stays"))
     delivery = Delivery(frame=b"new", user_ids=[7], except_session_ids=["gone"])

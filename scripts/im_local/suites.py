@@ -33,6 +33,8 @@ KILLS = ["tests/test_events.py", "tests/test_faults.py", "tests/test_kills.py"]
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]
+# They start embedded servers of their own, wherever they run.
+OWN_SERVERS = ["tests/test_large_groups.py"]
 EMBEDDED, REAL = "embedded", "real"
 VARIABLE = "IM_TEST_INFRA"
 
@@ -73,15 +75,20 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     plan = [(on, ["common/tests", "tests"]), (on, services)]
     if EMBEDDED in servers:
         plan.append((EMBEDDED, others if on == EMBEDDED else [*others, "tests"]))
-    lanes = [[Suite(on, [path], _left_out(path)) for path in paths] for on, paths in plan]
+    once = OWN_SERVERS if EMBEDDED in servers else []
+    lanes = [
+        [Suite(on, [path], _left_out(path, once if on == REAL else ())) for path in paths]
+        for on, paths in plan
+    ]
     each = sorted(servers)
     kills = [[Suite(on, KILLS)] for on in each]
     return [lanes, kills, [[*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS)]]]
 
 
-def _left_out(path: str) -> list[str]:
-    """What of a suite has a stage of its own."""
-    return [file for file in (*KILLS, *OVERLOAD, *LOGINS) if file.startswith(f"{path}/")]
+def _left_out(path: str, more: Sequence[str]) -> list[str]:
+    """What of a suite has a stage of its own, and of ``more``."""
+    files = (*KILLS, *OVERLOAD, *LOGINS, *more)
+    return [file for file in files if file.startswith(f"{path}/")]
 
 
 class Run:

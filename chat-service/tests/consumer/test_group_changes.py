@@ -155,6 +155,21 @@ async def test_who_is_removed_gets_nothing_more_though_the_route_was_lost(world:
     assert [frame["seq"] for frame in world.gateway.delivered(B)] == [1, 2]
 
 
+async def test_a_member_who_goes_away_and_comes_back_misses_nothing(world: World) -> None:
+    await _made(world, A, B)
+    await world.online(B)
+    await world.handle([_say(world, "1")])
+    # Gone from where it was the last time.
+    world.gateway.users.discard(B)
+    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await world.handle([_say(world, "2")])
+    await world.handle([_say(world, "3")])
+    await world.online(B, 2)
+    await world.handle([_say(world, "4")])
+    assert [frame["seq"] for frame in world.gateway.delivered(B)] == [2, 5]
+    assert [frame["seq"] for frame in await world.offline(B)] == [1, 3, 4]
+
+
 async def test_who_leaves_may_be_alone_in_a_batch(world: World, svc: Any) -> None:
     await _made(world, A, B)
     await world.handle([world.change(B, 5, "member_left", left_user_ids=[B])])

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from im.auth.v1.auth_pb2 import ValidateTokenRequest, ValidateTokenResponse
 from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, ListGroupStandingsResponse
-from im.gateway.v1.push_pb2 import Delivery
+from im.gateway.v1.push_pb2 import Delivery, GroupStanding, GroupTarget
 from im_common.domain import in_flight as in_flight_module
 from im_common.domain.comings import Comings
 from im_common.domain.frames import MAX_FRAME_BYTES
@@ -456,6 +456,23 @@ async def test_when_redis_was_started_again_those_whose_route_it_lost_come_again
         assert [c for c in connections if c.ending is not None] == [lost]
         assert sorted(await svc.routes.find([7, 9])) == [7, 9]
         await left.ping()
+
+
+async def test_when_redis_was_started_again_members_of_a_group_that_it_may_not_know_come_again(
+    gateway: Gateway,
+) -> None:
+    """Who pushes finds a gateway for a group there, too; their routes are old enough."""
+    svc = gateway.svc
+    await upkeep.look_at_redis(svc)
+    async with gateway.user(7), gateway.user(8):
+        (member,), (other,) = svc.connections.of(7), svc.connections.of(8)
+        joined = GroupTarget(is_change=True, moved=[GroupStanding(user_id=7, min_seq=0)])
+        message = Delivery(frame=b"{}", conversation_id="g:5", seq=1, group=joined)
+        svc.rosters.deliver(message)
+        await svc.rosters.register()
+        svc.redis_run_id = "the one before"
+        await upkeep.look_at_redis(svc)
+        assert (member.ending is not None, other.ending) == (True, None)
 
 
 async def test_routes_are_not_written_again_before_it_is_known_who_was_lost(

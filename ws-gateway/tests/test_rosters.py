@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,6 +61,9 @@ class Told:
 
     async def put(self, _: str, conversation_ids: Any) -> None:
         self.groups += conversation_ids
+
+    async def find(self, conversation_ids: Any) -> dict[str, list[str]]:
+        return {one: [""] for one in conversation_ids if one in self.groups}
 
 
 class World:
@@ -255,8 +259,18 @@ async def test_those_who_were_not_told_something_come_again(world: World) -> Non
     a, b = await world.online(A), await world.online(B)
     world.rosters.end_members([G, "g:7"])
     assert (a.ending is not None, b.ending) == (True, None)
-    world.rosters.end_those_known_since(0.0)
-    assert b.ending is not None
+
+
+async def test_those_whose_group_redis_has_forgotten_come_again(world: World) -> None:
+    world.chat.groups = {A: [(G, 0, 1)], B: [("g:6", 0, 1)], C: [("g:7", 0, 1)]}
+    a, b = await world.online(A), await world.online(B)
+    began = time.monotonic()
+    c = await world.online(C)
+    world.told.groups = ["g:6"]
+    await world.rosters.end_those_forgotten(began)
+    assert [one.ending is not None for one in (a, b, c)] == [False, False, True]
+    await world.rosters.end_those_forgotten(0.0)
+    assert [one.ending is not None for one in (a, b, c)] == [True, False, True]
 
 
 async def test_messages_that_come_together_go_to_each_as_if_they_came_alone(world: World) -> None:

@@ -458,8 +458,8 @@ async def test_when_redis_was_started_again_those_whose_route_it_lost_come_again
         await left.ping()
 
 
-async def test_when_redis_was_started_again_members_of_a_group_that_it_may_not_know_come_again(
-    gateway: Gateway,
+async def test_when_redis_was_started_again_members_of_a_group_that_it_does_not_know_come_again(
+    gateway: Gateway, redis: Redis
 ) -> None:
     """Who pushes finds a gateway for a group there, too; their routes are old enough."""
     svc = gateway.svc
@@ -470,6 +470,10 @@ async def test_when_redis_was_started_again_members_of_a_group_that_it_may_not_k
         message = Delivery(frame=b"{}", conversation_id="g:5", seq=1, group=joined)
         svc.rosters.deliver(message)
         await svc.rosters.register()
+        svc.redis_run_id = "the one before"
+        await upkeep.look_at_redis(svc)
+        assert member.ending is None
+        await redis.delete("gateways:g:5")
         svc.redis_run_id = "the one before"
         await upkeep.look_at_redis(svc)
         assert (member.ending is not None, other.ending) == (True, None)

@@ -206,10 +206,12 @@ class Rosters:
         """The same of all groups, as routes are renewed."""
         await self._gateways.put(self.address, list(self._groups))
 
-    def end_those_known_since(self, since: float) -> None:
-        """Redis may have forgotten what it was told since then (time.monotonic() seconds)."""
-        lost = [one for one, at in self._known_since.items() if at > since]
-        self.end_members(lost)
+    async def end_those_forgotten(self, since: float) -> None:
+        """Redis may have lost what it was told since then (time.monotonic() seconds): nobody has found
+        this gateway for these groups meanwhile. Raises when Redis is away."""
+        young = [one for one, at in self._known_since.items() if at > since]
+        kept = await self._gateways.find(young)
+        self.end_members(one for one in young if self.address not in kept.get(one, ()))
 
     def end_members(self, conversation_ids: Iterable[str]) -> None:
         """Those of these groups were not sent something that they were owed."""

@@ -64,7 +64,7 @@ async def _end_lost(svc: ServiceContext) -> str:
                 connection.missed()
         for connection in connections:
             svc.presence.touch(connection)
-        svc.rosters.end_those_known_since(since)
+        await svc.rosters.end_those_forgotten(since)
     return run_id
 
 

@@ -50,8 +50,10 @@ class Deliverer:
         self._untold: dict[str, dict[Missed, int]] = defaultdict(dict)
         self._times = 0
 
-    async def deliver(self, items: Sequence[Entry]) -> None:
-        """Raises only when Redis or the database is away: then the whole is to be repeated."""
+    async def deliver(self, items: Sequence[Entry]) -> bool:
+        """Whether somebody was told that something is not done: by what holds when its record comes
+        again, it might be. Raises only when Redis or the database is away: then the whole is to be
+        repeated."""
         placed = [item for item in items if item.to_deliver]
         groups = await self._groups.look_up(placed)
         # Before the look at the routes: who comes online after it finds them.
@@ -82,6 +84,7 @@ class Deliverer:
         await self._note_missed(requests, answers, times)
         absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
         await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
+        return any(item.error is not None for item in items)
 
     def _requests(
         self,

@@ -5,7 +5,7 @@ Nothing is stored here: who wrote the record has done that. A batch is delivered
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from msgspec import Raw
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.entry import Entry, Poison
 from im.bus.v1.event_pb2 import UserEvent
-from im_common.bus import Producer, Record, dead_letter
+from im_common.bus import Finish, Producer, Record, dead_letter
 from im_common.bus.topics import DEAD_LETTER_TOPIC
 from im_common.domain import frames
 
@@ -80,7 +80,7 @@ class EventWorker:
         self._deliverer = deliverer
         self._producer = producer
 
-    async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
+    async def handle(self, records: Sequence[Record]) -> Finish:
         """Gives the delivery of the batch."""
         entries: list[EventEntry] = []
         for record in records:

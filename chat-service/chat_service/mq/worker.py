@@ -23,7 +23,7 @@ from im.chat.v1.record_pb2 import ChatRecord
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import UserServiceStub
-from im_common.bus import Handler, Producer, Record, dead_letter
+from im_common.bus import Finish, Handler, Producer, Record, dead_letter
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC
 from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.missed import MissedLog
@@ -64,7 +64,7 @@ class Worker:
             "group_change": Changes(),
         }
 
-    async def handle(self, records: Sequence[Record]) -> Callable[[], Awaitable[None]]:
+    async def handle(self, records: Sequence[Record]) -> Finish:
         """Stage one: everything is stored or refused when it returns. An exception means: again."""
         entries: list[Entry] = []
         for record in records:

@@ -240,3 +240,11 @@ async def test_a_lone_message_whose_first_try_fails_oddly_is_no_dead_letter(
     await world.handle([world.record(A, B, "hello")])
     assert [content for *_, content in await world.stored()] == ["hello"]
     assert world.letters.sent == []
+
+
+async def test_what_was_refused_is_committed_at_once(world: World) -> None:
+    """After a crash it would be judged anew, by what holds then, and stored though its sender was told
+    that it is not."""
+    for to, soon in ((B, False), (GHOST, True)):
+        finish = await world.consumer.handle([world.record(A, to, "x")])
+        assert await finish() is soon

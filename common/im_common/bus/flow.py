@@ -100,6 +100,8 @@ class Flow:
         self._due: dict[Track, str] = {}
         # Records that went through both stages since the last commit.
         self._uncommitted = 0
+        # Whether one of them asked for it.
+        self._soon = False
 
     # --- partitions ----------------------------------------------------------------------------
 
@@ -150,11 +152,12 @@ class Flow:
         if batch.stage is Stage.ONE:
             batch.stage, batch.finish = Stage.BETWEEN, finish
 
-    def finished(self, batch: Batch) -> None:
-        """Stage two has ended."""
+    def finished(self, batch: Batch, *, commit_soon: bool = False) -> None:
+        """Stage two has ended, and may want that its records do not come again."""
         if batch.stage is not Stage.TWO:
             return  # revoked, and the handler overheard it
         batch.stage = Stage.FINISHED
+        self._soon |= commit_soon
         self._in_hand.remove(batch)
         for track, part in batch.parts.items():
             track.batches.remove(batch)
@@ -223,15 +226,17 @@ class Flow:
         return dict(self._due)
 
     def is_urgent(self) -> bool:
-        """Whether a commit is due at once: of a partition that ends; of a partition's first batch, so
-        that who is killed again and again gets on all the same; and of more than a batch of records,
-        as those who drop what they had already remember so much only."""
-        return self._uncommitted >= self._max_batch or any(
-            track.hold is Hold.ENDING or not track.committed for track in self._due
+        """Whether a commit is due at once: of a batch that wants it; of a partition that ends; of a
+        partition's first batch, so that who is killed again and again gets on all the same; and of more
+        than a batch of records, as those who drop what they had already remember so much only."""
+        return (
+            self._soon
+            or self._uncommitted >= self._max_batch
+            or any(track.hold is Hold.ENDING or not track.committed for track in self._due)
         )
 
     def commit_begins(self) -> dict[Track, str]:
-        self._uncommitted = 0
+        self._uncommitted, self._soon = 0, False
         return self.due()
 
     def committed(self, positions: Mapping[Track, str], lost: Collection[Track]) -> None:

@@ -33,11 +33,12 @@ class BusUnavailable(Exception):
     trying again is safe, because consumers are idempotent."""
 
 
-Finish = Callable[[], Awaitable[None]]
+Finish = Callable[[], Awaitable[bool | None]]
 Handler = Callable[[Sequence[Record]], Awaitable[Finish | None]]
 """Stage 1 of a batch (say, store it). What it returns is stage 2 (say, deliver it), which runs
 while the next batch of its partitions is in stage 1, and never before the stage 2 of the batch
-before. The batch is committed when both have ended. A stage that raises is repeated, with growing
+before. The batch is committed soon after both have ended, and at once when stage 2 gives True: for what
+must not be worked on anew after a crash. A stage that raises is repeated, with growing
 pauses, until it succeeds or the partition is given up: what can never succeed the handler must
 recognise itself."""
 

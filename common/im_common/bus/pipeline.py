@@ -222,9 +222,10 @@ class Pipeline:
         self._go()
 
     async def _deliver(self, batch: Batch) -> None:
+        commit_soon = False
         if batch.finish is not None:
-            await self._persist("second stage", batch.finish)
-        self._flow.finished(batch)
+            commit_soon = bool(await self._persist("second stage", batch.finish))
+        self._flow.finished(batch, commit_soon=commit_soon)
         self._go()
 
     def _time_turn(self, batch: Batch) -> None:

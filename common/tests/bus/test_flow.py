@@ -338,6 +338,20 @@ def test_more_than_a_batch_of_finished_records_is_committed_at_once(flow: Flow) 
     assert not flow.is_urgent()
 
 
+def test_a_batch_that_wants_it_is_committed_at_once(flow: Flow) -> None:
+    track = flow.add("t", 0)
+    for number, soon in enumerate((False, False, True, False)):
+        flow.feed(track, records(track, number, 1))
+        (batch,) = flow.begin()
+        flow.stored(batch, None)
+        flow.begin()
+        flow.finished(batch, commit_soon=soon)
+        # A partition's first is, too.
+        assert flow.is_urgent() is (soon or number == 0)
+        flow.committed(flow.commit_begins(), set())
+        assert not flow.is_urgent()
+
+
 def test_what_was_revoked_is_first_again_in_its_order(flow: Flow) -> None:
     track, other = flow.add("t", 0), flow.add("t", 1)
     flow.feed(track, records(track, 0, 2 * MAX_BATCH + 1))

@@ -261,6 +261,35 @@ async def test_those_who_were_not_told_something_come_again(world: World) -> Non
     assert (a.ending is not None, b.ending) == (True, None)
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("next_seqs", [[5, 6], [4, 6]])
+async def test_members_come_again_when_one_of_their_group_was_not_pushed(
+    world: World, next_seqs: list[int], together: bool
+) -> None:
+    """They saw what came before it, and find the rest by sync."""
+    world.chat.groups = {A: [(G, 0, 1)], B: [(G, 0, 1)], C: [("g:6", 0, 1)]}
+    a, b, c = [await world.online(user_id) for user_id in (A, B, C)]
+    world.push(_change(3, after=1, left=[B]))
+    deliveries = [_said(seq, after=3) for seq in next_seqs]
+    if together:
+        world.rosters.deliver_all(deliveries)
+    else:
+        world.push(*deliveries)
+    assert _seqs(a) == [3, *([4] if 4 in next_seqs and not together else [])]
+    assert [one.ending is not None for one in (a, b, c)] == [True, False, False]
+
+
+async def test_what_comes_twice_or_late_is_no_gap(world: World) -> None:
+    world.chat.groups = {A: [(G, 0, 1)]}
+    a = await world.online(A)
+    world.push(_said(7, after=1), _said(8, after=1), _said(7, after=1))
+    world.rosters.deliver_all([_said(5, after=1), _said(6, after=1)])
+    world.rosters.deliver_all([_said(8, after=1), _said(9, after=1)])
+    typing = Delivery(frame=b"{}", conversation_id=G, seq=20, ephemeral=True, group=GroupTarget())
+    world.push(typing, _said(10, after=1))
+    assert a.ending is None
+
+
 async def test_those_whose_group_redis_has_forgotten_come_again(world: World) -> None:
     world.chat.groups = {A: [(G, 0, 1)], B: [("g:6", 0, 1)], C: [("g:7", 0, 1)]}
     a, b = await world.online(A), await world.online(B)
@@ -279,15 +308,15 @@ async def test_messages_that_come_together_go_to_each_as_if_they_came_alone(worl
     world.rosters.deliver(_said(3, after=1))
     held = await world.online(B)
     held.hold()
-    run = [_said(2, after=1), _said(3, after=1), _said(4, after=4, by=B), _said(6, after=4)]
+    run = [_said(2, after=1), _said(3, after=1), _said(4, after=4, by=B), _said(5, after=4)]
     world.rosters.deliver_all(run)
     held.release()
-    assert [_seqs(one) for one in (a, b, c)] == [[3, 4, 6], [3, 6], [4, 6]]
-    assert _seqs(held) == [2, 3, 6]
+    assert [_seqs(one) for one in (a, b, c)] == [[3, 4, 5], [3, 5], [4, 5]]
+    assert _seqs(held) == [2, 3, 5]
     # As before, none twice; and a slow reader is cut off.
-    world.rosters.deliver_all([_said(6, after=4), _said(7, after=4), _said(8, after=4)])
-    assert [_seqs(one)[-2:] for one in (a, b, c, held)] == [[7, 8]] * 4
-    world.rosters.deliver_all([_said(seq, after=4) for seq in range(9, 200)])
+    world.rosters.deliver_all([_said(5, after=4), _said(6, after=4), _said(7, after=4)])
+    assert [_seqs(one)[-2:] for one in (a, b, c, held)] == [[6, 7]] * 4
+    world.rosters.deliver_all([_said(seq, after=4) for seq in range(8, 200)])
     assert a.ending is not None
     assert a.ending.code == 4003
     world.rosters.deliver_all([_said(seq, after=4) for seq in (200, 201)])

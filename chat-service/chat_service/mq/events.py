@@ -1,6 +1,10 @@
 """The records of im-event-topic: what is told to a user's devices beside messages.
 
 Nothing is stored here: who wrote the record has done that. A batch is delivered as one of messages is.
+
+A relay that is not told that the log has a record writes it again (sql.outbox_relay). A device
+that has come since does not know the first one, and would be sent the second after younger events: so
+what is in the log a second time goes to nobody.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from functools import partial
 
 import msgspec
 import structlog
+from cachetools import FIFOCache
 from msgspec import Raw
 
 from chat_service.mq.deliver import Deliverer
@@ -21,6 +26,10 @@ from im_common.bus.topics import DEAD_LETTER_TOPIC
 from im_common.domain import frames
 
 log = structlog.get_logger(__name__)
+
+# Of so many events it is remembered where in the log they were first: more than a relay sends again,
+# beside what all others send meanwhile.
+MOST_REMEMBERED = 20_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,17 +88,26 @@ class EventWorker:
     def __init__(self, deliverer: Deliverer, producer: Producer) -> None:
         self._deliverer = deliverer
         self._producer = producer
+        # By event_id, its place in the log.
+        self._places: FIFOCache[str, int] = FIFOCache(MOST_REMEMBERED)
 
     async def handle(self, records: Sequence[Record]) -> Finish:
         """Gives the delivery of the batch."""
         entries: list[EventEntry] = []
         for record in records:
             try:
-                entries.append(decode(record))
+                entry = decode(record)
+                if self._is_first(entry):
+                    entries.append(entry)
             except Poison as poison:
                 log.error("dead letter", reason=str(poison), at=record.position)
                 await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, str(poison))
         return partial(self._deliverer.deliver, entries)
+
+    def _is_first(self, entry: EventEntry) -> bool:
+        """Whether the log had it nowhere before. It may come again at its own place: batches are
+        repeated when nobody knows what became of them."""
+        return self._places.setdefault(entry.event_id, entry.seq) == entry.seq
 
 
 def decode(record: Record) -> EventEntry:

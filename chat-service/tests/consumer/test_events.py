@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -45,6 +46,28 @@ async def test_who_is_online_is_told_in_order(world: World) -> None:
     assert {(f["type"], f["event"]) for f in told} == {("event", "BlockListChanged")}
     assert [f["event_id"] for f in told] == [decode(record).event_id for record in records]
     assert await world.offline(A) == []
+
+
+async def test_what_is_in_the_log_twice_is_told_once(world: World) -> None:
+    """A device that came between the two would hear the second after younger ones."""
+    worker = EventWorker(world.consumer._deliverer, world.letters)
+    old, young = _record(A, 7, "5-0"), _record(A, 8, "5-1")
+    again = dataclasses.replace(old, position="5-2")
+    await world.online(A)
+    for batch in ([old, young], [again]):
+        finish = await worker.handle(batch)
+        await finish()
+    assert [f["data"]["user_id"] for f in world.gateway.delivered(A)] == [7, 8]
+
+
+async def test_a_batch_that_comes_again_is_told_again(world: World) -> None:
+    """Its partition was given up in the middle, and taken again."""
+    worker = EventWorker(world.consumer._deliverer, world.letters)
+    record = _record(A, 7, "5-0")
+    await worker.handle([record])
+    finish = await worker.handle([record])
+    await finish()
+    assert [f["data"]["user_id"] for f in await world.offline(A)] == [7]
 
 
 async def test_who_is_away_finds_it_in_the_list_in_order(world: World) -> None:

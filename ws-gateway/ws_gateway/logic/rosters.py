@@ -55,11 +55,13 @@ class Standing(NamedTuple):
 class Group:
     """A group that has, or had, a member here."""
 
-    __slots__ = ("roster_seq", "standings", "version")
+    __slots__ = ("last_seq", "roster_seq", "standings", "version")
 
     def __init__(self, roster_seq: int) -> None:
         # All changes up to here were taken in.
         self.roster_seq = roster_seq
+        # The newest message that was pushed; 0 before the first.
+        self.last_seq = 0
         self.standings: dict[int, Standing] = {}
         # Another one when others are here.
         self.version = 0
@@ -256,6 +258,8 @@ class Rosters:
     def deliver(self, delivery: Delivery) -> None:
         """Takes in the change of members that it tells of, and gives the frame to who sees it."""
         target, on, seq = delivery.group, delivery.conversation_id, delivery.seq
+        if seq and not delivery.ephemeral:
+            self._follow(on, [seq])
         if target.is_change:
             self._change(on, seq, target.moved)
         group = self._groups.get(on)
@@ -278,6 +282,7 @@ class Rosters:
         if group is None:
             return
         run = Run([Live(d.frame, on, d.seq) for d in deliveries])
+        self._follow(on, run.seqs)
         authors = {delivery.group.except_user_id for delivery in deliveries}
         first = deliveries[0].seq
         for user_id, standing in group.standings.items():
@@ -286,6 +291,25 @@ class Rosters:
             else:
                 for connection in self._connections.of(user_id):
                     connection.deliver_run(run)
+
+    def _follow(self, conversation_id: str, seqs: Sequence[int]) -> None:
+        """These are about to be delivered, in ascending order. All that is written to a group is pushed
+        to a gateway that holds a member: whatever the reason is that something was not, its members
+        come back and sync."""
+        group = self._groups.get(conversation_id)
+        if group is None:
+            return
+        last, newest = group.last_seq, seqs[-1]
+        if newest <= last:
+            return
+        group.last_seq = newest
+        is_first_after = not last or seqs[0] <= last + 1
+        if is_first_after and newest - seqs[0] + 1 == len(seqs):
+            return
+        log.warning("not all of a group was pushed", on=conversation_id, last=last, now=list(seqs))
+        for user_id, standing in group.standings.items():
+            if standing.shows(newest):
+                self._end(user_id)
 
     def _deliver_each(
         self, user_id: int, standing: Standing, deliveries: Sequence[Delivery]

@@ -34,7 +34,9 @@ def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -
     # Tests send faster than a person types; what the limits do has tests of its own. And each registers
     # somebody, with a password that at the usual cost takes a quarter of a second of a core.
     env = {"IM_RATE_LIMITS": "off", "IM_BCRYPT_COST": "4"}
-    with System.start(folder, infra=infra, env=env) as running:
+    # The real servers are for several instances.
+    scale = {"ws-gateway": 2, "chat-mq": 2} if infra else {}
+    with System.start(folder, infra=infra, env=env, scale=scale) as running:
         yield running
 
 
@@ -58,8 +60,11 @@ async def online(system: System) -> AsyncIterator[Connect]:
     """Connects devices; those still open are closed at the end."""
     devices: list[Device] = []
 
-    async def connect(user: User, *, confirm: bool = True, query: str = "") -> Device:
-        device = await Device.connect(system.ready.ws, user, confirm=confirm, query=query)
+    async def connect(
+        user: User, *, confirm: bool = True, query: str = "", url: str | None = None
+    ) -> Device:
+        at = url or system.any_ws()
+        device = await Device.connect(at, user, confirm=confirm, query=query)
         devices.append(device)
         return device
 

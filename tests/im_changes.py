@@ -175,7 +175,7 @@ class Changes:
             await _check_history(team)
 
     def _hearer(self, user: User, *, is_alone: bool = False) -> Hearer:
-        hearer, ws = Hearer(user, is_alone), self._system.ready.ws
+        hearer, ws = Hearer(user, is_alone), self._system.any_ws
         coming_and_going = hearer.phone.listen(ws, user, lambda: random.uniform(0.5, 3))
         for listening in (hearer.steady.listen(ws, user), coming_and_going):
             self._listening.append(asyncio.create_task(listening))
@@ -196,7 +196,7 @@ class Changes:
     async def _check_presence(self) -> None:
         """Of a friend who was never here before."""
         ears, walker = self._watched.steady, self._walker.user_id
-        async with await Device.connect(self._system.ready.ws, self._walker):
+        async with await Device.connect(self._system.any_ws(), self._walker):
             async with asyncio.timeout(STANDSTILL_S):
                 while not any(p["user_id"] == walker and p["online"] for p in ears.presences):
                     await asyncio.sleep(RETRY_S)

@@ -30,12 +30,16 @@ class Ears:
     _known: set[str] = field(default_factory=set)
 
     async def listen(
-        self, ws: str, user: User, stay_s: Callable[[], float | None] = lambda: None
+        self,
+        ws: Callable[[], str],
+        user: User,
+        stay_s: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """Connects for so long, again and again; None is for as long as the connection lasts."""
+        """Connects for so long, again and again; None is for as long as the connection lasts. ``ws``
+        says where, each time."""
         while True:
             try:
-                device = await Device.connect(ws, user)
+                device = await Device.connect(ws(), user)
             except Exception:  # not there yet
                 await asyncio.sleep(RETRY_S)
                 continue

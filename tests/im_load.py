@@ -132,7 +132,7 @@ class Load:
         group_id = await make_group(a, b) if in_group else None
         conversation_id = _conversation(a, b, group_id)
         device, phone, copy = (
-            Receiver(name, self._system.ready.ws, user, conversation_id, self.problems)
+            Receiver(name, self._system.any_ws, user, conversation_id, self.problems)
             for name, user in (("device", b), ("phone", b), ("copy", a))
         )
         said = [{"event": "group_created", "name": "team"}] if in_group else []
@@ -205,7 +205,7 @@ class Load:
         number = 0
         while self._sending or pair.open:
             try:
-                async with await Device.connect(self._system.ready.ws, pair.a) as device:
+                async with await Device.connect(self._system.any_ws(), pair.a) as device:
                     reading = asyncio.create_task(self._answers(pair, device))
                     for client_msg_id in list(pair.open):
                         await self._put(pair, device, client_msg_id)

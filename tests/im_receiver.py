@@ -28,8 +28,14 @@ class Receiver:
     """An inbox on a WebSocket of its own."""
 
     def __init__(
-        self, name: str, ws: str, user: User, conversation_id: str, problems: list[str]
+        self,
+        name: str,
+        ws: Callable[[], str],
+        user: User,
+        conversation_id: str,
+        problems: list[str],
     ) -> None:
+        """``ws`` says where to connect, each time."""
         self.name = name
         self._ws = ws
         self._user = user
@@ -48,7 +54,7 @@ class Receiver:
         """Connects for so long, again and again; None is for as long as the connection lasts."""
         while True:
             try:
-                async with await Device.connect(self._ws, self._user) as device:
+                async with await Device.connect(self._ws(), self._user) as device:
                     async with asyncio.timeout(stay_s()):
                         await self._read(device)
             except Exception:  # cut off, or not there yet, or enough

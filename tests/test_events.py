@@ -28,7 +28,7 @@ async def _events_of(device: Device, count: int) -> list[Frame]:
 @asynccontextmanager
 async def _listening(system: System, user: User, devices: int) -> AsyncIterator[list[Ears]]:
     ears = [Ears() for _ in range(devices)]
-    tasks = [asyncio.create_task(one.listen(system.ready.ws, user)) for one in ears]
+    tasks = [asyncio.create_task(one.listen(system.any_ws, user)) for one in ears]
     try:
         for one in ears:
             await one.is_open.wait()

@@ -121,7 +121,7 @@ class Member:
             with suppress(
                 OSError, AssertionError, ConnectionClosed, WebSocketException, TimeoutError
             ):
-                async with await Device.connect(self._system.ready.ws, self.user) as device:
+                async with await Device.connect(self._system.any_ws(), self.user) as device:
                     await self._follow(device)
             await asyncio.sleep(0.1)
 

@@ -38,8 +38,8 @@ async def _everything_works(system: System, http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/auth/login", json={"username": a.username, "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     async with (
-        await Device.connect(system.ready.ws, a) as device_a,
-        await Device.connect(system.ready.ws, b) as device_b,
+        await Device.connect(system.any_ws(), a) as device_a,
+        await Device.connect(system.any_ws(), b) as device_b,
     ):
         assert (await device_a.ask(to=b.user_id, content="x"))["type"] == "sent"
         await device_b.wait_for(lambda f: f["type"] == "message")

@@ -108,7 +108,8 @@ async def test_who_hides_and_who_blocks_tells_nothing(
 async def test_who_was_on_a_gateway_that_was_killed_is_gone_when_the_routes_run_out(
     system: System, ann: User, bob: User, online: Connect
 ) -> None:
-    friend, phone = await online(bob), await online(ann)
+    url = system.ready.ws
+    friend, phone = await online(bob, url=url), await online(ann, url=url)
     await hears(friend, ann, True)
     await kill_and_start(system, "ws-gateway")
     await phone.wait_closed()

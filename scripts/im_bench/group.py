@@ -1,6 +1,6 @@
 """A group all of whose members are online, beside one with as many online and many more who are away:
 how many copies a second arrive, how long until the last one has a message, and what memory it takes.
-The bigger group is made by invitations; then many small ones talk at once."""
+The bigger group is made by invitations; then many small ones talk at once, and then all by twos."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ SLOWEST_MEMBER_S = 0.02
 # Of people who are away: no account has such a number.
 _AWAY = 10**15
 _PROCESSES = ("chat-mq", "ws-gateway", "group", "chat")
+
+# The field of a `chat` frame, and whose number it has.
+Target = tuple[bytes, int]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -145,10 +148,10 @@ class _Member:
     async def open(self, url: str) -> None:
         self.socket: Socket = await open_socket(url, self.person.token, self.on_frame)
 
-    def say(self, group_id: int, number: int) -> None:
-        head = b'{"type":"chat","group_id":%d,"client_msg_id":"%s-%d","content":"%064d"}'
+    def say(self, target: Target, number: int) -> None:
+        head = b'{"type":"chat","%s":%d,"client_msg_id":"%s-%d","content":"%064d"}'
         name = self.person.username.encode()
-        self.socket.write(text_frame(head % (group_id, name, number, number)))
+        self.socket.write(text_frame(head % (*target, name, number, number)))
 
     def acknowledge(self) -> None:
         """It says what it has got since the last time."""
@@ -196,10 +199,10 @@ class _Crowd:
         for member in crowd.members:
             member.socket.close()
 
-    def send(self, sender: _Member, group_id: int, others: int) -> None:
+    def send(self, sender: _Member, target: Target, others: int) -> None:
         number = next(self._numbers)
         self._missing[number] = others, clock()
-        sender.say(group_id, number)
+        sender.say(target, number)
 
     def _arrived(self, number: int) -> None:
         self.delivered += 1
@@ -232,13 +235,14 @@ async def _talk(
 ) -> tuple[list[Row], float]:
     """What to say of a group, and the median time (s) until the last one has a lone message."""
     sender, others = crowd.members[0], len(crowd.members) - 1
+    target = b"group_id", group_id
     crowd.took = array("d")
     for _ in range(LONE):
-        crowd.send(sender, group_id, others)
+        crowd.send(sender, target, others)
         await crowd.settle()
     lone = crowd.took
     rate, rows = await _closed_loop(
-        options, ready, crowd, lambda: crowd.send(sender, group_id, others), [sender]
+        options, ready, crowd, lambda: crowd.send(sender, target, others), [sender]
     )
     said = f"{rate * others:.0f} copies a second, {options.in_flight} messages in flight"
     return [
@@ -286,23 +290,41 @@ def _growth(before: dict[str, machine.Usage], after: dict[str, machine.Usage]) -
 
 
 async def _mix(options: argparse.Namespace, ready: Ready, crowd: _Crowd) -> list[Row]:
-    """Many small groups, each of which somebody writes to in turn."""
+    """Many small groups, each of which somebody writes to in turn; then everybody to their neighbour,
+    with as many in flight."""
+    others = min(options.size, len(crowd.members)) - 1
+    groups = itertools.cycle(await _small_groups(options, ready, crowd, others))
+    neighbours = itertools.cycle(zip(crowd.members, crowd.members[1:], strict=False))
+
+    def to_group() -> None:
+        sender, group_id = next(groups)
+        crowd.send(sender, (b"group_id", group_id), others)
+
+    def to_neighbour() -> None:
+        sender, receiver = next(neighbours)
+        crowd.send(sender, (b"to", receiver.person.user_id), 1)
+
+    rate, rows = await _closed_loop(options, ready, crowd, to_group, crowd.members)
+    singles, more = await _closed_loop(options, ready, crowd, to_neighbour, crowd.members)
+    said = f"{rate:.0f} messages, {rate * others:.0f} copies a second"
+    return [
+        (f"{options.groups} groups of {others + 1}", f"{said}, {options.in_flight} in flight"),
+        *rows,
+        ("one to one", f"{singles:.0f} messages a second, {options.in_flight} in flight"),
+        *more,
+    ]
+
+
+async def _small_groups(
+    options: argparse.Namespace, ready: Ready, crowd: _Crowd, others: int
+) -> list[tuple[_Member, int]]:
+    """Each with the one of it who writes."""
     dice = random.Random(options.seed)  # noqa: S311
-    size = min(options.size, len(crowd.members))
     groups: list[tuple[_Member, int]] = []
     client = await Client.connect(ready.api)
     for _ in range(options.groups):
-        sender, *others = dice.sample(crowd.members, size)
-        ids = [member.person.user_id for member in others]
+        sender, *invited = dice.sample(crowd.members, others + 1)
+        ids = [member.person.user_id for member in invited]
         groups.append((sender, await _create(client, sender.person, ids)))
     client.close()
-    turns = itertools.cycle(groups)
-
-    def send() -> None:
-        sender, group_id = next(turns)
-        crowd.send(sender, group_id, size - 1)
-
-    rate, rows = await _closed_loop(options, ready, crowd, send, crowd.members)
-    said = f"{rate:.0f} messages, {rate * (size - 1):.0f} copies a second"
-    name = f"{options.groups} groups of {size}"
-    return [(name, f"{said}, {options.in_flight} in flight"), *rows]
+    return groups

@@ -49,15 +49,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _up(data: DataDir, options: argparse.Namespace) -> int:
     from im_local.launch import backend
+    from im_local.processes import parse_scale
     from im_local.up import run
 
     listener = os.fdopen(options.tell, "w", encoding="utf-8") if options.tell else None
     console = Console(listener=listener)
     infra = options.infra.absolute() if options.infra else None
+    offset = options.port_offset
     try:
+        scale = parse_scale(options.scale)
         return run(
             data,
-            lambda: backend(data, port_offset=options.port_offset, infra_file=infra),
+            lambda: backend(data, port_offset=offset, infra_file=infra, scale=scale),
             console,
         )
     except LocalError as error:
@@ -72,6 +75,8 @@ def _detach(data: DataDir, options: argparse.Namespace) -> int:
     command += ["--data", str(data.path), "--port-offset", str(options.port_offset)]
     if options.infra:
         command += ["--infra", str(options.infra.absolute())]
+    for text in options.scale:
+        command += ["--scale", text]
     return detach(data, command)
 
 
@@ -103,6 +108,13 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="YAML that names mysql, kafka, redis and etcd to use instead of the embedded ones",
+    )
+    up.add_argument(
+        "--scale",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="so many instances of a service; may be given for several",
     )
     up.add_argument("--tell", type=int, help=argparse.SUPPRESS)
 

@@ -24,14 +24,16 @@ def backend(
     *,
     port_offset: int,
     infra_file: Path | None,
+    scale: Mapping[str, int] = {},
     environ: Mapping[str, str] = os.environ,
 ) -> Launch:
-    """The whole backend, with the caller's settings in `environ`.
+    """The whole backend, with so many instances of a service as `scale` says, and the caller's settings
+    in `environ`.
 
     Raises LocalError when the infra file cannot be used.
     """
     infra = read_infra(infra_file) if infra_file else None
-    system = System(data, port_offset, infra)
+    system = System(data, port_offset, infra, scale)
     if infra is None:
         # Valkey does not make its own folder, as etcd does.
         (data.path / "redis").mkdir(exist_ok=True)
@@ -75,10 +77,11 @@ def _request(system: System) -> Request:
             name=service.name,
             config=service.config_file,
             settings=service.settings,
-            migrations=service.migrations,
+            # Once is enough.
+            migrations=service.migrations if service.number == 1 else "",
             offers=offers[service.name],
         )
-        for service in SERVICES
+        for service in system.instances
     ]
     keys = offers["auth"]["IM_KEYS__FILE"]
     return Request(subjects, keys, _account(system.infra) if system.infra else None)

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import errno
 import os
+import random
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from im_local.errors import LocalError, PortTaken
 HOST = "127.0.0.1"
 # An outgoing connection may hold a port of the kernel's range for outgoing ones, as long as it lasts.
 PATIENCE_S = 5.0
+# For what has no port of its own: below the kernel's range, and beside the ports that have a name.
+_SPARE = range(17_000, 19_000)
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING = "0A"
@@ -44,6 +47,14 @@ def is_free(port: int) -> bool:
                 return False
             raise
     return True
+
+
+def spare_ports() -> Iterator[int]:
+    """Ports that are free now, each once. Raises LocalError when there are no more."""
+    for port in random.sample(_SPARE, len(_SPARE)):
+        if is_free(port):
+            yield port
+    raise LocalError(f"No port from {_SPARE[0]} to {_SPARE[-1]} is free.")
 
 
 async def ensure_free(

@@ -2,13 +2,18 @@
 
 import sys
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from im_local.errors import LocalError
 from im_local.paths import ROOT
+from im_local.ports import spare_ports
 
 TABLE = ROOT / "scripts" / "processes.toml"
+# On one machine.
+MOST_INSTANCES = 32
 # The variable that says where it listens.
 VARIABLES = {
     "gRPC": "IM_LISTEN_ON",
@@ -19,7 +24,8 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Service:
-    """A service or gateway as it lies in the checkout; `ports` maps what listens to where."""
+    """A service or gateway as it lies in the checkout, or an instance of it; `ports` maps what listens
+    to where."""
 
     name: str
     folder: str
@@ -28,6 +34,8 @@ class Service:
     operator: int
     ports: dict[str, int] = field(default_factory=dict)
     database: str = ""
+    # Of several instances, which this is.
+    number: int = 1
 
     @property
     def package(self) -> str:
@@ -64,6 +72,37 @@ def read(table: Path = TABLE) -> list[Service]:
 
 
 SERVICES = read()
+
+
+def parse_scale(texts: list[str]) -> dict[str, int]:
+    """Each text is NAME=N: so many instances of a service. Raises LocalError."""
+    names = [service.name for service in SERVICES]
+    scale: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name not in names:
+            raise LocalError(f"--scale {text}: NAME is one of {', '.join(names)}")
+        if not (number.isascii() and number.isdigit() and 0 < int(number) <= MOST_INSTANCES):
+            raise LocalError(f"--scale {text}: N is a number from 1 to {MOST_INSTANCES}")
+        scale[name] = int(number)
+    return scale
+
+
+def instances(port_offset: int, scale: Mapping[str, int]) -> Iterator[Service]:
+    """With the ports that they get: of each service the first has its own, further ones any that are
+    free."""
+    spare = spare_ports()
+    for service in SERVICES:
+        ports = {what: port + port_offset for what, port in service.ports.items()}
+        yield replace(service, ports=ports, operator=service.operator + port_offset)
+        for number in range(2, scale.get(service.name, 1) + 1):
+            yield replace(
+                service,
+                name=f"{service.name}-{number}",
+                ports={what: next(spare) for what in service.ports},
+                operator=next(spare),
+                number=number,
+            )
 
 
 def folders(services: list[Service]) -> list[str]:

@@ -1,7 +1,9 @@
 """The processes of the backend: their ports, their settings, and the addresses they share."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from im_local import probes, servers
@@ -9,7 +11,7 @@ from im_local.infra_file import Infra
 from im_local.paths import PYTHON, DataDir
 from im_local.ports import HOST
 from im_local.process import Process, Stage
-from im_local.processes import SERVICES, VARIABLES, Service
+from im_local.processes import SERVICES, VARIABLES, Service, instances
 
 REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
@@ -23,6 +25,13 @@ class System:
     data: DataDir
     port_offset: int = 0
     infra: Infra | None = None
+    # Of services that have more than one instance, how many.
+    scale: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def instances(self) -> list[Service]:
+        """What runs, with ports."""
+        return list(instances(self.port_offset, self.scale))
 
     @property
     def redis(self) -> str:
@@ -38,30 +47,32 @@ class System:
 
     def services(self) -> list[Process]:
         """All services and gateways."""
-        return [self._process(service) for service in SERVICES]
+        return [self._process(instance) for instance in self.instances]
 
     def describe(self) -> dict[str, Any]:
         """What ready.json says, but for the pids."""
-        rpc = {name.removesuffix("-gateway"): at for name, at in self._listening("gRPC").items()}
+        firsts = [one for one in self.instances if one.number == 1]
+        rpc = _listening(firsts, "gRPC")
+        web_sockets = [
+            f"ws://{at}/ws/connect" for at in _listening(self.instances, "WebSocket").values()
+        ]
         described: dict[str, Any] = {
-            "api": f"http://{self._listening('HTTP')['api-gateway']}",
-            "ws": f"ws://{self._listening('WebSocket')['ws-gateway']}/ws/connect",
-            "grpc": rpc,
+            "api": f"http://{_listening(firsts, 'HTTP')['api-gateway']}",
+            "ws": web_sockets[0],
+            "ws_gateways": web_sockets,
+            "grpc": {name.removesuffix("-gateway"): at for name, at in rpc.items()},
             "redis": f"redis://{self.redis}/0",
             "etcd": ",".join(self.etcd),
         }
         if self.infra:
             described["kafka"] = ",".join(self.infra.kafka)
             described["mysql"] = f"mysql://{self.infra.mysql_user}@{self.infra.mysql}"
-        described["dev"] = {s.name: self._at(s.operator) for s in SERVICES}
+        described["dev"] = {one.name: f"{HOST}:{one.operator}" for one in self.instances}
         described["data"] = str(self.data.path)
         return described
 
     def _at(self, port: int) -> str:
         return f"{HOST}:{port + self.port_offset}"
-
-    def _listening(self, what: str) -> dict[str, str]:
-        return {s.name: self._at(s.ports[what]) for s in SERVICES if what in s.ports}
 
     def _redis_server(self) -> Process:
         port, folder = REDIS_PORT + self.port_offset, self.data.path / "redis"
@@ -74,25 +85,23 @@ class System:
         return Process("etcd", argv, Stage.SERVER, {"port": port, "peers": peer}, probes.etcd(port))
 
     def _process(self, service: Service) -> Process:
-        operator = service.operator + self.port_offset
-        ports = {what: port + self.port_offset for what, port in service.ports.items()}
         return Process(
             name=service.name,
             argv=[PYTHON, "-m", service.module, "serve", "-f", service.config_file],
             stage=Stage.GATEWAY if service.is_gateway else Stage.SERVICE,
-            ports={**ports, "operator": operator},
-            probe=probes.http(operator, "/readyz"),
+            ports={**service.ports, "operator": service.operator},
+            probe=probes.http(service.operator, "/readyz"),
             offers=self._offers(service),
             is_forked=True,
         )
 
     def _offers(self, service: Service) -> dict[str, str]:
-        listens = {VARIABLES[what]: self._at(port) for what, port in service.ports.items()}
+        listens = {VARIABLES[what]: f"{HOST}:{port}" for what, port in service.ports.items()}
         return {
             **listens,
             **self._database(service),
             **self._bus(),
-            "IM_DEV_SERVER__PORT": str(service.operator + self.port_offset),
+            "IM_DEV_SERVER__PORT": str(service.operator),
             "IM_ETCD__HOSTS": ",".join(self.etcd),
             "IM_REDIS__HOST": self.redis,
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
@@ -116,6 +125,10 @@ class System:
         bus = {"IM_BUS__KIND": "kafka", "IM_BUS__BROKERS": ",".join(self.infra.kafka)}
         password = self.infra.redis_password
         return bus | ({"IM_REDIS__PASSWORD": password} if password else {})
+
+
+def _listening(services: list[Service], what: str) -> dict[str, str]:
+    return {s.name: f"{HOST}:{s.ports[what]}" for s in services if what in s.ports}
 
 
 def base_ports() -> list[int]:

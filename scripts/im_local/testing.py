@@ -40,6 +40,7 @@ class Ready:
     dev: dict[str, str]
     data: str
     pids: dict[str, int]
+    ws_gateways: list[str]
     kafka: str | None = None
     mysql: str | None = None
 
@@ -48,13 +49,18 @@ class System:
     """A backend that `scripts/up` runs; ended by `stop`, at the end of a `with`, and with us."""
 
     def __init__(
-        self, data: DataDir, port_offset: int, infra: Path | None, environ: dict[str, str]
+        self,
+        data: DataDir,
+        port_offset: int,
+        infra: Path | None,
+        environ: dict[str, str],
+        scale: Mapping[str, int],
     ) -> None:
         self.data = data.path
         self.port_offset = port_offset
         self._infra = infra
         self._environ = environ
-        self._process = _run_up(data, port_offset, infra, environ)
+        self._process = _run_up(data, port_offset, infra, environ, scale)
         self._has_ended = last_will.ends_with_us(self._process.pid)
         self._killed: dict[str, int] = {}
 
@@ -66,8 +72,10 @@ class System:
         infra: Path | None = None,
         port_offset: int | None = None,
         env: Mapping[str, str] | None = None,
+        scale: Mapping[str, int] | None = None,
     ) -> "System":
-        """Start it, on a free offset if none is given, and return when it is ready.
+        """Start it, on a free offset if none is given, with so many instances of some services, and
+        return when it is ready.
 
         Raises RuntimeError with what `scripts/up` said when it does not start.
         """
@@ -77,7 +85,7 @@ class System:
         ours = {name: text for name, text in os.environ.items() if not name.startswith("IM_TEST_")}
         while True:
             offset = free_port_offset() if port_offset is None else port_offset
-            system = cls(folder, offset, infra, {**ours, **(env or {})})
+            system = cls(folder, offset, infra, {**ours, **(env or {})}, scale or {})
             code = system._until_ready()
             if code is None:
                 return system
@@ -101,6 +109,10 @@ class System:
     def ready(self) -> Ready:
         """The addresses and pids as they are now."""
         return Ready(**json.loads((self.data / "ready.json").read_text(encoding="utf-8")))
+
+    def any_ws(self) -> str:
+        """Where a client may connect."""
+        return random.choice(self.ready.ws_gateways)  # noqa: S311
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a process by its name in `pids`; gives the pid it had."""
@@ -182,11 +194,17 @@ def _port(address: str) -> int:
 
 
 def _run_up(
-    data: DataDir, port_offset: int, infra: Path | None, environ: dict[str, str]
+    data: DataDir,
+    port_offset: int,
+    infra: Path | None,
+    environ: dict[str, str],
+    scale: Mapping[str, int],
 ) -> subprocess.Popen[bytes]:
     arguments = ["--data", str(data.path), "--port-offset", str(port_offset)]
     if infra:
         arguments += ["--infra", str(infra)]
+    for name, number in scale.items():
+        arguments += ["--scale", f"{name}={number}"]
     with data.log("up").open("wb") as log:
         return subprocess.Popen(
             [str(ROOT / "scripts" / "up"), *arguments],

@@ -197,7 +197,7 @@ def addresses(described: dict[str, Any], data: DataDir) -> str:
     rows = [
         ("HTTP API", described.get("api")),
         ("API pages", described["api"] + "/docs" if "api" in described else None),
-        ("WebSocket", described.get("ws")),
+        *(("WebSocket", address) for address in described.get("ws_gateways", ())),
         *((f"gRPC {name}", address) for name, address in described.get("grpc", {}).items()),
         *((name, described.get(name)) for name in ("redis", "etcd", "kafka", "mysql")),
         ("data", data.path),

@@ -8,6 +8,7 @@ from im_local.errors import LocalError
 from im_local.infra_file import read_infra
 from im_local.paths import DataDir
 from im_local.ports import ensure_free
+from im_local.processes import parse_scale
 from im_local.system import System, base_ports
 from im_local.testing import OFFSETS, free_port_offset
 
@@ -45,6 +46,34 @@ def test_the_embedded_system_describes_itself(tmp_path: Path) -> None:
     assert described["grpc"]["user"] == "127.0.0.1:50052"
     assert described["redis"] == "redis://127.0.0.1:16371/0"
     assert not {"kafka", "mysql"} & set(described)
+
+
+def test_further_instances_have_names_and_ports_of_their_own(tmp_path: Path) -> None:
+    """And the first keep theirs."""
+    scale = parse_scale(["ws-gateway=3", "chat-mq=2"])
+    alone, scaled = System(DataDir(tmp_path)), System(DataDir(tmp_path), scale=scale)
+    processes = {process.name: process for process in scaled.services()}
+    more = {"ws-gateway-2", "ws-gateway-3", "chat-mq-2"}
+    assert processes.keys() - {process.name for process in alone.services()} == more
+    assert all(processes[p.name].ports == p.ports for p in alone.services())
+    ports = [port for p in scaled.servers() + scaled.services() for port in p.ports.values()]
+    assert len(set(ports)) == len(ports) == len(base_ports()) + 7
+    described = scaled.describe()
+    assert described["ws_gateways"] == [
+        f"ws://127.0.0.1:{processes[name].ports['WebSocket']}/ws/connect"
+        for name in ("ws-gateway", "ws-gateway-2", "ws-gateway-3")
+    ]
+    assert described["ws"] == described["ws_gateways"][0] == alone.describe()["ws"]
+    assert described["grpc"] == alone.describe()["grpc"]
+    assert described["dev"].keys() >= more
+
+
+@pytest.mark.parametrize(
+    "text", ["ws=2", "ws-gateway", "ws-gateway=0", "chat-mq=two", "chat=-1", "chat=33"]
+)
+def test_a_scale_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(LocalError, match=f"--scale {text}: N"):
+        parse_scale(["user=2", text])
 
 
 def test_services_that_share_a_database_are_offered_the_same(tmp_path: Path) -> None:

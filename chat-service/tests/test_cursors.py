@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from chat_service.logic import cursors
 from chat_service.logic.audience import MOST_TOLD
 from chat_service.logic.cursors import Move
+from chat_service.logic.notify import Note, Notifier
 from im_common.errors import AppError, Code
 from im_common.testing.services import refusal
 
@@ -113,6 +115,50 @@ async def test_a_batch_moves_what_it_may_and_says_what_not(desk: Any) -> None:
     assert {key: error.code for key, error in refused.items()} == {(C, AB): Code.PERMISSION_DENIED}
     told = {f["user_id"]: (f["delivered_seq"], f["read_seq"]) for f, _ in desk.notes.told}
     assert told == {B: (2, 1), A: (2, 2)}
+
+
+async def test_in_a_group_those_are_told_who_wrote_what_a_cursor_passed(desk: Any) -> None:
+    d = 1004
+    desk.groups.make(5, A, B, C, d)
+    await desk.say(A, 0, "1", "2", group=5)
+    await desk.say(B, 0, "3", group=5)
+    await desk.say(A, 0, "4", group=5)
+
+    async def told(moving: Awaitable[Any]) -> set[int]:
+        before = len(desk.notes.told)
+        await moving
+        return {user for _, users in desk.notes.told[before:] for user in users}
+
+    # The user's own other devices, too.
+    assert await told(cursors.ack_message(desk.svc, C, "g:5", 2)) == {A, C}
+    assert await told(cursors.ack_message(desk.svc, C, "g:5", 3)) == {B, C}
+    assert await told(cursors.mark_as_read(desk.svc, C, "g:5", 3)) == {A, B, C}
+    assert await told(cursors.mark_as_read(desk.svc, d, "g:5", 4)) == {A, B, d}
+    # What a cursor stands at that did not move, as its user wrote it.
+    assert await told(cursors.mark_as_read(desk.svc, B, "g:5", 3)) == {A, B}
+    assert await told(cursors.ack_message(desk.svc, d, "g:5", 4)) == set()
+    both = [Move(B, "g:5", delivered_seq=4), Move(C, "g:5", read_seq=4)]
+    assert await told(cursors.advance_cursors(desk.svc, both, "")) == {A, B, C}
+
+
+async def test_who_wrote_long_before_what_a_cursor_has_reached_is_not_told(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes back after a year does not have the whole of it read for that."""
+    monkeypatch.setattr(cursors, "MOST_PASSED", 2)
+    desk.groups.make(5, A, B, C)
+    await desk.say(A, 0, "1", group=5)
+    await desk.say(B, 0, "2", "3", group=5)
+    await cursors.mark_as_read(desk.svc, C, "g:5", 3)
+    assert [set(users) for _, users in desk.notes.told] == [{B, C}]
+
+
+async def test_the_newest_receipt_goes_also_to_those_whom_an_older_one_was_for() -> None:
+    notifier = Notifier(Any, Any)  # type: ignore[arg-type]
+    for users in ([A, B], [B, C]):
+        notifier.tell("key", Note(str(users).encode(), users))
+    (note,) = notifier._waiting.values()
+    assert (note.frame, sorted(note.user_ids)) == (str([B, C]).encode(), [A, B, C])
 
 
 async def test_big_groups_have_no_receipts(desk: Any) -> None:

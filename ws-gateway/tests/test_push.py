@@ -159,13 +159,13 @@ async def test_of_the_receipts_of_a_group_one_passes_at_a_time_and_the_newest_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(receipts, "EVERY_S", 0.05)
-    svc = _gateway((7, "s"))
+    svc = _gateway((7, "s"), (6, "s"))
 
-    async def push(on: str, *told: tuple[int, bytes]) -> None:
+    async def push(on: str, *told: tuple[int, bytes], to: int = 7) -> None:
         deliveries = [
             Delivery(
                 frame=frame,
-                user_ids=[7],
+                user_ids=[to],
                 conversation_id=on,
                 ephemeral=True,
                 receipt_user_id=user_id,
@@ -175,7 +175,7 @@ async def test_of_the_receipts_of_a_group_one_passes_at_a_time_and_the_newest_of
         await PushServicer(svc).Push(PushRequest(deliveries=deliveries), None)
 
     await push("g:1", (8, b"8 has read 1"), (8, b"8 has read 2"), (9, b"9 has read 1"))
-    await push("g:1", (8, b"8 has read 3"))
+    await push("g:1", (8, b"8 has read 3"), to=6)
     await push("g:2", (8, b"8 has read 1 of another"))
     queue = svc.connections.of(7)[0].outbox.queue
     at_once = [b"8 has read 1", b"8 has read 1 of another"]
@@ -183,6 +183,8 @@ async def test_of_the_receipts_of_a_group_one_passes_at_a_time_and_the_newest_of
     await eventually(lambda: len(queue) == 4)
     rest = [b"8 has read 3", b"9 has read 1"]
     assert [item.frame for item in queue] == at_once + rest
+    # It passed what 6 wrote, too.
+    assert [item.frame for item in svc.connections.of(6)[0].outbox.queue] == rest[:1]
     # When nothing has waited for a turn, the next one passes at once.
     await eventually(lambda: not svc.receipts._waiting)
     await push("g:1", (9, b"9 has read 3"))

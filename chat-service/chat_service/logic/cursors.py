@@ -17,6 +17,8 @@ from im_common.errors import AppError, invalid
 from im_common.runtime.faults import report
 
 MOST_MOVES = 1000
+# In a group those hear of it who wrote one of the newest so many of the messages that a cursor passed.
+MOST_PASSED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ async def _advance(
     refused = await membership.refusals(svc, [move.key for move in moves], rows)
     cursors: dict[MemberKey, Cursors] = {}
     changed: dict[MemberKey, Cursors] = {}
+    # After which message each begins to move.
+    since: dict[MemberKey, int] = {}
     for move in moves:
         if min(move.delivered_seq, move.read_seq) < 0:
             refused[move.key] = invalid("seq", "must not be negative")
@@ -87,12 +91,16 @@ async def _advance(
         cursors[move.key] = new = _moved(old, move, last_seqs.get(move.conversation_id, 0))
         if new != (old.read_seq, old.delivered_seq):
             changed[move.key] = new
+            is_read = new.read_seq != old.read_seq
+            since[move.key] = old.read_seq if is_read else old.delivered_seq
     if changed:
         await svc.db.write(members.advance, changed)
     unmoved = {k: now for k, now in cursors.items() if k in rows and k not in changed}
     if unmoved:
         changed |= await _last_written(svc, unmoved)
-    await _tell(svc, [move for move in moves if move.key in changed], changed, gateway)
+    news = [move for move in moves if move.key in changed]
+    receivers = await _receivers(svc, news, changed, since)
+    _tell(svc, news, changed, receivers, gateway)
     return refused, cursors
 
 
@@ -123,16 +131,61 @@ def _merge(a: Move, b: Move) -> Move:
     )
 
 
-async def _tell(
-    svc: ServiceContext, moves: Sequence[Move], cursors: dict[MemberKey, Cursors], gateway: str
-) -> None:
+async def _receivers(
+    svc: ServiceContext,
+    moves: Sequence[Move],
+    cursors: Mapping[MemberKey, Cursors],
+    since: Mapping[MemberKey, int],
+) -> dict[MemberKey, Sequence[int]]:
+    """Who hears of them: both of two, but when one has blocked the other; of a group who wrote what the
+    cursor passed, and the user's own devices; nobody in a group with too many members."""
     silent = await _silent(svc, moves)
+    writers = await _writers(svc, [move.key for move in moves], cursors, since)
+    receivers: dict[MemberKey, Sequence[int]] = {}
     for move in moves:
+        users = await svc.audiences.of(move.conversation_id)
         if move.key in silent:
-            user_ids: Sequence[int] = [move.user_id]
-        else:
-            user_ids = await svc.audiences.of(move.conversation_id)
-        if not user_ids:
+            users = [move.user_id]
+        elif users and move.key in writers:
+            users = [user for user in users if user in writers[move.key] or user == move.user_id]
+        receivers[move.key] = users
+    return receivers
+
+
+async def _writers(
+    svc: ServiceContext,
+    keys: Iterable[MemberKey],
+    cursors: Mapping[MemberKey, Cursors],
+    since: Mapping[MemberKey, int],
+) -> dict[MemberKey, set[int]]:
+    """In groups, who wrote what a cursor passed; up to where it is when it did not move."""
+    passed: dict[MemberKey, int] = {}
+    ranges: dict[str, tuple[int, int]] = {}
+    for key in keys:
+        conversation_id = key[1]
+        if isinstance(parse_conversation(conversation_id), int):
+            last = cursors[key].delivered_seq
+            first = passed[key] = max(since.get(key, 0), last - MOST_PASSED) + 1
+            widest = ranges.get(conversation_id, (first, last))
+            ranges[conversation_id] = min(first, widest[0]), max(last, widest[1])
+    if not ranges:
+        return {}
+    newest = await svc.db.read(messages.writers, ranges)
+    return {
+        key: {user for user, seq in newest[key[1]].items() if seq >= first}
+        for key, first in passed.items()
+    }
+
+
+def _tell(
+    svc: ServiceContext,
+    moves: Iterable[Move],
+    cursors: Mapping[MemberKey, Cursors],
+    receivers: Mapping[MemberKey, Sequence[int]],
+    gateway: str,
+) -> None:
+    for move in moves:
+        if not receivers[move.key]:
             continue
         receipt = frames.Receipt(
             conversation_id=move.conversation_id,
@@ -143,7 +196,7 @@ async def _tell(
         is_of_group = isinstance(parse_conversation(move.conversation_id), int)
         note = Note(
             frames.encode(receipt),
-            user_ids,
+            receivers[move.key],
             gateway,
             move.connection_id,
             receipt_of=move.key if is_of_group else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chat_service.gateways import Gateways
@@ -45,8 +45,13 @@ class Notifier:
         self._wake = asyncio.Event()
 
     def tell(self, key: Hashable, note: Note) -> None:
-        """Sends ``note`` soon; it takes the place of an older one with this key."""
-        if key in self._waiting or len(self._waiting) < MOST_WAITING:
+        """Sends ``note`` soon; it takes the place of an older one with this key, whose receivers get it
+        as well."""
+        older = self._waiting.get(key)
+        if older is not None:
+            more = [user for user in older.user_ids if user not in note.user_ids]
+            note = replace(note, user_ids=[*note.user_ids, *more]) if more else note
+        if older is not None or len(self._waiting) < MOST_WAITING:
             self._waiting[key] = note
             self._wake.set()
 

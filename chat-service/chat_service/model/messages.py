@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select, union_all, update
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select, union_all, update
 
 from chat_service.model.content import EMPTIED
 from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
@@ -16,6 +16,8 @@ from im_common.sql.db import Upsert
 from im_common.sql.keys import is_one_of
 
 _t = messages.c
+# So many ranges of messages are read by one query.
+_RANGES = 50
 _TAKE_OFF = Upsert(deleted_messages, ["conversation_id", "seq", "user_id"])
 
 
@@ -164,6 +166,22 @@ def senders(
         is_one_of((_t.conversation_id, _t.seq), places)
     )
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def writers(
+    connection: Connection, ranges: Mapping[str, tuple[int, int]]
+) -> dict[str, dict[int, int]]:
+    """Who wrote messages with first <= seq <= last, by conversation: each with the newest of theirs."""
+    found: dict[str, dict[int, int]] = {conversation_id: {} for conversation_id in ranges}
+    of_range = [
+        and_(_t.conversation_id == one, _t.seq.between(*range_)) for one, range_ in ranges.items()
+    ]
+    newest = select(_t.conversation_id, _t.sender_id, func.max(_t.seq))
+    for start in range(0, len(of_range), _RANGES):
+        some = newest.where(or_(*of_range[start : start + _RANGES]))
+        for row in connection.execute(some.group_by(_t.conversation_id, _t.sender_id)):
+            found[row[0]][row[1]] = row[2]
+    return found
 
 
 def undeleted(query: Select[Any], reader: int) -> Select[Any]:

@@ -11,8 +11,8 @@ EVERY_S = 1.0
 
 
 class Receipts:
-    """Lets them pass in turn. Of each member the newest waits, in the place of an older one: cursors
-    only go up. They are told to all members alike, so the turn of a conversation is that of each of its
+    """Lets them pass in turn. Of each member the newest waits, in the place of an older one, and for
+    those whom that one was for: cursors only go up. The turn of a conversation is that of all of its
     devices here."""
 
     def __init__(self, connections: Connections) -> None:
@@ -24,6 +24,10 @@ class Receipts:
         """Gives it to its users, now or when it is its turn."""
         waiting = self._waiting.get(delivery.conversation_id)
         if waiting is not None:
+            older = waiting.get(delivery.receipt_user_id)
+            if older is not None:
+                more = set(older.user_ids).difference(delivery.user_ids)
+                delivery.user_ids.extend(sorted(more))
             waiting[delivery.receipt_user_id] = delivery
             return
         self._waiting[delivery.conversation_id] = {}

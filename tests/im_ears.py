@@ -18,6 +18,8 @@ class Ears:
     # As they came first, and on which connection.
     events: list[Frame] = field(default_factory=list)
     connections: list[int] = field(default_factory=list)
+    # Whether each was in the offline list.
+    were_listed: list[bool] = field(default_factory=list)
     # Those that came twice on one connection.
     repeated: list[Frame] = field(default_factory=list)
     # conversation_id -> seqs of the messages that were not asked for.
@@ -67,19 +69,20 @@ class Ears:
     def _take(self, frame: Frame) -> None:
         for one in unpacked([frame]):
             if one["type"] == "event":
-                self._hear(one)
+                self._hear(one, was_listed=frame["type"] == "offline")
             elif one["type"] == "message":
                 self.seqs.setdefault(one["conversation_id"], set()).add(one["seq"])
             elif one["type"] == "presence":
                 self.presences.append(one)
 
-    def _hear(self, event: Frame) -> None:
+    def _hear(self, event: Frame, *, was_listed: bool) -> None:
         event_id = event["event_id"]
         if event_id in self._here:
             self.repeated.append(event)
         elif event_id not in self._known:
             self.events.append(event)
             self.connections.append(self.connection)
+            self.were_listed.append(was_listed)
         self._here.add(event_id)
         self._known.add(event_id)
 

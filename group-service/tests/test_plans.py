@@ -78,6 +78,7 @@ PAGES: dict[str, Work] = {
     "members next": partial(members.page, group_id=GROUP, after=3000, limit=SIZE),
     "who is told of requests": partial(members.ids, group_id=GROUP, least=Role.ADMIN),
     "requests first": partial(requests.page, group_id=GROUP, before=None, limit=SIZE),
+    "requests next": partial(requests.page, group_id=GROUP, before=1000, limit=SIZE),
 }
 
 

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/bus/v1/event.proto\x12\tim.bus.v1\"\x85\x01\n\tUserEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x03\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\x11\n\ttimestamp\x18\x05 \x01(\x03\x12\x11\n\tdata_json\x18\x06 \x01(\t\x12\x1a\n\x12\x65xcept_session_ids\x18\x07 \x03(\tJ\x04\x08\x04\x10\x05\x42\x1aZ\x18im.local/im/bus/v1;busv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/bus/v1/event.proto\x12\tim.bus.v1\"\x85\x01\n\tUserEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x03\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\x11\n\ttimestamp\x18\x05 \x01(\x03\x12\x11\n\tdata_json\x18\x06 \x01(\t\x12\x1a\n\x12\x65xcept_session_ids\x18\x07 \x03(\tJ\x04\x08\x04\x10\x05\x42\x14Z\x12im.local/im/bus/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'im.bus.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'Z\030im.local/im/bus/v1;busv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z\022im.local/im/bus/v1'
   _globals['_USEREVENT']._serialized_start=37
   _globals['_USEREVENT']._serialized_end=170
 # @@protoc_insertion_point(module_scope)

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/chat/v1/content.proto\x12\nim.chat.v1\"\x93\x01\n\x07\x43ontent\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x15\n\rclient_msg_id\x18\x03 \x01(\t\x12\x10\n\x08reply_to\x18\x04 \x01(\t\x12\x10\n\x08mentions\x18\x05 \x03(\x03\x12\x10\n\x08\x65xt_json\x18\x06 \x01(\t\x12\x14\n\x0cmentions_all\x18\x07 \x01(\x08\x42\x1cZ\x1aim.local/im/chat/v1;chatv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/chat/v1/content.proto\x12\nim.chat.v1\"\x93\x01\n\x07\x43ontent\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x15\n\rclient_msg_id\x18\x03 \x01(\t\x12\x10\n\x08reply_to\x18\x04 \x01(\t\x12\x10\n\x08mentions\x18\x05 \x03(\x03\x12\x10\n\x08\x65xt_json\x18\x06 \x01(\t\x12\x14\n\x0cmentions_all\x18\x07 \x01(\x08\x42\x15Z\x13im.local/im/chat/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'im.chat.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'Z\032im.local/im/chat/v1;chatv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z\023im.local/im/chat/v1'
   _globals['_CONTENT']._serialized_start=41
   _globals['_CONTENT']._serialized_end=188
 # @@protoc_insertion_point(module_scope)

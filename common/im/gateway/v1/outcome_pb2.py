@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bim/gateway/v1/outcome.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\"&\n\x06\x41nswer\x12\r\n\x05token\x18\x01 \x01(\x04\x12\r\n\x05\x66rame\x18\x02 \x01(\x0c\"7\n\rSettleRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\"#\n\x0eSettleResponse\x12\x11\n\tbehind_ms\x18\x01 \x01(\x05\x32`\n\x0eOutcomeService\x12N\n\x06Settle\x12\x1c.im.gateway.v1.SettleRequest\x1a\x1d.im.gateway.v1.SettleResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\"Z im.local/im/gateway/v1;gatewayv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bim/gateway/v1/outcome.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\"&\n\x06\x41nswer\x12\r\n\x05token\x18\x01 \x01(\x04\x12\r\n\x05\x66rame\x18\x02 \x01(\x0c\"7\n\rSettleRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\"#\n\x0eSettleResponse\x12\x11\n\tbehind_ms\x18\x01 \x01(\x05\x32`\n\x0eOutcomeService\x12N\n\x06Settle\x12\x1c.im.gateway.v1.SettleRequest\x1a\x1d.im.gateway.v1.SettleResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x18Z\x16im.local/im/gateway/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'im.gateway.v1.outcome_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'Z im.local/im/gateway/v1;gatewayv1'
+  _globals['DESCRIPTOR']._serialized_options = b'Z\026im.local/im/gateway/v1'
   _globals['_OUTCOMESERVICE'].methods_by_name['Settle']._loaded_options = None
   _globals['_OUTCOMESERVICE'].methods_by_name['Settle']._serialized_options = b'\220\002\002\310\363\030\003'
   _globals['_ANSWER']._serialized_start=73

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,8 @@ from chat_service.model.tables import (
 )
 from chat_service.model.tables import mentions as mentions_table
 from chat_service.model.tables import messages as messages_table
-from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
-from im_common.testing.databases import KINDS
-from im_common.testing.plans import PRIMARY, Work, filled_database, plan, plans, rows_read
+from im_common.testing.plans import PRIMARY, Work, filled_fixtures, plan, plans, rows_read
 
 MIGRATIONS = Path(chat_service.__file__).parent / "migrations"
 READER, OTHER = 1001, 1002
@@ -35,25 +32,9 @@ CONVERSATIONS = [f"g:{number}" for number in range(40)]
 SEQS = range(1, 51)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def filled_conf(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DbConf]:
-    folder = tmp_path_factory.mktemp("filled")
-    with filled_database(request.param, folder, MIGRATIONS, _fill) as conf:
-        yield conf
-
-
-@pytest.fixture
-async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
+def _fill(connection: Connection) -> None:
     """Forty groups of fifty members, each with fifty messages that mention all of them, one by one, and
     that another has deleted."""
-    db = Database(filled_conf)
-    yield db
-    await db.close()
-
-
-def _fill(connection: Connection) -> None:
     for conversation_id in CONVERSATIONS:
         _fill_one(connection, conversation_id)
 
@@ -92,6 +73,9 @@ def _fill_one(connection: Connection, conversation_id: str) -> None:
         for number in range(50)
     ]
     connection.execute(insert(mentions_table), named)
+
+
+filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 
 async def test_the_way_of_an_ack_is_by_the_primary_key_alone(filled: Database) -> None:
@@ -133,6 +117,9 @@ SEVERAL_MESSAGES: dict[str, Work] = {
     "shown": partial(messages.at_places, reader=READER, places=SEVERAL),
     "of ranges": partial(
         messages.in_ranges, reader=READER, ranges=[Range(c, 9, 11) for c in CONVERSATIONS[:20]]
+    ),
+    "who wrote them": partial(
+        messages.writers, ranges=[Range(c, 9, 11) for c in CONVERSATIONS[:20]]
     ),
     "of an age": partial(retention.ages, conversation_id="g:7", above=9, limit=40),
     "too old": partial(retention.expire, conversation_id="g:7", above=0, upto=1),

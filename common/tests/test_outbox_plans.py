@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, MetaData, insert, literal, select
 
-from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.sql.outbox import MOST_COUNTED, Lease, Outbox, OutboxTables
-from im_common.testing.databases import KINDS
-from im_common.testing.plans import PRIMARY, Work, filled_database, plans, rows_read
+from im_common.testing.plans import PRIMARY, Work, filled_fixtures, plans, rows_read
 
 MIGRATIONS = Path(__file__).parents[2] / "friend-service/friend_service/migrations"
 tables = OutboxTables(MetaData())
@@ -35,21 +33,7 @@ def _fill(connection: Connection) -> None:
     connection.execute(insert(lease), [{"id": 1, "owner": OWNER, "turn": 1}])
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def filled_conf(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DbConf]:
-    with filled_database(
-        request.param, tmp_path_factory.mktemp("filled"), MIGRATIONS, _fill
-    ) as conf:
-        yield conf
-
-
-@pytest.fixture
-async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
-    db = Database(filled_conf)
-    yield db
-    await db.close()
+filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 
 class _OneConnection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +14,8 @@ import group_service
 from group_service.model import groups, members, requests
 from group_service.model.tables import JoinPolicy, Role, Status, group_join_requests, group_members
 from group_service.model.tables import groups as groups_table
-from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
-from im_common.testing.databases import KINDS
-from im_common.testing.plans import Work, filled_database, plan, rows_read
+from im_common.testing.plans import Work, filled_fixtures, plan, rows_read
 
 MIGRATIONS = Path(group_service.__file__).parent / "migrations"
 USER = 1001
@@ -82,20 +79,7 @@ PAGES: dict[str, Work] = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def filled_conf(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DbConf]:
-    folder = tmp_path_factory.mktemp("filled")
-    with filled_database(request.param, folder, MIGRATIONS, _fill) as conf:
-        yield conf
-
-
-@pytest.fixture
-async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
-    db = Database(filled_conf)
-    yield db
-    await db.close()
+filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +9,8 @@ import pytest
 from sqlalchemy import Connection, insert
 
 import user_service
-from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
-from im_common.testing.databases import KINDS
-from im_common.testing.plans import Work, filled_database, plan, rows_read
+from im_common.testing.plans import Work, filled_fixtures, plan, rows_read
 from user_service.model import users
 from user_service.model.users import users as users_table
 
@@ -75,20 +72,7 @@ PAGES: dict[str, Work] = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def filled_conf(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DbConf]:
-    folder = tmp_path_factory.mktemp("filled")
-    with filled_database(request.param, folder, MIGRATIONS, _fill) as conf:
-        yield conf
-
-
-@pytest.fixture
-async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
-    db = Database(filled_conf)
-    yield db
-    await db.close()
+filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Table, inspect, text
 
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
-from im_common.testing.databases import migrated_database, missing
+from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.queries import Executed, executed_queries
 
 Work = Callable[[Connection], Any]
@@ -79,6 +79,27 @@ def filled_database(
     with migrated_database(kind, folder, migrations) as conf:
         asyncio.run(_fill(conf, fill))
         yield conf
+
+
+def filled_fixtures(migrations: Path, fill: Callable[[Connection], None]) -> tuple[Any, Any]:
+    """For a module's tests: ``filled_conf``, a filled database of each kind, and ``filled``, which is
+    open."""
+
+    @pytest.fixture(scope="module", params=KINDS)
+    def filled_conf(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[DbConf]:
+        folder = tmp_path_factory.mktemp("filled")
+        with filled_database(request.param, folder, migrations, fill) as conf:
+            yield conf
+
+    @pytest.fixture
+    async def filled(filled_conf: DbConf) -> AsyncIterator[Database]:
+        db = Database(filled_conf)
+        yield db
+        await db.close()
+
+    return filled_conf, filled
 
 
 async def _fill(conf: DbConf, fill: Callable[[Connection], None]) -> None:

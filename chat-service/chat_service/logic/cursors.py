@@ -10,6 +10,7 @@ from chat_service.logic.apart import apart
 from chat_service.logic.notify import Note
 from chat_service.model import members, messages
 from chat_service.model.members import Cursors, MemberKey, Position
+from chat_service.model.messages import Range
 from chat_service.svc import ServiceContext
 from im_common.domain import frames
 from im_common.domain.ids import parse_conversation
@@ -76,8 +77,6 @@ async def _advance(
     refused = await membership.refusals(svc, [move.key for move in moves], rows)
     cursors: dict[MemberKey, Cursors] = {}
     changed: dict[MemberKey, Cursors] = {}
-    # After which message each begins to move.
-    since: dict[MemberKey, int] = {}
     for move in moves:
         if min(move.delivered_seq, move.read_seq) < 0:
             refused[move.key] = invalid("seq", "must not be negative")
@@ -91,15 +90,13 @@ async def _advance(
         cursors[move.key] = new = _moved(old, move, last_seqs.get(move.conversation_id, 0))
         if new != (old.read_seq, old.delivered_seq):
             changed[move.key] = new
-            is_read = new.read_seq != old.read_seq
-            since[move.key] = old.read_seq if is_read else old.delivered_seq
     if changed:
         await svc.db.write(members.advance, changed)
     unmoved = {k: now for k, now in cursors.items() if k in rows and k not in changed}
     if unmoved:
         changed |= await _last_written(svc, unmoved)
     news = [move for move in moves if move.key in changed]
-    receivers = await _receivers(svc, news, changed, since)
+    receivers = await _receivers(svc, news, changed, rows)
     _tell(svc, news, changed, receivers, gateway)
     return refused, cursors
 
@@ -135,45 +132,49 @@ async def _receivers(
     svc: ServiceContext,
     moves: Sequence[Move],
     cursors: Mapping[MemberKey, Cursors],
-    since: Mapping[MemberKey, int],
+    before: Mapping[MemberKey, Position],
 ) -> dict[MemberKey, Sequence[int]]:
     """Who hears of them: both of two, but when one has blocked the other; of a group who wrote what the
     cursor passed, and the user's own devices; nobody in a group with too many members."""
     silent = await _silent(svc, moves)
-    writers = await _writers(svc, [move.key for move in moves], cursors, since)
     receivers: dict[MemberKey, Sequence[int]] = {}
+    passed: dict[MemberKey, Range] = {}
     for move in moves:
+        key = move.key
         users = await svc.audiences.of(move.conversation_id)
-        if move.key in silent:
-            users = [move.user_id]
-        elif users and move.key in writers:
-            users = [user for user in users if user in writers[move.key] or user == move.user_id]
-        receivers[move.key] = users
+        receivers[key] = [move.user_id] if key in silent else users
+        if users and isinstance(parse_conversation(move.conversation_id), int):
+            passed[key] = _passed(move.conversation_id, before.get(key, Position()), cursors[key])
+    for key, writers in (await _writers(svc, passed)).items():
+        receivers[key] = [user for user in receivers[key] if user in writers or user == key[0]]
     return receivers
 
 
+def _passed(conversation_id: str, old: Position, new: Cursors) -> Range:
+    """What a cursor passed; of one that did not move, all up to it."""
+    above = 0
+    if new.read_seq != old.read_seq:
+        above = old.read_seq
+    elif new.delivered_seq != old.delivered_seq:
+        above = old.delivered_seq
+    return Range(conversation_id, max(above, new.delivered_seq - MOST_PASSED), new.delivered_seq)
+
+
 async def _writers(
-    svc: ServiceContext,
-    keys: Iterable[MemberKey],
-    cursors: Mapping[MemberKey, Cursors],
-    since: Mapping[MemberKey, int],
+    svc: ServiceContext, passed: Mapping[MemberKey, Range]
 ) -> dict[MemberKey, set[int]]:
-    """In groups, who wrote what a cursor passed; up to where it is when it did not move."""
-    passed: dict[MemberKey, int] = {}
-    ranges: dict[str, tuple[int, int]] = {}
-    for key in keys:
-        conversation_id = key[1]
-        if isinstance(parse_conversation(conversation_id), int):
-            last = cursors[key].delivered_seq
-            first = passed[key] = max(since.get(key, 0), last - MOST_PASSED) + 1
-            widest = ranges.get(conversation_id, (first, last))
-            ranges[conversation_id] = min(first, widest[0]), max(last, widest[1])
-    if not ranges:
+    """Who wrote what each cursor passed, by one look for all cursors of a conversation."""
+    widest: dict[str, Range] = {}
+    for one in passed.values():
+        other = widest.get(one.conversation_id, one)
+        above, upto = min(one.above, other.above), max(one.upto, other.upto)
+        widest[one.conversation_id] = Range(one.conversation_id, above, upto)
+    if not widest:
         return {}
-    newest = await svc.db.read(messages.writers, ranges)
+    newest = await svc.db.read(messages.writers, list(widest.values()))
     return {
-        key: {user for user, seq in newest[key[1]].items() if seq >= first}
-        for key, first in passed.items()
+        key: {user for user, seq in newest.get(key[1], {}).items() if seq > one.above}
+        for key, one in passed.items()
     }
 
 

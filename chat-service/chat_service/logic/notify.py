@@ -48,9 +48,8 @@ class Notifier:
         """Sends ``note`` soon; it takes the place of an older one with this key, whose receivers get it
         as well."""
         older = self._waiting.get(key)
-        if older is not None:
-            more = [user for user in older.user_ids if user not in note.user_ids]
-            note = replace(note, user_ids=[*note.user_ids, *more]) if more else note
+        if older is not None and (more := set(older.user_ids).difference(note.user_ids)):
+            note = replace(note, user_ids=[*note.user_ids, *sorted(more)])
         if older is not None or len(self._waiting) < MOST_WAITING:
             self._waiting[key] = note
             self._wake.set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, insert, select
 
-from chat_service.model.messages import Range
+from chat_service.model.messages import Range, within
 from chat_service.model.tables import EVERYBODY, deleted_messages, mentions
 from im.chat.v1.content_pb2 import Content
 from im_common.sql.direct import PreparedInsert
@@ -35,18 +35,9 @@ def oldest(connection: Connection, user_id: int, ranges: Sequence[Range]) -> dic
     mentions nobody."""
     if not ranges:
         return {}
-    any_of = or_(
-        *(
-            and_(
-                _n.conversation_id == part.conversation_id,
-                _n.seq.between(part.above + 1, part.upto),
-            )
-            for part in ranges
-        )
-    )
     query = (
         select(_n.conversation_id, func.min(_n.seq))
-        .where(_n.user_id.in_((EVERYBODY, user_id)), any_of)
+        .where(_n.user_id.in_((EVERYBODY, user_id)), within(ranges, mentions))
         .group_by(_n.conversation_id)
         # The primary key would find others' mentions.
         .with_hint(mentions, "FORCE INDEX (ix_mentions_user)", "mysql")

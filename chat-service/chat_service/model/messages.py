@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from chat_service.model.content import EMPTIED
 from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
@@ -112,18 +124,23 @@ class Range(NamedTuple):
     upto: int
 
 
-def in_ranges(connection: Connection, reader: int, ranges: Sequence[Range]) -> list[Row[Any]]:
-    """The messages of many ranges by one query, each conversation's in ascending seq."""
-    any_of = or_(
+def within(ranges: Iterable[Range], table: Table = messages) -> ColumnElement[bool]:
+    """What is in one of the ranges, of a table that has conversation_id and seq."""
+    columns = table.c
+    return or_(
         *(
             and_(
-                _t.conversation_id == part.conversation_id,
-                _t.seq.between(part.above + 1, part.upto),
+                columns.conversation_id == part.conversation_id,
+                columns.seq.between(part.above + 1, part.upto),
             )
             for part in ranges
         )
     )
-    query = _visible_to(reader).where(any_of).order_by(_t.conversation_id, _t.seq)
+
+
+def in_ranges(connection: Connection, reader: int, ranges: Sequence[Range]) -> list[Row[Any]]:
+    """The messages of many ranges by one query, each conversation's in ascending seq."""
+    query = _visible_to(reader).where(within(ranges)).order_by(_t.conversation_id, _t.seq)
     return list(connection.execute(query))
 
 
@@ -168,17 +185,12 @@ def senders(
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
-def writers(
-    connection: Connection, ranges: Mapping[str, tuple[int, int]]
-) -> dict[str, dict[int, int]]:
-    """Who wrote messages with first <= seq <= last, by conversation: each with the newest of theirs."""
-    found: dict[str, dict[int, int]] = {conversation_id: {} for conversation_id in ranges}
-    of_range = [
-        and_(_t.conversation_id == one, _t.seq.between(*range_)) for one, range_ in ranges.items()
-    ]
+def writers(connection: Connection, ranges: Sequence[Range]) -> dict[str, dict[int, int]]:
+    """Who wrote what is in the ranges, by conversation: each with the newest of theirs."""
+    found: dict[str, dict[int, int]] = defaultdict(dict)
     newest = select(_t.conversation_id, _t.sender_id, func.max(_t.seq))
-    for start in range(0, len(of_range), _RANGES):
-        some = newest.where(or_(*of_range[start : start + _RANGES]))
+    for start in range(0, len(ranges), _RANGES):
+        some = newest.where(within(ranges[start : start + _RANGES]))
         for row in connection.execute(some.group_by(_t.conversation_id, _t.sender_id)):
             found[row[0]][row[1]] = row[2]
     return found

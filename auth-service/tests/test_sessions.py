@@ -168,6 +168,26 @@ async def test_another_device_gets_no_pair_a_second_time(
     assert await is_over(backend, fresh)
 
 
+async def test_a_device_that_spells_its_name_as_before_is_the_same(
+    backend: Backend, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    await backend.register(name)
+    pair = await backend.login(name, device_id=" phone ")
+    fresh = await backend.refresh(pair.refresh_token, device_id=" phone ")
+
+    assert await backend.refresh(pair.refresh_token, device_id=" phone ") == fresh
+
+
+async def test_a_name_that_no_device_can_have_refreshes_nothing(backend: Backend) -> None:
+    pair = await backend.register()
+
+    error = await refusal(backend.refresh(pair.refresh_token, device_id="d" * 65))
+
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "device_id")
+    assert await backend.refresh(pair.refresh_token)
+
+
 async def test_refreshes_at_once_all_get_the_same_pair(backend: Backend) -> None:
     pair = await backend.register()
     for _ in range(5):

@@ -238,6 +238,7 @@ async def test_a_saved_message_has_its_place_and_keeps_it(desk: Any) -> None:
         {"sender_id": A},
         {"sender_id": A, "to_user_id": B, "conversation_id": "s:1001:1003"},
         {"sender_id": A, "to_user_id": B, "content": Content(client_msg_id="c" * 65)},
+        {"sender_id": A, "to_user_id": B, "message_id": "m "},
     ],
 )
 async def test_a_message_that_cannot_be_is_not_saved(desk: Any, wrong: dict[str, Any]) -> None:

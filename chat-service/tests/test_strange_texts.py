@@ -62,10 +62,10 @@ async def test_one_strange_cursor_among_others_is_refused_alone(desk: Any) -> No
 
 async def test_a_page_begins_at_no_such_place(desk: Any) -> None:
     svc, refused = desk.svc, ("INVALID_ARGUMENT", "cursor")
-    listed = write_cursor(False, 1, "é")
-    assert await _of(desk, lambda: overview.list_conversations(svc, A, limit=0, cursor=listed)) == (
-        refused
-    )
-    for cursor in (write_cursor("é", 1, ""), write_cursor("", 1, "é")):
-        found = lambda c=cursor: search.search_messages(svc, A, "x", "", limit=0, cursor=c)  # noqa: E731
-        assert await _of(desk, found) == refused
+    for text in ("é", "s:1001:1002 ", "s:1001:1002\n", " "):
+        listed = write_cursor(False, 1, text)
+        listing = lambda c=listed: overview.list_conversations(svc, A, limit=0, cursor=c)  # noqa: E731
+        assert await _of(desk, listing) == refused
+        for cursor in (write_cursor(text, 1, ""), write_cursor("", 1, text)):
+            found = lambda c=cursor: search.search_messages(svc, A, "x", "", limit=0, cursor=c)  # noqa: E731
+            assert await _of(desk, found) == refused

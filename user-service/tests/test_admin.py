@@ -48,6 +48,14 @@ async def test_only_a_user_who_exists_can_be_disabled(service: UserService, name
     assert error.code is Code.NOT_FOUND
 
 
+async def test_a_name_with_a_space_at_its_end_is_another_one(service: UserService) -> None:
+    person = await service.person()
+
+    error = await refusal(admin.disable(service.settings, f"{person.username} ", disabled=True))
+
+    assert error.code is Code.NOT_FOUND
+
+
 async def test_nothing_changes_while_auth_service_is_away(service: UserService) -> None:
     person = await service.person()
     nowhere = ClientConf(endpoints=[f"127.0.0.1:{free_port()}"], timeout=300)

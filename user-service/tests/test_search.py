@@ -28,10 +28,28 @@ async def found(service: UserService, query: str) -> list[int]:
     return (await service.search(query, limit=100))[0]
 
 
-async def test_a_cursor_that_no_username_can_be_is_refused(service: UserService) -> None:
-    request = pb.SearchUsersRequest(query="ann", cursor=write_cursor(0, "é", 1))
+@pytest.mark.parametrize("key", ["é", "ann ", "ann\x1f", "ann\n", "Ann", "a" * 33])
+async def test_a_cursor_that_no_username_can_be_is_refused(service: UserService, key: str) -> None:
+    request = pb.SearchUsersRequest(query="ann", cursor=write_cursor(0, key, 1))
     error = await refusal(call(service.users.SearchUsers, request, token=service.caller.token))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "cursor")
+
+
+async def test_a_nickname_whose_key_ends_in_a_space_is_not_the_one_without(
+    service: UserService, mark: str
+) -> None:
+    # One character that is searched as eighteen, so that the key is cut off behind a space.
+    wide = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"
+    longer = await service.person(nickname=mark + 7 * wide)
+    shorter = await service.person(nickname=f"{mark}{6 * wide}صلى الله عليه")
+
+    assert await found(service, mark + 7 * wide) == [longer.user_id]
+    assert await found(service, mark) == [shorter.user_id, longer.user_id]
+    first, cursor = await service.search(mark, limit=1)
+    assert (first, (await service.search(mark, cursor=cursor))[0]) == (
+        [shorter.user_id],
+        [longer.user_id],
+    )
 
 
 async def test_by_id_and_by_exact_username(service: UserService, mark: str) -> None:

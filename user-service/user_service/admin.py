@@ -59,7 +59,7 @@ def _find(connection: Connection, user: str) -> int:
     # A username may look like an id. An operator who names an id means it.
     if re.fullmatch(r"[1-9][0-9]{0,17}", user) and users.exists(connection, int(user)):
         return int(user)
-    found = users.id_of_username(connection, user.lower()) if user.isascii() else None
+    found = users.id_of_username(connection, user)
     if found is None:
         raise not_found("user")
     return found

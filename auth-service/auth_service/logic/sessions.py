@@ -49,11 +49,16 @@ class TokenPair:
 
 def check_device(device: Device) -> Device:
     """With a name when it has none. INVALID_ARGUMENT when it cannot be one."""
-    device_id = clean_text("device_id", device.device_id, most=MAX_DEVICE_ID)
+    device_id = _device_id(device.device_id)
     platform = device.platform or "other"
     if platform not in PLATFORMS:
         raise invalid("platform", f"must be one of {', '.join(PLATFORMS)}")
     return Device(device_id or secrets.token_hex(8), platform)
+
+
+def _device_id(device_id: str) -> str:
+    """INVALID_ARGUMENT when it cannot be one."""
+    return clean_text("device_id", device_id, most=MAX_DEVICE_ID)
 
 
 def client_address() -> str:
@@ -89,9 +94,10 @@ async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") ->
     device that its token was made for.
 
     Raises:
-        AppError: UNAUTHENTICATED; SESSION_REVOKED, also when it was used before and may not be used
-            again, which ends the session; UNAVAILABLE.
+        AppError: INVALID_ARGUMENT; UNAUTHENTICATED; SESSION_REVOKED, also when it was used before
+            and may not be used again, which ends the session; UNAVAILABLE.
     """
+    device_id = _device_id(device_id)
     used = svc.refresh_tokens.read(token)
     session = await svc.sessions.get(used.session_id)
     if session is None:

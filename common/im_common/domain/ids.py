@@ -32,7 +32,10 @@ def new_event_id() -> str:
 
 def may_be_message_id(text: str) -> bool:
     """Whether a message can have this id, as far as can be told without looking."""
-    return 1 <= len(text) <= MAX_MESSAGE_ID and text.isascii() and text.isprintable()
+    if not (1 <= len(text) <= MAX_MESSAGE_ID and text.isascii() and text.isprintable()):
+        return False
+    # To MySQL and MariaDB it would be the id without it.
+    return text[-1] != " "
 
 
 def check_id(field: str, value: int) -> int:

@@ -15,8 +15,9 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 # A cursor comes from outside; a greater number would be the database's error.
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-# For a column that holds nothing else: MariaDB does not compare it with more.
-Ascii = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]*$")]
+# For a column that holds nothing else: MariaDB does not compare it with more, and takes a space at its
+# end for nothing, so that whatever sorts below a space is in another place there.
+Ascii = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]*\Z")]
 T = TypeVar("T")
 
 

@@ -20,7 +20,6 @@ from user_service.svc import ServiceContext
 
 MOST_USERS = 100
 MOST_CHECKED = 10_000
-MAX_USERNAME = 32
 MAX_EMAIL = 254
 
 
@@ -84,8 +83,8 @@ async def create_profile(
     if user_id <= 0 or not username:
         raise invalid("user_id", "and username must be given")
     # auth-service has its own, stricter rules for names; this is what the columns can hold.
-    if not username.isascii() or clean_text("username", username, most=MAX_USERNAME) != username:
-        raise invalid("username", "must be ASCII, without space around it")
+    if not users.may_be_username(username):
+        raise invalid("username", "must be at most 32 of ASCII, without space around it")
     email = clean_text("email", email, most=MAX_EMAIL)
     nickname = clean_text("nickname", nickname, most=MAX_NICKNAME) or username
 

@@ -40,7 +40,7 @@ async def search_users(
     text = clean_text("query", query, least=1, most=MAX_NICKNAME)
     size = page_limit(limit, default=DEFAULT_LIMIT)
     after = read_cursor_as(Cursor, cursor)
-    if after and after.place != _BY_NICKNAME and not after.key.isascii():
+    if after and after.place == _BY_USERNAME and not _is_username_key(after.key):
         raise bad_cursor()
 
     def read(connection: Connection) -> list[tuple[User, Cursor]]:
@@ -91,6 +91,11 @@ class _Search:
                 (u, Cursor(_BY_NICKNAME, nickname_key(u.nickname), u.user_id)) for u in nicknamed
             ]
         return found
+
+
+def _is_username_key(key: str) -> bool:
+    """Or none, where the list begins."""
+    return key == "" or (users.may_be_username(key) and key == key.lower())
 
 
 def _begin(connection: Connection, text: str) -> _Search:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,12 @@ from sqlalchemy import (
     update,
 )
 
-from im_common.sql.db import MYSQL_TABLE, ascii_key
+from im_common.sql.db import MYSQL_TABLE, ExactText, ascii_key
 from im_common.sql.keys import is_beyond
 
 MAX_NICKNAME_KEY = 128
+# ASCII, without space around it.
+_USERNAME = re.compile(r"(?! )[\x20-\x7e]{1,32}(?<! )")
 # No character comes after it.
 _LAST = "\U0010ffff"
 
@@ -46,7 +49,7 @@ users = Table(
     Column("username_key", ascii_key(32), nullable=False),
     Column("nickname", String(64), nullable=False),
     # As nicknames are searched: see nickname_key().
-    Column("nickname_key", String(MAX_NICKNAME_KEY), nullable=False),
+    Column("nickname_key", ExactText(MAX_NICKNAME_KEY), nullable=False),
     Column("email", String(254), nullable=False),
     Column("avatar", String(512), nullable=False),
     Column("gender", SmallInteger, nullable=False),
@@ -111,6 +114,12 @@ _public = (
     _t.created_at,
 )
 _own = (_t.email, _t.birthday, _t.ext, _t.presence_hidden, _t.updated_at)
+
+
+def may_be_username(text: str) -> bool:
+    """Whether the columns can hold it, and compare it as it is: MySQL takes a space at the end for
+    nothing."""
+    return _USERNAME.fullmatch(text) is not None
 
 
 def nickname_key(nickname: str) -> str:
@@ -181,7 +190,11 @@ def change(connection: Connection, user_id: int, values: Mapping[str, Any]) -> N
     connection.execute(update(users).where(_t.user_id == user_id).values(**values))
 
 
-def id_of_username(connection: Connection, username_key: str) -> int | None:
+def id_of_username(connection: Connection, username: str) -> int | None:
+    """Whoever writes it, in upper or lower case; None also for what no username can be."""
+    if not may_be_username(username):
+        return None
+    username_key = username.lower()
     query = select(_t.user_id).where(_t.username_key == username_key)
     row = (connection.execute(query)).first()
     return row[0] if row else None

@@ -10,15 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from api_gateway import __version__, docs
-from api_gateway.errors import http_problem, problem, validation_error
+from api_gateway.errors import SPELLINGS, http_problem, problem, validation_error
 from api_gateway.middleware import RequestMiddleware
 from api_gateway.routes import ROUTERS
 from api_gateway.svc import ServiceContext
 from im_common.errors import AppError
 from im_common.runtime import context
-
-# Fields that the API calls by another name than the services.
-SPELLINGS = {"query": "q", "to_user_id": "to", "ext_json": "ext", "request_id": "id"}
 
 
 class Api(FastAPI):

@@ -16,6 +16,9 @@ from im_common.runtime import context
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_S = 1
 
+# Fields that the API calls by another name than the services.
+SPELLINGS = {"query": "q", "to_user_id": "to", "ext_json": "ext", "request_id": "id"}
+
 # What the HTTP layer itself refuses.
 _CODES = {
     400: Code.INVALID_ARGUMENT,
@@ -67,7 +70,7 @@ def _headers(status: int, retry_after_ms: int | None) -> dict[str, str]:
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         if retry_after_ms is not None:
             headers["Retry-After"] = str(max(1, math.ceil(retry_after_ms / 1000)))
-        elif status == HTTPStatus.TOO_MANY_REQUESTS:
+        else:
             headers["Retry-After"] = str(DEFAULT_RETRY_S)
     return headers
 

@@ -19,6 +19,7 @@ from api_gateway.errors import http_problem, problem
 from im_common.errors import AppError, Code
 from im_common.runtime import context, metrics
 from im_common.runtime.addresses import read_address
+from im_common.runtime.faults import as_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -192,6 +193,10 @@ async def _ignore_rest(message: Message, received: int, receive: Receive) -> boo
 def _unexpected(error: Exception, scope: Scope, *, timed_out: bool) -> AppError:
     if timed_out and isinstance(error, TimeoutError):
         return AppError(Code.DEADLINE_EXCEEDED, "the request took too long")
+    outage = as_unavailable(error)
+    if outage is not None:
+        log.warning("a part is away", path=scope["path"], error=repr(error))
+        return outage
     metrics.FAULTS.labels("http").inc()
     log.error("unexpected exception", path=scope["path"], exc_info=error)
     return AppError(Code.INTERNAL, "internal error")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api_gateway.config import Settings
+from api_gateway.kept_answers import KeptAnswers
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
+from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.runtime.resources import Resources
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
     from im.group.v1.group_pb2_grpc import GroupServiceAsyncStub
     from im.user.v1.user_pb2_grpc import PresenceServiceAsyncStub, UserServiceAsyncStub
+
+# A request that has run out of time still leaves its answer.
+LOCK_SLACK_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +35,28 @@ class ServiceContext:
     friends: FriendServiceAsyncStub
     groups: GroupServiceAsyncStub
     chat: ChatServiceAsyncStub
+    # Who calls, where the gateway itself must know; the services verify it themselves.
+    tokens: AccessTokens
+    kept: KeptAnswers
 
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
     user_service = await resources.channel(settings.user_rpc)
+    auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
+    # Each use says what happens without it; most of what comes needs none.
+    redis = resources.redis(is_vital=False)
     return ServiceContext(
         settings=settings,
-        auth=AuthServiceStub(await resources.channel(settings.auth_rpc)),
+        auth=auth,
         users=UserServiceStub(user_service),
         presence=PresenceServiceStub(user_service),
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
         chat=ChatServiceStub(await resources.channel(settings.chat_rpc)),
+        tokens=AccessTokens(RemoteKeys(auth), redis),
+        kept=KeptAnswers(
+            redis,
+            secret=settings.internal_secret.get_secret_value(),
+            answered_within_ms=settings.http.timeout + LOCK_SLACK_MS,
+        ),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import httpx
 import jwt
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import SecretStr
+from redis.exceptions import ConnectionError
 
 from api_gateway.config import HttpConf, Settings
 from api_gateway.server import serve
@@ -26,18 +30,24 @@ from im.chat.v1 import chat_pb2
 from im.friend.v1 import friend_pb2
 from im.group.v1 import group_pb2
 from im.user.v1 import user_pb2
+from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, session_key
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import context
-from im_common.runtime.config import ClientConf, DevServerConf
+from im_common.runtime.config import ClientConf, DevServerConf, RedisConf
 from im_common.runtime.context import RequestContext
 from im_common.runtime.dev_server import DevServer
+from im_common.runtime.redis_client import open_redis
 from im_common.runtime.resources import Resources
+from im_common.testing.fixtures import valkey
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET
+from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
+
+__all__ = ["valkey"]
 
 SERVICES = [
     f"{module.DESCRIPTOR.package}.{name}"
@@ -45,6 +55,9 @@ SERVICES = [
     for name in module.DESCRIPTOR.services_by_name
 ]
 ME = 1001
+_KEY_ID = "test"
+_KEY = Ed25519PrivateKey.generate()
+_EXPIRES_AT = int(time.time()) + 3600
 
 Behaviour = Callable[[Any], Awaitable[Message]]
 
@@ -74,6 +87,9 @@ class Services:
     async def answer(self, method: str, message: Any) -> Message:
         request = context.current.get()
         assert request is not None
+        if method == "GetJwks" and method not in self.answers:
+            # The gateway's own question.
+            return auth_pb2.GetJwksResponse(keys=[_jwk()])
         self.calls.append(Call(method, message, request))
         answer = self.answers.get(method, AppError(Code.UNIMPLEMENTED, "not available"))
         if isinstance(answer, AppError):
@@ -136,8 +152,21 @@ Start = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 
 def token_of(user_id: int) -> str:
-    """A token of the right form; that it is genuine is for the services to check."""
-    return jwt.encode({"sub": str(user_id)}, "k" * 32)
+    """The same for the same user; its session is there for ME only."""
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(user_id),
+        "sid": f"session-{user_id}",
+        "did": "device",
+        "exp": _EXPIRES_AT,
+    }
+    return jwt.encode(claims, _KEY, ALGORITHM, headers={"kid": _KEY_ID})
+
+
+def _jwk() -> auth_pb2.Jwk:
+    x = base64.urlsafe_b64encode(_KEY.public_key().public_bytes_raw()).decode().rstrip("=")
+    return auth_pb2.Jwk(kid=_KEY_ID, kty="OKP", crv="Ed25519", x=x, alg=ALGORITHM, use="sig")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -164,13 +193,16 @@ async def services() -> AsyncIterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def start(services: Services) -> Start:
-    """Starts a gateway of the test's own; arguments are settings of its HTTP server."""
+def start(services: Services, valkey: ValkeyServer) -> Start:
+    """Starts a gateway of the test's own; arguments are settings of its HTTP server, and whole sections
+    of its settings in ``sections``."""
 
     @asynccontextmanager
-    async def start(**http: Any) -> AsyncIterator[Gateway]:
+    async def start(*, sections: Any = None, **http: Any) -> AsyncIterator[Gateway]:
         listen_on = f"127.0.0.1:{free_port()}"
-        settings = _settings(HttpConf(listen_on=listen_on, **http), services.address)
+        conf = HttpConf(listen_on=listen_on, **http)
+        more = {"redis": valkey.conf, "rate_limits": "off"} | (sections or {})
+        settings = _settings(conf, services.address, **more)
         url = f"http://{listen_on}"
         async with AsyncExitStack() as stack:
             dev_server = DevServer(DevServerConf(port=0), "api-gateway")
@@ -178,6 +210,7 @@ def start(services: Services) -> Start:
             stack.push_async_callback(dev_server.close)
             resources = Resources(settings, dev_server, stack)
             task = asyncio.create_task(serve(settings, resources))
+            await _open_session(settings)
             headers = {"Authorization": f"Bearer {token_of(ME)}"}
             me = httpx.AsyncClient(base_url=url, headers=headers, timeout=15, verify=False)
             stranger = httpx.AsyncClient(base_url=url, timeout=15, verify=False)
@@ -197,6 +230,26 @@ async def shared_gateway(start: Start) -> AsyncIterator[Gateway]:
         yield gateway
 
 
+@pytest.fixture(name="token_of")
+def token_of_fixture() -> Callable[[int], str]:
+    return token_of
+
+
+@pytest.fixture
+def open_session(gateway: Gateway) -> Callable[[int], Awaitable[None]]:
+    """Begins the session of the user's token."""
+
+    async def open_session(user_id: int) -> None:
+        await _open_session(gateway.settings, user_id)
+
+    return open_session
+
+
+@pytest.fixture
+def redis_at() -> Callable[[int], RedisConf]:
+    return lambda port: RedisConf(host=f"127.0.0.1:{port}")
+
+
 @pytest.fixture(autouse=True)
 def _forget(services: Services) -> None:
     services.answers.clear()
@@ -208,7 +261,14 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     return shared_gateway
 
 
-def _settings(http: HttpConf, backend: str) -> Settings:
+async def _open_session(settings: Settings, user_id: int = ME) -> None:
+    redis = open_redis(settings.redis)
+    with suppress(ConnectionError):
+        await redis.hset(session_key(f"session-{user_id}"), mapping={"user_id": user_id})
+    await redis.aclose()
+
+
+def _settings(http: HttpConf, backend: str, **sections: Any) -> Settings:
     client = ClientConf(endpoints=[backend])
     return Settings(
         name="api-gateway",
@@ -219,6 +279,7 @@ def _settings(http: HttpConf, backend: str) -> Settings:
         friend_rpc=client,
         group_rpc=client,
         chat_rpc=client,
+        **sections,
     )
 
 

@@ -63,8 +63,10 @@ class Friends:
     async def blocked_by(self, person: Person) -> list[int]:
         return [user.user_id for user in (await self.page(person)).users]
 
-    async def ask(self, person: Person, other: int, message: str = "") -> Any:
-        request = pb.SendFriendRequestRequest(user_id=other, message=message)
+    async def ask(
+        self, person: Person, other: int, message: str = "", *, is_repeat: bool = False
+    ) -> Any:
+        request = pb.SendFriendRequestRequest(user_id=other, message=message, is_repeat=is_repeat)
         return await call(self.stub.SendFriendRequest, request, token=person.token)
 
     async def accept(self, person: Person, request_id: int) -> None:

@@ -223,3 +223,20 @@ async def _age(conf: DbConf, request_id: int, by_ms: int) -> None:
     older = query.values(created_at=table.c.created_at - by_ms)
     await database.write(lambda connection: connection.execute(older).close())
     await database.close()
+
+
+async def test_a_repeat_is_told_what_the_first_call_did(friends: Friends, people: People) -> None:
+    ann, bob, eve = await people.several(3)
+    first = await friends.ask(ann, bob.user_id)
+    assert await friends.ask(ann, bob.user_id, is_repeat=True) == first
+    await friends.ask(eve, ann.user_id)
+    accepted = await friends.ask(ann, eve.user_id)
+    assert accepted.accepted
+    assert await friends.ask(ann, eve.user_id, is_repeat=True) == accepted
+    assert (await refusal(friends.ask(ann, eve.user_id))).code is Code.ALREADY_EXISTS
+
+
+async def test_a_repeat_of_what_was_not_done_is_done(friends: Friends, people: People) -> None:
+    ann, bob = await people.several(2)
+    made = await friends.ask(ann, bob.user_id, is_repeat=True)
+    assert await friends.pending(bob) == [made.request_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -166,3 +167,28 @@ async def test_nobody_gets_in_without_a_session(groups: Groups, people: People) 
     gone = await people.new()
     await people.end_session(gone)
     assert (await refusal(groups.create(gone))).code is Code.SESSION_REVOKED
+
+
+async def test_calls_by_one_key_make_one_group(groups: Groups, people: People) -> None:
+    ann, bob = await people.several(2)
+
+    async def create(person: Any, key: str) -> int:
+        request = pb.CreateGroupRequest(name="Once", creation_key=key)
+        answer = await call(groups.stub.CreateGroup, request, token=person.token)
+        return answer.group.group_id  # type: ignore[no-any-return]
+
+    at_once = await asyncio.gather(*(create(ann, "k" * 64) for _ in range(5)))
+    assert len(set(at_once)) == 1
+    assert await create(ann, "k" * 64) == at_once[0]
+    others = [await create(ann, "another"), await create(bob, "k" * 64), await create(ann, "")]
+    assert len({at_once[0], *others}) == 4
+    listed = await call(groups.stub.ListMyGroups, pb.ListMyGroupsRequest(), token=ann.token)
+    assert len(listed.groups) == 3
+
+
+async def test_a_key_of_a_creation_is_short_and_plain(groups: Groups, people: People) -> None:
+    ann = await people.new()
+    for key in ("k" * 65, "a key", "ä"):
+        request = pb.CreateGroupRequest(name="Once", creation_key=key)
+        error = await refusal(call(groups.stub.CreateGroup, request, token=ann.token))
+        assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "creation_key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import Svc, signed_in
 from api_gateway.schemas.auth import (
     Jwk,
@@ -17,15 +18,18 @@ from api_gateway.schemas.auth import (
 )
 from api_gateway.schemas.base import Page
 from im.auth.v1 import auth_pb2 as pb
+from im_common.errors import AppError, Code
 
-router = APIRouter(prefix="/v1/auth", tags=["auth"])
+router = APIRouter(route_class=KeyedRoute, prefix="/v1/auth", tags=["auth"])
 keys_router = APIRouter(tags=["auth"])
 
 KEYS_FRESH_S = 60
 
 
-@router.post("/register", status_code=201, summary="Make an account and log in")
-async def register(body: RegisterBody, svc: Svc) -> Tokens:
+@router.post(
+    "/register", status_code=201, summary="Make an account and log in", dependencies=[keyed]
+)
+async def register(body: RegisterBody, svc: Svc, attempt: Keyed) -> Tokens:
     request = pb.RegisterRequest(
         username=body.username,
         password=body.password,
@@ -33,7 +37,24 @@ async def register(body: RegisterBody, svc: Svc) -> Tokens:
         email=body.email or "",
         device=body.device(),
     )
-    return Tokens.of((await svc.auth.Register(request)).tokens)
+    try:
+        return Tokens.of((await svc.auth.Register(request)).tokens)
+    except AppError as error:
+        if error.code is not Code.ALREADY_EXISTS or attempt is None or not attempt.is_repeat:
+            raise
+        return await _as_made_before(body, svc, error)
+
+
+async def _as_made_before(body: RegisterBody, svc: Svc, taken: AppError) -> Tokens:
+    """Of an account that the same request made and could not tell of: whose name and password are
+    these may have its tokens."""
+    request = pb.LoginRequest(username=body.username, password=body.password, device=body.device())
+    try:
+        return Tokens.of((await svc.auth.Login(request)).tokens)
+    except AppError as error:
+        if error.code is Code.INVALID_CREDENTIALS:
+            raise taken from None
+        raise
 
 
 @router.post("/login", summary="Open a session on a device")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
     Cursor,
@@ -29,7 +30,9 @@ from api_gateway.schemas.friends import (
 )
 from im.friend.v1 import friend_pb2 as pb
 
-router = APIRouter(prefix="/v1/friends", tags=["friends"], dependencies=[signed_in])
+router = APIRouter(
+    route_class=KeyedRoute, prefix="/v1/friends", tags=["friends"], dependencies=[signed_in]
+)
 blocks_router = APIRouter(prefix="/v1/blocks", tags=["friends"], dependencies=[signed_in])
 
 
@@ -37,14 +40,19 @@ blocks_router = APIRouter(prefix="/v1/blocks", tags=["friends"], dependencies=[s
     "/requests",
     status_code=201,
     summary="Ask a user for friendship",
+    dependencies=[keyed],
     responses={
         200: {"model": FriendRequestMade, "description": "The other one had asked: friends now."}
     },
 )
 async def send_friend_request(
-    body: FriendRequestBody, svc: Svc, response: Response
+    body: FriendRequestBody, svc: Svc, response: Response, attempt: Keyed
 ) -> FriendRequestMade:
-    request = pb.SendFriendRequestRequest(user_id=body.user_id, message=body.message or "")
+    request = pb.SendFriendRequestRequest(
+        user_id=body.user_id,
+        message=body.message or "",
+        is_repeat=attempt is not None and attempt.is_repeat,
+    )
     answer = await svc.friends.SendFriendRequest(request)
     if answer.accepted:
         response.status_code = 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from api_gateway.routes.keyed import KeyedRoute, keyed
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
     Cursor,
@@ -18,7 +19,7 @@ from im.group.v1 import group_pb2 as pb
 from im_common.errors import AppError, Code
 
 # Part of the router of groups, which puts its own prefix before this one.
-router = APIRouter(prefix="/{group_id}/members")
+router = APIRouter(route_class=KeyedRoute, prefix="/{group_id}/members")
 
 
 @router.get("", summary="The members of a group")
@@ -34,7 +35,7 @@ async def list_members(
     )
 
 
-@router.post("", summary="Add users to a group")
+@router.post("", summary="Add users to a group", dependencies=[keyed])
 async def invite_members(group_id: GroupIdPath, body: InviteBody, svc: Svc) -> Added:
     answer = await svc.groups.InviteMembers(
         pb.InviteMembersRequest(group_id=group_id, user_ids=body.user_ids)

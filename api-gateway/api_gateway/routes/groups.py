@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from api_gateway.routes import group_members
+from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
     Cursor,
@@ -32,13 +33,17 @@ from api_gateway.schemas.groups import (
 from im.group.v1 import group_pb2 as pb
 from im_common.errors import AppError, Code
 
-router = APIRouter(prefix="/v1/groups", tags=["groups"], dependencies=[signed_in])
+router = APIRouter(
+    route_class=KeyedRoute, prefix="/v1/groups", tags=["groups"], dependencies=[signed_in]
+)
 router.include_router(group_members.router)
 
 
-@router.post("", status_code=201, summary="Make a group")
-async def create_group(body: GroupBody, svc: Svc) -> Group:
+@router.post("", status_code=201, summary="Make a group", dependencies=[keyed])
+async def create_group(body: GroupBody, svc: Svc, attempt: Keyed) -> Group:
     request = pb.CreateGroupRequest(name=body.name, member_ids=body.member_ids)
+    if attempt is not None:
+        request.creation_key = attempt.print
     if body.join_policy is not None:
         request.join_policy = JOIN_POLICIES[body.join_policy]
     return Group.of((await svc.groups.CreateGroup(request)).group)
@@ -75,7 +80,7 @@ async def dismiss_group(group_id: GroupIdPath, svc: Svc) -> None:
     await svc.groups.DismissGroup(pb.DismissGroupRequest(group_id=group_id))
 
 
-@router.post("/{group_id}/join", summary="Join a group, or ask to")
+@router.post("/{group_id}/join", summary="Join a group, or ask to", dependencies=[keyed])
 async def join_group(group_id: GroupIdPath, svc: Svc, body: JoinBody | None = None) -> Joined:
     message = body.message if body else None
     request = pb.JoinGroupRequest(group_id=group_id, message=message or "")

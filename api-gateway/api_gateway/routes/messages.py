@@ -6,22 +6,33 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import Cursor, Limit, Svc, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.messages import Message, MessageBody, Recalled, Sent
 from im.chat.v1 import chat_pb2 as pb
 from im_common.errors import invalid
 
-router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[signed_in])
+router = APIRouter(
+    route_class=KeyedRoute, prefix="/v1/messages", tags=["messages"], dependencies=[signed_in]
+)
 
 SEARCH_LIMIT = 20
 
 
-@router.post("", status_code=201, summary="Send a message; the answer says that it is stored")
-async def send_message(body: MessageBody, svc: Svc) -> Sent:
+@router.post(
+    "",
+    status_code=201,
+    summary="Send a message; the answer says that it is stored",
+    dependencies=[keyed],
+)
+async def send_message(body: MessageBody, svc: Svc, attempt: Keyed) -> Sent:
     if (body.to is None) == (body.group_id is None):
         raise invalid("to", "or group_id must be given, and not both")
     content = body.message_content()
+    if attempt is not None and not content.client_msg_id:
+        # The same request makes no second message, though nobody knows of the first one.
+        content.client_msg_id = attempt.print
     if body.group_id is not None:
         to_group = pb.SendGroupMessageRequest(group_id=body.group_id, content=content)
         return Sent.of((await svc.chat.SendGroupMessage(to_group)).placed)

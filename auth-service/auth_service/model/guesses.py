@@ -6,14 +6,13 @@ Redis being down is the caller's UNAVAILABLE: nobody guesses unwatched.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from typing import Protocol
 
 from redis.asyncio import Redis
 
 from auth_service.config import GuessingConf
 from im_common.errors import AppError, Code
-from im_common.runtime.addresses import read_address
+from im_common.runtime.addresses import network
 
 # The wait that is in force, or 0.
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)"
@@ -109,19 +108,8 @@ class CountedGuesses:
     def _counted(self, account: str, address: str) -> list[tuple[str, int]]:
         counted = [(_account_key(account), self._conf.account_failures)]
         if address:
-            counted.append((f"guesses:from:{_network(address)}", self._conf.address_failures))
+            counted.append((f"guesses:from:{network(address)}", self._conf.address_failures))
         return counted
-
-
-def _network(address: str) -> str:
-    """Whom an address stands for: with IPv6, everyone has a /64 of them to guess from."""
-    try:
-        parsed = read_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
-    return str(ipaddress.ip_network((parsed.packed, 64), strict=False).network_address)
 
 
 def _account_key(account: str) -> str:

@@ -40,6 +40,17 @@ def own_address() -> str:
     return "127.0.0.1"
 
 
+def network(address: str) -> str:
+    """Whom an address stands for: with IPv6, everyone has a /64. What is no address is itself."""
+    try:
+        parsed = read_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed.packed, 64), strict=False).network_address)
+
+
 def read_address(text: str) -> IPAddress:
     """An IP address as sockets and proxies write it: with a port or not, IPv6 in brackets or not, in
     quotes or not, with a zone or not. IPv4 that is mapped into IPv6 is IPv4.

@@ -5,11 +5,12 @@ The HTTP server of each process (``http_protocol``) and ws-gateway's handshake k
 
 from __future__ import annotations
 
-import ipaddress
 import resource
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Protocol
+
+from im_common.runtime.addresses import network
 
 MAX_HEADER_BYTES = 32 * 1024
 # From the first byte of a header to its last.
@@ -60,7 +61,7 @@ class Guests:
 
     def enter(self, guest: Guest, address: str) -> bool:
         """Whether there is a place for it; it is at rest then. ``address`` may be empty: not known."""
-        key = _network(address)
+        key = network(address)
         bound = self._most_by_address
         if bound and key and self._counts[key] >= bound:
             if not self._make_room(self._resting_at.get(key, OrderedDict())):
@@ -104,17 +105,6 @@ class Guests:
         self.leave(oldest)
         oldest.evict()
         return True
-
-
-def _network(address: str) -> str:
-    """What one client has to itself: an IPv4 address, the upper half of an IPv6 address."""
-    if ":" not in address:
-        return address
-    try:
-        found = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(found.ipv4_mapped or int(found) >> 64)
 
 
 def raise_open_files() -> None:

@@ -66,7 +66,9 @@ class Resources:
         self.failed.append(name)
         self.ending.set()
 
-    def redis(self) -> Redis:
+    def redis(self, *, is_vital: bool = True) -> Redis:
+        """One client for all of the process. It is not ready while Redis is away, unless that is not
+        vital for who asks first."""
         if self._redis is None:
             redis = self._redis = open_redis(self.settings.redis)
             self.on_close(redis.aclose)
@@ -74,7 +76,8 @@ class Resources:
             async def ping() -> None:
                 await redis.ping()
 
-            self.dev_server.add_check("redis", ping)
+            if is_vital:
+                self.dev_server.add_check("redis", ping)
         return self._redis
 
     def etcd(self) -> EtcdClient:

@@ -26,9 +26,11 @@ STATUSES: dict[str, Status | None] = {
 
 
 async def send_friend_request(
-    svc: ServiceContext, user_id: int, target_id: int, message: str
+    svc: ServiceContext, user_id: int, target_id: int, message: str, *, is_repeat: bool = False
 ) -> tuple[int, bool]:
     """The id of the request; and whether it is one of the other's, which is accepted with that.
+
+    ``is_repeat``: who has asked already, or become a friend so, is told of that again.
 
     Raises:
         AppError: INVALID_ARGUMENT, NOT_FOUND (no such user), ALREADY_EXISTS (asked already, or
@@ -41,6 +43,9 @@ async def send_friend_request(
     asker = await somebody(svc, user_id, and_also=target_id)
 
     def ask(pair: Between) -> tuple[int, bool]:
+        done = _done_before(pair, user_id, target_id) if is_repeat else None
+        if done is not None:
+            return done.request_id, done.from_user_id == target_id
         _check_may_ask(pair, user_id, target_id)
         pending = _pending(pair, user_id, target_id)
         if pending is None:
@@ -122,6 +127,16 @@ def _check_may_ask(pair: Between, user_id: int, target_id: int) -> None:
         raise AppError(Code.FAILED_PRECONDITION, "you have blocked this user: unblock first")
     if friendships.are_friends(pair.connection, user_id, target_id):
         raise AppError(Code.ALREADY_EXISTS, "you are friends already")
+
+
+def _done_before(pair: Between, user_id: int, target_id: int) -> FriendRequest | None:
+    """The request that a call of the user's made, or accepted, when nothing came after it."""
+    pending = _pending(pair, user_id, target_id)
+    if pending is not None:
+        return pending if pending.from_user_id == user_id else None
+    if not friendships.are_friends(pair.connection, user_id, target_id):
+        return None
+    return requests.last_accepted(pair.connection, user_id, target_id)
 
 
 def _pending(pair: Between, a: int, b: int) -> FriendRequest | None:

@@ -56,6 +56,20 @@ def pending_between(connection: Connection, a: int, b: int) -> FriendRequest | N
     return _one(connection, select(*_columns).where(*pair))
 
 
+def last_accepted(connection: Connection, a: int, b: int) -> FriendRequest | None:
+    """Of the two, whoever asked."""
+    found = [
+        _one(
+            connection,
+            _newest(
+                (_t.from_user_id == one) & (_t.to_user_id == other) & (_t.status == Status.ACCEPTED)
+            ).limit(1),
+        )
+        for one, other in ((a, b), (b, a))
+    ]
+    return max((one for one in found if one), key=lambda one: one.request_id, default=None)
+
+
 def decide(connection: Connection, request_id: int, status: Status) -> None:
     query = update(friend_requests).where(_t.request_id == request_id)
     connection.execute(query.values(status=status, pending_low=None, pending_high=None))

@@ -21,7 +21,11 @@ class FriendServicer(FriendServiceServicer):
         self, request: pb.SendFriendRequestRequest, _: Any
     ) -> pb.SendFriendRequestResponse:
         request_id, accepted = await requests.send_friend_request(
-            self._svc, identity().user_id, request.user_id, request.message
+            self._svc,
+            identity().user_id,
+            request.user_id,
+            request.message,
+            is_repeat=request.is_repeat,
         )
         return pb.SendFriendRequestResponse(request_id=request_id, accepted=accepted)
 

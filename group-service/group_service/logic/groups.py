@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+from sqlalchemy.exc import IntegrityError
 
 from group_service.logic.changes import (
     MOST_TOLD,
@@ -17,10 +20,11 @@ from group_service.logic.changes import (
 )
 from group_service.logic.rights import Action
 from group_service.logic.users import check_may_be_added
-from group_service.model import groups, members, requests
+from group_service.model import creations, groups, members, requests
 from group_service.model.groups import Group
 from group_service.model.tables import (
     MAX_AVATAR,
+    MAX_CREATION_KEY,
     MAX_DESCRIPTION,
     MAX_NAME,
     JoinPolicy,
@@ -39,9 +43,11 @@ from im_common.domain.names import clean_text
 from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import invalid, not_found
 from im_common.sql.contention import transact
+from im_common.sql.db import is_duplicate_key
 from im_common.sql.outbox import Change
 
 MAX_ANNOUNCEMENT = 1024
+_KEY = re.compile(rf"[\x21-\x7e]{{0,{MAX_CREATION_KEY}}}")
 # What can be changed: how long its text may be, and whether it may have lines.
 _TEXTS = {
     "name": (1, MAX_NAME, False),
@@ -58,44 +64,65 @@ async def create_group(
     name: str,
     member_ids: Iterable[int],
     join_policy: JoinPolicy,
+    key: str = "",
 ) -> Group:
-    """Makes a group of the owner and ``member_ids``.
+    """Makes a group of the owner and ``member_ids``; or, when a call by the same ``key`` has made one,
+    gives that.
 
     Raises:
-        AppError: INVALID_ARGUMENT (the name), NOT_FOUND (a member), BLOCKED (by a member), GROUP_FULL.
+        AppError: INVALID_ARGUMENT (the name, the key), NOT_FOUND (a member), BLOCKED (by a member),
+            GROUP_FULL.
     """
     name = clean_text("name", name, least=1, most=MAX_NAME)
+    if not _KEY.fullmatch(key):
+        raise invalid("creation_key", f"must have at most {MAX_CREATION_KEY} plain characters")
+    made = await svc.db.read(creations.find, owner_id, key) if key else None
+    if made is not None:
+        return made
     others = [user_id for user_id in dict.fromkeys(member_ids) if user_id != owner_id]
     check_room(svc, 1 + len(others))
     await check_may_be_added(svc, "member_ids", owner_id, others)
-    now = now_ms()
 
     def create(change: Change) -> Group:
-        group = groups.add(
-            change.connection,
-            name=name,
-            owner_id=owner_id,
-            join_policy=join_policy,
-            member_count=1 + len(others),
-            created_at=now,
-        )
-        group_id = group.group_id
-        roles = [(owner_id, Role.OWNER), *((user_id, Role.MEMBER) for user_id in others)]
-        members.add(change.connection, group_id, roles, joined_at=now)
-        everybody = [owner_id, *others]
-        change.tell(
-            change_record(
-                group_id, "group_created", by=owner_id, at=now, joined=everybody, name=name
-            )
-        )
-        if len(others) <= MOST_TOLD:
-            invited = GroupInvited(group_id=group_id, name=name, by=owner_id)
-            change.tell(*(user_event(user_id, invited) for user_id in others))
+        group = _create(change, owner_id, others, name=name, join_policy=join_policy)
+        if key:
+            creations.add(change.connection, owner_id, key, group.group_id, now=group.created_at)
         return group
 
-    group = await transact(svc.outbox.write, create)
+    try:
+        group = await transact(svc.outbox.write, create)
+    except IntegrityError as error:
+        made = await svc.db.read(creations.find, owner_id, key) if key else None
+        if made is None or not is_duplicate_key(error):
+            raise
+        group = made
     # Confirmed in any case: a second try would make another group.
     await settled(svc)
+    return group
+
+
+def _create(
+    change: Change, owner_id: int, others: Sequence[int], *, name: str, join_policy: JoinPolicy
+) -> Group:
+    now = now_ms()
+    group = groups.add(
+        change.connection,
+        name=name,
+        owner_id=owner_id,
+        join_policy=join_policy,
+        member_count=1 + len(others),
+        created_at=now,
+    )
+    group_id = group.group_id
+    roles = [(owner_id, Role.OWNER), *((user_id, Role.MEMBER) for user_id in others)]
+    members.add(change.connection, group_id, roles, joined_at=now)
+    everybody = [owner_id, *others]
+    change.tell(
+        change_record(group_id, "group_created", by=owner_id, at=now, joined=everybody, name=name)
+    )
+    if len(others) <= MOST_TOLD:
+        invited = GroupInvited(group_id=group_id, name=name, by=owner_id)
+        change.tell(*(user_event(user_id, invited) for user_id in others))
     return group
 
 

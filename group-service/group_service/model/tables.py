@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from im_common.sql.db import MYSQL_TABLE, AutoId
+from im_common.sql.db import MYSQL_TABLE, AutoId, ascii_key
 from im_common.sql.outbox import OutboxTables
 
 MAX_NAME = 64
@@ -26,6 +26,7 @@ MAX_AVATAR = 512
 MAX_DESCRIPTION = 512
 MAX_NICKNAME = 64
 MAX_MESSAGE = 256
+MAX_CREATION_KEY = 64
 
 
 class JoinPolicy(IntEnum):
@@ -74,6 +75,17 @@ groups = Table(
     # 0 for a group that is there. One that is not has no members any more.
     Column("dismissed_at", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+    **MYSQL_TABLE,
+)
+
+# Groups by the names that their makers gave the calls; kept for as long as such a call may come again.
+group_creations = Table(
+    "group_creations",
+    metadata,
+    Column("creator_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("creation_key", ascii_key(MAX_CREATION_KEY), primary_key=True),
+    Column("group_id", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
     **MYSQL_TABLE,
 )
 

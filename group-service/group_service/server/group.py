@@ -23,6 +23,7 @@ class GroupServicer(GroupServiceServicer):
             name=request.name,
             member_ids=request.member_ids,
             join_policy=views.join_policy(request.join_policy),
+            key=request.creation_key,
         )
         return pb.CreateGroupResponse(group=views.group(group))
 

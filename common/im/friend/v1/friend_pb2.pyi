@@ -167,18 +167,24 @@ class SendFriendRequestRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    IS_REPEAT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     message: _builtins.str
     """At most 256 characters."""
+    is_repeat: _builtins.bool
+    """Whether the caller has asked before and does not know what became of that: when it was done, its
+    outcome is given again, instead of ALREADY_EXISTS.
+    """
     def __init__(
         self,
         *,
         user_id: _builtins.int = ...,
         message: _builtins.str = ...,
+        is_repeat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_repeat", b"is_repeat", "message", b"message", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

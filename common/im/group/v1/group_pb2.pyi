@@ -202,10 +202,15 @@ class CreateGroupRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     MEMBER_IDS_FIELD_NUMBER: _builtins.int
     JOIN_POLICY_FIELD_NUMBER: _builtins.int
+    CREATION_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters."""
     join_policy: Global___JoinPolicy.ValueType
     """Approval when unspecified."""
+    creation_key: _builtins.str
+    """The caller's own name for this creation, of at most 64 plain characters: for a day the same one gives
+    the group that it made, and makes no second one. Without it each call makes a group.
+    """
     @_builtins.property
     def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Besides the caller; each must exist."""
@@ -216,10 +221,11 @@ class CreateGroupRequest(_message.Message):
         name: _builtins.str = ...,
         member_ids: _abc.Iterable[_builtins.int] | None = ...,
         join_policy: Global___JoinPolicy.ValueType = ...,
+        creation_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["join_policy", b"join_policy", "member_ids", b"member_ids", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creation_key", b"creation_key", "join_policy", b"join_policy", "member_ids", b"member_ids", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

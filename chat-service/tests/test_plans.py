@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 
 import chat_service
 from chat_service.model import conversations as conversations_model
-from chat_service.model import members, mentions, messages, overview, retention, search
+from chat_service.model import files, members, mentions, messages, overview, retention, search
 from chat_service.model.members import Cursors, new_row
 from chat_service.model.messages import Range
 from chat_service.model.tables import (
@@ -20,6 +20,8 @@ from chat_service.model.tables import (
     conversation_members,
     conversations,
     deleted_messages,
+    file_avatars,
+    file_uses,
 )
 from chat_service.model.tables import mentions as mentions_table
 from chat_service.model.tables import messages as messages_table
@@ -73,6 +75,21 @@ def _fill_one(connection: Connection, conversation_id: str) -> None:
         for number in range(50)
     ]
     connection.execute(insert(mentions_table), named)
+    for number in range(20):
+        _fill_file(connection, conversation_id, number)
+
+
+def _fill_file(connection: Connection, conversation_id: str, number: int) -> None:
+    """A file that two messages name: one of this conversation, one of the first."""
+    file_id = f"{conversation_id}-{number}"
+    files.create(connection, file_id, owner_id=OTHER, now=number)
+    files.finish(connection, file_id, files.Kind(1, "text/plain", 0, 0, False))
+    keys = {(conversation_id, 10 + number), (CONVERSATIONS[0], 10 + number)}
+    uses = [{"file_id": file_id, "conversation_id": on, "seq": seq} for on, seq in keys]
+    connection.execute(insert(file_uses), uses)
+    # A picture, too: of another file, for those that are looked for here are seen in messages.
+    picture = {"file_id": f"picture of {file_id}", "holder": file_id, "since": 1}
+    connection.execute(insert(file_avatars), [picture])
 
 
 filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
@@ -122,7 +139,7 @@ SEVERAL_MESSAGES: dict[str, Work] = {
         messages.writers, ranges=[Range(c, 9, 11) for c in CONVERSATIONS[:20]]
     ),
     "of an age": partial(retention.ages, conversation_id="g:7", above=9, limit=40),
-    "too old": partial(retention.expire, conversation_id="g:7", above=0, upto=1),
+    "too old": partial(retention.expire, conversation_id="g:7", above=0, upto=1, now=1),
 }
 
 
@@ -172,3 +189,23 @@ async def test_mentions_are_found_by_user_within_what_is_unread(filled: Database
     read = await rows_read(filled, oldest)
     assert read is None or read <= 5 * 6 * len(CONVERSATIONS)
     assert await filled.read(oldest) == dict.fromkeys(CONVERSATIONS, 46)
+
+
+async def test_whether_a_file_is_seen_costs_what_the_messages_that_name_it_are(
+    filled: Database,
+) -> None:
+    wishes = [(READER, f"{on}-{number}") for on in CONVERSATIONS[:5] for number in range(4)]
+    visible = partial(files.visible, wishes=wishes)
+    for found in await plans(filled, visible):
+        assert found.scans == []
+    read = await rows_read(filled, visible)
+    assert read is None or read <= 12 * len(wishes)
+    assert await filled.read(visible) == set(wishes)
+
+
+async def test_unused_files_are_found_by_their_time(filled: Database) -> None:
+    def due(connection: Connection) -> Any:
+        return files.take_unused(connection, now=files.UNUSED_MS + 1, limit=10)
+
+    for found in await plans(filled, due):
+        assert found.scans == []

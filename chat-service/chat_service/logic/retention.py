@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from chat_service.model import retention
+from im_common.domain.ids import now_ms
 from im_common.sql.db import Database
 
 STEP = 500
@@ -38,7 +39,7 @@ async def _expire_one(
         if not count:
             return removed
         upto = found[count - 1][0]
-        await db.write(retention.expire, conversation_id, above, upto)
+        await db.write(retention.expire, conversation_id, above, upto, now=now_ms())
         removed, above = removed + count, upto
         if count < len(found):
             return removed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select, update
 
+from chat_service.model import files
+from chat_service.model.messages import Range
 from chat_service.model.tables import conversations, deleted_messages, mentions, messages
 
 _c = conversations.c
@@ -30,8 +32,12 @@ def ages(
     return [(row[0], row[1]) for row in connection.execute(query)]
 
 
-def expire(connection: Connection, conversation_id: str, above: int, upto: int) -> None:
-    """Removes messages with above < seq <= upto, and remembers that they are gone."""
+def expire(
+    connection: Connection, conversation_id: str, above: int, upto: int, *, now: int
+) -> None:
+    """Removes messages with above < seq <= upto, and remembers that they are gone. Files that nothing
+    else uses go a day after ``now``."""
+    files.drop_uses(connection, [Range(conversation_id, above, upto)], now=now)
     for table in (messages, deleted_messages, mentions):
         columns = table.c
         connection.execute(

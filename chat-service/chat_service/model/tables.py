@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
+    Integer,
     MetaData,
     SmallInteger,
     Table,
@@ -14,6 +15,7 @@ from sqlalchemy import (
 )
 
 from chat_service.model import content
+from im_common.domain.file_ids import MAX_FILE_ID
 from im_common.sql.db import MYSQL_TABLE, ascii_key
 
 metadata = MetaData()
@@ -94,5 +96,51 @@ mentions = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("user_id", BigInteger, primary_key=True, autoincrement=False),
     Index("ix_mentions_user", "user_id", "conversation_id", "seq"),
+    **MYSQL_TABLE,
+)
+
+# A file that somebody uploaded, or is uploading; its bytes are elsewhere.
+files = Table(
+    "files",
+    metadata,
+    Column("file_id", ascii_key(MAX_FILE_ID), primary_key=True),
+    Column("owner_id", BigInteger, nullable=False),
+    # NULL until all bytes are there.
+    Column("size", BigInteger),
+    Column("content_type", ascii_key(128), nullable=False),
+    # Of a picture; 0 for what is none.
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("has_thumbnail", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # When it is to be looked whether something uses it; NULL for never, as something does.
+    Column("look_at", BigInteger),
+    # Nothing used it when that was looked at last: nothing may begin to, and the next look is the end.
+    Column("is_ending", Boolean, nullable=False),
+    Index("ix_files_look_at", "look_at"),
+    **MYSQL_TABLE,
+)
+
+# The messages that name a file: who sees one of them sees the file.
+file_uses = Table(
+    "file_uses",
+    metadata,
+    Column("file_id", ascii_key(MAX_FILE_ID), primary_key=True),
+    Column("conversation_id", ascii_key(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_file_uses_message", "conversation_id", "seq"),
+    **MYSQL_TABLE,
+)
+
+# The files that are pictures of users and groups: everybody who is logged in sees them.
+file_avatars = Table(
+    "file_avatars",
+    metadata,
+    Column("file_id", ascii_key(MAX_FILE_ID), primary_key=True),
+    # u:{user_id} or g:{group_id}.
+    Column("holder", ascii_key(32), primary_key=True),
+    # Unix milliseconds.
+    Column("since", BigInteger, nullable=False),
+    Index("ix_file_avatars_holder", "holder", "since"),
     **MYSQL_TABLE,
 )

@@ -27,6 +27,11 @@ class ChangeEntry(MessageEntry):
 
     change: GroupChange
 
+    def __post_init__(self) -> None:
+        super(ChangeEntry, self).__post_init__()
+        # A group's new picture is for everybody anyway.
+        self.file_ids = ()
+
     @property
     def moves(self) -> GroupChange | None:
         return self.change

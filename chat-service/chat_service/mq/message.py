@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chat_service.model.messages import Place
-from chat_service.mq import store
+from chat_service.mq import attachments, store
 from chat_service.mq.entry import Entry, Pair, Poison
 from chat_service.mq.policy import Facts
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin
 from im_common.bus import Record
 from im_common.domain import content, frames
+from im_common.domain.file_ids import named_files
 from im_common.domain.ids import may_be_message_id
 from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError
@@ -37,9 +38,13 @@ class MessageEntry(Entry):
     pair: Pair | None = field(init=False)
     members: Sequence[int] = field(init=False)
     key: RetryKey = field(init=False)
+    # The files that it names, and why it may not.
+    file_ids: Sequence[str] = field(init=False)
+    file_refusal: AppError | None = None
 
     def __post_init__(self) -> None:
         message = self.message
+        self.file_ids = named_files(message.content.content, message.content.ext_json)
         self.conversation_id = message.conversation_id
         self.author_id = author = message.sender_id
         self.key = RetryKey(author, message.content.client_msg_id)
@@ -72,8 +77,8 @@ class MessageEntry(Entry):
         """Why its author may not write it."""
         refused = facts.refusal(self.pair, self.group_id, self.author_id)
         if refused is None and self.message.content.mentions_all:
-            return facts.refusal_of_all(self.group_id or 0, self.author_id)
-        return refused
+            refused = facts.refusal_of_all(self.group_id or 0, self.author_id)
+        return refused or self.file_refusal
 
     @property
     def timestamp(self) -> int:
@@ -144,6 +149,7 @@ class Messages:
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
         items = [entry for entry in entries if isinstance(entry, MessageEntry)]
+        await attachments.judge(self._db, items)
         refused = [item for item in items if not _is_allowed(item, facts)]
         if refused:
             # What is stored keeps its place, whatever is allowed by now.

@@ -1,4 +1,4 @@
-"""Recalls: two statements for a batch, however many there are."""
+"""Recalls: a few statements for a batch, however many there are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chat_service.model import messages
-from chat_service.model.messages import MessageFacts
+from sqlalchemy import Connection
+
+from chat_service.model import files, messages
+from chat_service.model.messages import MessageFacts, Range
 from chat_service.mq.entry import Entry, Poison
 from chat_service.mq.policy import Facts
 from im.chat.v1.record_pb2 import ChatRecord, Recall
 from im.group.v1.group_pb2 import GroupSendInfo
 from im_common.bus import Record
 from im_common.domain import frames
-from im_common.domain.ids import parse_conversation
+from im_common.domain.ids import now_ms, parse_conversation
 from im_common.errors import AppError, Code, not_found
 from im_common.sql.db import Database
 
@@ -102,7 +104,7 @@ class Recalls:
                 if not message.is_recalled:
                     to_empty.add((message.conversation_id, message.seq))
         if to_empty:
-            await self._db.write(messages.empty, sorted(to_empty))
+            await self._db.write(_empty, sorted(to_empty))
 
     def _refusal(self, item: RecallEntry, message: MessageFacts | None) -> AppError | None:
         recall = item.recall
@@ -126,3 +128,10 @@ class Recalls:
                 f"a message can be recalled for {self._window_ms // 1000} seconds",
             )
         return None
+
+
+def _empty(connection: Connection, places: Sequence[tuple[str, int]]) -> None:
+    """With what the messages named: their files may be used by nothing now."""
+    messages.empty(connection, places)
+    ranges = [Range(on, seq - 1, seq) for on, seq in places]
+    files.drop_uses(connection, ranges, now=now_ms())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from chat_service.model import content, ledger, members, mentions
+from chat_service.model import content, files, ledger, members, mentions
 from chat_service.model.members import Cursors, MemberKey, new_row
 from chat_service.model.messages import Place
 from chat_service.model.tables import GROUP, NORMAL, SINGLE
@@ -107,6 +107,7 @@ def _write(
         connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
     )
     mentions.add(connection, _mention_rows(items, places))
+    files.add_uses(connection, _use_rows(items, places))
     members.make(connection, _member_rows(items, places, firsts))
     _move_members(connection, items, places)
     return places, {key: seqs[key].roster_seq for key in by_conversation}
@@ -118,6 +119,14 @@ def _mention_rows(
     for item, place in zip(items, places, strict=True):
         for user_id in mentions.mentioned(item.message.content, by=item.author_id):
             yield place.conversation_id, place.seq, user_id
+
+
+def _use_rows(
+    items: Sequence[MessageEntry], places: Sequence[Place]
+) -> Iterator[tuple[str, str, int]]:
+    for item, place in zip(items, places, strict=True):
+        for file_id in item.file_ids:
+            yield file_id, place.conversation_id, place.seq
 
 
 def _member_rows(

@@ -166,6 +166,30 @@ async def test_what_others_have_deleted_costs_nothing(filled: Database) -> None:
         assert found.of(deleted_messages).rows in (None, 1)
 
 
+async def test_a_search_sorts_keys_and_reads_what_was_said_by_them(filled: Database) -> None:
+    def found(connection: Connection) -> Any:
+        stretch = search.Stretch("g:1", "g:7")
+        return search.find(connection, READER, stretch, ["hello"], before_id="", limit=20)
+
+    searched = await plan(filled, found)
+    # Where it looks, and the rows of the page.
+    by = [step.key for step in searched.steps if step.table == messages_table.name]
+    assert (searched.scans, by) == ([], [PRIMARY, PRIMARY])
+
+
+async def test_a_page_of_readers_looks_at_so_many_members(filled: Database) -> None:
+    def page(connection: Connection) -> Any:
+        return members.readers(connection, "g:7", 50, after=READER + 5, limit=20, most=10)
+
+    for found in await plans(filled, page):
+        # An index of SQLite does not go on with the rest of the primary key.
+        assert (found.scans, found.is_sorted) == ([], filled.is_sqlite)
+    assert await filled.read(page) == ([], READER + 15)
+    # For where it ends, and then each of them.
+    read = await rows_read(filled, page)
+    assert read is None or read <= 2 * 10 + 5
+
+
 async def test_unread_messages_are_counted_by_what_the_reader_has_deleted(filled: Database) -> None:
     def counted(connection: Connection) -> Any:
         return overview.of_user(connection, READER)

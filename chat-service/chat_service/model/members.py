@@ -130,9 +130,14 @@ def put(connection: Connection, changed: Sequence[Mapping[str, Any]]) -> None:
 
 
 def readers(
-    connection: Connection, conversation_id: str, seq: int, *, after: int, limit: int
-) -> list[int]:
-    """Members who have read the message at ``seq``: their ids in order, those above ``after``."""
+    connection: Connection, conversation_id: str, seq: int, *, after: int, limit: int, most: int
+) -> tuple[list[int], int | None]:
+    """Members who have read the message at ``seq``, among the next ``most`` above ``after``: their ids
+    in order, and the last that was looked at when there may be more behind (else None)."""
+    # As a number of its own: with a condition on a subquery, MySQL would not begin and end there.
+    ids = select(_m.user_id).where(_m.conversation_id == conversation_id, _m.user_id > after)
+    last_one = ids.order_by(_m.user_id).offset(most - 1).limit(1)
+    last: int | None = connection.execute(last_one).scalar()
     query = (
         select(_m.user_id)
         .where(
@@ -145,7 +150,9 @@ def readers(
         .order_by(_m.user_id)
         .limit(limit)
     )
-    return list(connection.execute(query).scalars())
+    if last is not None:
+        query = query.where(_m.user_id <= last)
+    return list(connection.execute(query).scalars()), last
 
 
 def set_own(connection: Connection, key: MemberKey, /, *, min_seq: int = 0, **flags: bool) -> None:

@@ -137,7 +137,7 @@ class ChatServicer(ChatServiceServicer):
         )
 
     async def ListReaders(self, request: pb.ListReadersRequest, _: Any) -> pb.ListReadersResponse:
-        user_ids, more = await readers.list_readers(
+        user_ids, last = await readers.list_readers(
             self._svc,
             request.user_id,
             request.group_id,
@@ -145,7 +145,9 @@ class ChatServicer(ChatServiceServicer):
             after=request.after_user_id,
             limit=request.limit,
         )
-        return pb.ListReadersResponse(user_ids=user_ids, has_more=more)
+        return pb.ListReadersResponse(
+            user_ids=user_ids, has_more=last is not None, upto_user_id=last or 0
+        )
 
     async def SyncFor(self, request: pb.SyncForRequest, _: Any) -> pb.SyncForResponse:
         user_id = request.user_id

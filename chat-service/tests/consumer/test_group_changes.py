@@ -278,11 +278,27 @@ async def test_who_sent_a_message_learns_who_has_read_it(world: World, svc: Any)
     async def read_by(user_id: int, seq: int, after: int = 0, limit: int = 0) -> Any:
         return await readers.list_readers(svc, user_id, 5, seq, after=after, limit=limit)
 
-    assert await read_by(A, 2) == ([B, C], False)
-    assert await read_by(A, 2, limit=1) == ([B], True)
-    assert await read_by(A, 2, after=B, limit=1) == ([C], False)
-    assert await read_by(A, 3) == ([], False)
+    assert await read_by(A, 2) == ([B, C], None)
+    assert await read_by(A, 2, limit=1) == ([B], B)
+    assert await read_by(A, 2, after=B, limit=1) == ([C], None)
+    assert await read_by(A, 3) == ([], None)
     assert (await refusal(read_by(B, 2))).code is Code.PERMISSION_DENIED
     assert (await refusal(read_by(A, 9))).code is Code.NOT_FOUND
     error = await refusal(read_by(A, 0))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "seq")
+
+
+async def test_a_page_of_readers_ends_where_enough_members_were_looked_at(
+    world: World, svc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "MOST_LOOKED_AT", 2)
+    await _made(world, A, B, C, D)
+    await world.handle([_say(world, "x")])
+    await cursors.mark_as_read(svc, D, "g:5", 2)
+
+    pages = [([], 0)]
+    while (after := pages[-1][1]) is not None:
+        pages.append(await readers.list_readers(svc, A, 5, 2, after=after, limit=50))
+
+    # Nobody of A and B; and behind D nobody is left, which only a look shows.
+    assert pages[1:] == [([], B), ([D], D), ([], None)]

@@ -68,7 +68,8 @@ async def list_members(
 async def list_readers(
     svc: ServiceContext, user_id: int, group_id: int, seq: int, *, limit: int, cursor: str
 ) -> tuple[list[tuple[Member | None, Person]], str]:
-    """Who has read a message of the caller's: a page, by user id, and the cursor of the next one.
+    """Who has read a message of the caller's: a page, by user id, and the cursor of the next one (empty
+    when this is the last). A page may have few or none while there is a next one.
 
     Raises:
         AppError: INVALID_ARGUMENT, NOT_FOUND (the group, the message), NOT_GROUP_MEMBER,
@@ -88,7 +89,7 @@ async def list_readers(
     ids = list(answer.user_ids)
     known = await svc.db.read(members.of_users, group_id, ids)
     people = await people_by_id(svc.users, ids)
-    next_cursor = write_cursor(ids[-1]) if answer.has_more else ""
+    next_cursor = write_cursor(answer.upto_user_id) if answer.has_more else ""
     return [(known.get(reader), people[reader]) for reader in ids], next_cursor
 
 

@@ -1435,20 +1435,26 @@ class ListReadersResponse(_message.Message):
 
     USER_IDS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
+    UPTO_USER_ID_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
+    upto_user_id: _builtins.int
+    """Everybody up to this id was looked at: where the next page goes on. 0 on the last one."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """In the order of their ids, without the sender."""
+        """In the order of their ids, without the sender. There may be few or none while there is more: so many
+        members are looked at for one answer.
+        """
 
     def __init__(
         self,
         *,
         user_ids: _abc.Iterable[_builtins.int] | None = ...,
         has_more: _builtins.bool = ...,
+        upto_user_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "upto_user_id", b"upto_user_id", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -948,7 +948,9 @@ class ListReadersResponse(_message.Message):
     next_cursor: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def readers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reader]: ...
+    def readers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reader]:
+        """There may be few or none on a page that is not the last."""
+
     def __init__(
         self,
         *,

@@ -15,9 +15,9 @@ MOST_LOOKED_AT = 10_000
 async def list_readers(
     svc: ServiceContext, user_id: int, group_id: int, seq: int, *, after: int, limit: int
 ) -> tuple[list[int], int | None]:
-    """The members but for the sender, by their ids from above ``after`` on, and after whom the next page
-    begins (None when this is the last); for the sender only. A page may have few or none while there is
-    a next one: those who were looked at have not read it.
+    """The members but for the sender, by their ids from above ``after`` on, and after whom the next
+    page begins (None when this is the last); for the sender only. A page may have few or none while
+    there is a next one: those who were looked at have not read it.
 
     Raises:
         AppError: INVALID_ARGUMENT, NOT_FOUND (the message), PERMISSION_DENIED.

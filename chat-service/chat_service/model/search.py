@@ -51,7 +51,9 @@ def find(
         _t.status == NORMAL,
     )
     key = select(_t.conversation_id, _t.seq, _by_time.label("by_time"))
-    query = undeleted(key.select_from(messages).join(conversation_members, seen).where(mine), user_id)
+    query = undeleted(
+        key.select_from(messages).join(conversation_members, seen).where(mine), user_id
+    )
     for word in words:
         # Not LIKE: for SQLite that ends at the first NUL of a text or pattern.
         query = query.where(func.instr(func.lower(_t.content), func.lower(word)) > 0)
@@ -59,8 +61,8 @@ def find(
         query = query.where(_t.seq <= stretch.upto)
     if before_id:
         query = query.where(_by_time < before_id)
-    # Keys alone are sorted, and the rows of the page joined to them: to sort what was said takes several
-    # times as long.
+    # Keys alone are sorted, and the rows of the page joined to them: to sort what was said takes
+    # several times as long.
     page = query.order_by(_by_time.desc()).limit(limit).subquery("page")
     at_place = and_(_t.conversation_id == page.c.conversation_id, _t.seq == page.c.seq)
     rows = select(messages).select_from(page).join(messages, at_place)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import group_service
 from group_service.model.tables import metadata
 from im_common.runtime.config import DbConf
-from im_common.testing.schema import schema_differences
+from im_common.testing.schema import (
+    check_that_broken_migrations_can_be_repeated,
+    schema_differences,
+)
 
 
 async def test_the_migrations_make_the_tables_of_the_model(db: DbConf) -> None:
     assert await schema_differences(db, metadata) == []
+
+
+def test_a_migration_that_is_broken_off_after_any_step_can_be_repeated() -> None:
+    migrations = Path(group_service.__file__).parent / "migrations"
+    check_that_broken_migrations_can_be_repeated(migrations, metadata)

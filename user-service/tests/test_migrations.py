@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-
-from im_common.sql.db import Database
+import user_service
+from im_common.runtime.config import DbConf
+from im_common.testing.schema import (
+    check_that_broken_migrations_can_be_repeated,
+    schema_differences,
+)
 from user_service.model.users import metadata
-
-if TYPE_CHECKING:
-    from im_common.runtime.config import DbConf
-
-
-def differences(connection: Any) -> list[Any]:
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
-    return list(compare_metadata(context, metadata))
 
 
 async def test_the_migrations_make_the_tables_of_the_model(db: DbConf) -> None:
-    database = Database(db)
-    try:
-        assert await database.read(differences) == []
-    finally:
-        await database.close()
+    assert await schema_differences(db, metadata) == []
+
+
+def test_a_migration_that_is_broken_off_after_any_step_can_be_repeated() -> None:
+    migrations = Path(user_service.__file__).parent / "migrations"
+    check_that_broken_migrations_can_be_repeated(migrations, metadata)

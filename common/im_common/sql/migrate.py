@@ -1,4 +1,7 @@
-"""Migrations: Alembic scripts that a service carries in its package, run on MySQL and SQLite."""
+"""Migrations: Alembic scripts that a service carries in its package, run on MySQL and SQLite.
+
+One that was broken off can be repeated: on SQLite nothing of it is there, and on MySQL each step looks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from alembic.config import Config
 from sqlalchemy import Connection, make_url, text
 
 from im_common.runtime.config import DbConf
+from im_common.sql import repeatable_ddl
 from im_common.sql.db import Database
+
+# Imported, it is what Alembic takes.
+_ = repeatable_ddl.RepeatableMysqlImpl
 
 LOCK_WAIT_S = 60
 

@@ -65,18 +65,24 @@ def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbC
         file.write_bytes(_migrated_file(migrations))
         yield _sqlite(file)
         return
+    with empty_mysql_database() as conf:
+        upgrade(conf, migrations)
+        yield conf
+
+
+@contextmanager
+def empty_mysql_database() -> Iterator[DbConf]:
+    """A new one without a table; it is gone afterwards. Not for use inside a running loop."""
     server = mysql_server()
     if server is None:
-        raise RuntimeError(missing(kind))
+        raise RuntimeError(missing("mysql"))
     name = f"im_test_{secrets.token_hex(6)}"
     _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
     try:
-        conf = DbConf(
+        yield DbConf(
             data_source=f"mysql+asyncmy://{server.user}@{server.host}:{server.port}/{name}",
             password=SecretStr(server.password),
         )
-        upgrade(conf, migrations)
-        yield conf
     finally:
         _execute(server, f"DROP DATABASE {name}")
 

@@ -12,6 +12,7 @@ from starlette.routing import Match
 from api_gateway import __version__, docs
 from api_gateway.errors import SPELLINGS, http_problem, problem, validation_error
 from api_gateway.middleware import RequestMiddleware
+from api_gateway.rates import RateMiddleware
 from api_gateway.routes import ROUTERS
 from api_gateway.svc import ServiceContext
 from im_common.errors import AppError
@@ -79,6 +80,8 @@ def _allowed_methods(request: Request) -> list[str]:
 
 def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
     http = svc.settings.http
+    if svc.limiter is not None:
+        app.add_middleware(RateMiddleware, limiter=svc.limiter)
     app.add_middleware(
         RequestMiddleware, timeout_ms=http.timeout, trusted_proxies=http.trusted_proxies
     )
@@ -87,7 +90,19 @@ def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
             CORSMiddleware,
             allow_origins=http.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", context.REQUEST_ID, "traceparent"],
-            expose_headers=[context.REQUEST_ID, "Retry-After"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                context.REQUEST_ID,
+                "traceparent",
+            ],
+            expose_headers=[
+                context.REQUEST_ID,
+                "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
+                "Idempotency-Replayed",
+            ],
             max_age=3600,
         )

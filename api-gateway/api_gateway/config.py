@@ -1,10 +1,15 @@
 """Settings of api-gateway."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from im_common.runtime.config import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.config import Settings as CommonSettings
 from im_common.runtime.http_limits import Guests, HttpLimits, affordable
+from im_common.runtime.shared_rate import Allowance
+
+RateClass = Literal["register", "login", "search", "upload", "write", "read"]
 
 
 class HttpConf(Section):
@@ -41,8 +46,91 @@ class HttpConf(Section):
         return Guests(affordable(self.max_connections), by_address)
 
 
+class RateConf(Section):
+    """A class of routes: requests a second for long, and requests at once, from one user and from one
+    address."""
+
+    user_per_second: float = Field(gt=0)
+    user_burst: int = Field(ge=1)
+    address_per_second: float = Field(gt=0)
+    address_burst: int = Field(ge=1)
+
+    def by_user(self, factor: float) -> Allowance:
+        return _allowance(self.user_per_second, self.user_burst, factor)
+
+    def by_address(self, factor: float) -> Allowance:
+        return _allowance(self.address_per_second, self.address_burst, factor)
+
+
+def _allowance(per_second: float, burst: int, factor: float) -> Allowance:
+    return Allowance(per_second * factor, max(1, round(burst * factor)))
+
+
+class RegisterRate(RateConf):
+    user_per_second: float = Field(default=0.1, gt=0)
+    user_burst: int = Field(default=20, ge=1)
+    address_per_second: float = Field(default=0.1, gt=0)
+    address_burst: int = Field(default=20, ge=1)
+
+
+class LoginRate(RateConf):
+    user_per_second: float = Field(default=0.5, gt=0)
+    user_burst: int = Field(default=20, ge=1)
+    address_per_second: float = Field(default=2.0, gt=0)
+    address_burst: int = Field(default=60, ge=1)
+
+
+class SearchRate(RateConf):
+    user_per_second: float = Field(default=5.0, gt=0)
+    user_burst: int = Field(default=30, ge=1)
+    address_per_second: float = Field(default=50.0, gt=0)
+    address_burst: int = Field(default=300, ge=1)
+
+
+class UploadRate(RateConf):
+    user_per_second: float = Field(default=1.0, gt=0)
+    user_burst: int = Field(default=20, ge=1)
+    address_per_second: float = Field(default=10.0, gt=0)
+    address_burst: int = Field(default=200, ge=1)
+
+
+class WriteRate(RateConf):
+    user_per_second: float = Field(default=20.0, gt=0)
+    user_burst: int = Field(default=200, ge=1)
+    address_per_second: float = Field(default=200.0, gt=0)
+    address_burst: int = Field(default=2_000, ge=1)
+
+
+class ReadRate(RateConf):
+    user_per_second: float = Field(default=50.0, gt=0)
+    user_burst: int = Field(default=500, ge=1)
+    address_per_second: float = Field(default=500.0, gt=0)
+    address_burst: int = Field(default=5_000, ge=1)
+
+
+class RatesConf(Section):
+    """How many requests are let through, with `rate_limits: on`.
+
+    Many users may share an address, so the bounds of an address are wider where a token is needed.
+    """
+
+    # All rates and bursts are multiplied by this: for tests, for a laptop.
+    factor: float = Field(default=1.0, gt=0)
+    register: RegisterRate = RegisterRate()
+    login: LoginRate = LoginRate()
+    search: SearchRate = SearchRate()
+    upload: UploadRate = UploadRate()
+    write: WriteRate = WriteRate()
+    read: ReadRate = ReadRate()
+
+    def of(self, kind: RateClass) -> RateConf:
+        conf: RateConf = getattr(self, kind)
+        return conf
+
+
 class Settings(CommonSettings):
     http: HttpConf = HttpConf()
+    rates: RatesConf = RatesConf()
     # Log-ins queue for the processor: a password takes a quarter of a second of it.
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=10_000)
     user_rpc: ClientConf = ClientConf(key="user.rpc")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api_gateway.config import Settings
 from api_gateway.kept_answers import KeptAnswers
+from api_gateway.rates import RateLimiter
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
@@ -14,6 +15,7 @@ from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.runtime.resources import Resources
+from im_common.runtime.shared_rate import SharedBuckets
 
 if TYPE_CHECKING:
     from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
@@ -38,6 +40,8 @@ class ServiceContext:
     # Who calls, where the gateway itself must know; the services verify it themselves.
     tokens: AccessTokens
     kept: KeptAnswers
+    # None with `rate_limits: off`.
+    limiter: RateLimiter | None
 
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
@@ -45,6 +49,8 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
     # Each use says what happens without it; most of what comes needs none.
     redis = resources.redis(is_vital=False)
+    tokens = AccessTokens(RemoteKeys(auth), redis)
+    is_limited = settings.rate_limits == "on"
     return ServiceContext(
         settings=settings,
         auth=auth,
@@ -53,7 +59,8 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         groups=GroupServiceStub(await resources.channel(settings.group_rpc)),
         chat=ChatServiceStub(await resources.channel(settings.chat_rpc)),
-        tokens=AccessTokens(RemoteKeys(auth), redis),
+        tokens=tokens,
+        limiter=RateLimiter(settings.rates, SharedBuckets(redis), tokens) if is_limited else None,
         kept=KeptAnswers(
             redis,
             secret=settings.internal_secret.get_secret_value(),

@@ -8,7 +8,7 @@ from im_local.errors import LocalError
 PREFIX = "IM_"
 
 # What the launcher offers but a caller may choose otherwise.
-_CALLERS_CHOICE = {"IM_KEYS__FILE", "IM_INTERNAL_SECRET_FILE", "IM_GRACE"}
+_CALLERS_CHOICE = {"IM_KEYS__FILE", "IM_INTERNAL_SECRET_FILE", "IM_GRACE", "IM_RATES__FACTOR"}
 _SECRET = "IM_INTERNAL_SECRET"
 
 # process -> variable -> value

@@ -16,6 +16,8 @@ from im_local.processes import SERVICES, VARIABLES, Service, instances
 REDIS_PORT, ETCD_PORT, ETCD_PEER_PORT = 16370, 12371, 12372
 # Below the four seconds that a stage has to end.
 GRACE_MS = 2500
+# Tests and benches come from one address, and make a thousand accounts.
+RATES_FACTOR = "50"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class System:
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
             "IM_INTERNAL_SECRET_FILE": str(self.data.secrets / "internal_secret"),
             "IM_GRACE": str(GRACE_MS),
+            "IM_RATES__FACTOR": RATES_FACTOR,
         }
 
     def _database(self, service: Service) -> dict[str, str]:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api_gateway.errors import http_problem, problem
 from im_common.errors import AppError, Code
 from im_common.runtime import context, metrics
-from im_common.runtime.addresses import read_address
+from im_common.runtime.addresses import client_address
 from im_common.runtime.faults import as_unavailable
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,12 @@ class RequestMiddleware:
             parent=headers.get(context.TRACEPARENT),
             deadline=time.monotonic() + self._timeout_s,
         )
-        request.client_address = client_address(scope, headers, self._trusted_proxies)
+        client = scope.get("client")
+        request.client_address = client_address(
+            str(client[0]) if client else "",
+            headers.getlist("x-forwarded-for"),
+            self._trusted_proxies,
+        )
         answer = _Answer(send, request.request_id)
         started = time.perf_counter()
         try:
@@ -124,32 +129,6 @@ class _Answer:
             self.status = message["status"]
             MutableHeaders(scope=message)[context.REQUEST_ID] = self._request_id
         await self._send(message)
-
-
-def client_address(scope: Scope, headers: Headers, trusted_proxies: int) -> str:
-    """The address the request came from: the socket's, or what the outermost trusted proxy saw.
-
-    Each proxy appends the address it saw to X-Forwarded-For, so with n trusted proxies the n-th
-    entry from the right is the client; what stands before it the client may have made up.
-    """
-    client = scope.get("client")
-    socket_address = _plain(str(client[0])) if client else ""
-    if not trusted_proxies:
-        return socket_address
-    forwarded = ",".join(headers.getlist("x-forwarded-for")).split(",")
-    if len(forwarded) < trusted_proxies:
-        return socket_address
-    try:
-        return str(read_address(forwarded[-trusted_proxies]))
-    except ValueError:
-        return socket_address
-
-
-def _plain(socket_address: str) -> str:
-    try:
-        return str(read_address(socket_address))
-    except ValueError:
-        return socket_address
 
 
 def _without_empty(query: bytes) -> bytes:

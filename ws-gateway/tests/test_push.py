@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from ws_parts import nobody
 
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
 from im_common.domain.in_flight import InFlight
-from im_common.domain.routes import Route
+from im_common.domain.routes import TTL_MS, Route
 from im_common.runtime.context import Identity
 from im_common.testing.waiting import eventually
 from ws_gateway.logic import missing, receipts
@@ -59,6 +60,7 @@ def _gateway(*users: tuple[int, str], log: Log | None = None) -> Any:
         receipts=Receipts(connections),
         rosters=rosters,
         turns=Turns(),
+        routes_put_at=time.monotonic(),
         missing=Missing(log or Log(), connections, rosters),  # type: ignore[arg-type]
     )
 
@@ -189,3 +191,13 @@ async def test_of_the_receipts_of_a_group_one_passes_at_a_time_and_the_newest_of
     await eventually(lambda: not svc.receipts._waiting)
     await push("g:1", (9, b"9 has read 3"))
     assert len(queue) == 5
+
+
+async def test_whose_routes_ran_out_while_the_gateway_stood_still_is_sent_nothing_newer() -> None:
+    """Meanwhile the consumer has put what came into lists, as for somebody who is away."""
+    svc = _gateway((7, "s"))
+    svc.routes_put_at -= TTL_MS / 1000
+    answer = await PushServicer(svc).Push(PushRequest(deliveries=[_event(1)]), None)
+    [connection] = svc.connections.of(7)
+    assert (connection.ending is not None, connection.unsent_messages()) == (True, [])
+    assert list(answer.absent_user_ids) == [7]

@@ -14,6 +14,7 @@ from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.bus import Producer
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.domain.comings import Comings
+from im_common.domain.ended_sessions import EndedSessions
 from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.in_flight import InFlight
 from im_common.domain.missed import MissedLog
@@ -27,11 +28,12 @@ from ws_gateway.logic.missing import Missing
 from ws_gateway.logic.presence import PresenceReporter
 from ws_gateway.logic.receipts import Receipts
 from ws_gateway.logic.relay import Relay
+from ws_gateway.logic.replacing import Replacing
 from ws_gateway.logic.rosters import Rosters
+from ws_gateway.logic.sessions import Sessions
 from ws_gateway.logic.turns import Turns
 
 if TYPE_CHECKING:
-    from im.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from im.chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
 
 
@@ -40,7 +42,6 @@ class ServiceContext:
     settings: Settings
     redis: Redis
     producer: Producer
-    auth: AuthServiceAsyncStub
     chat: ChatServiceAsyncStub
     relay: Relay
     presence: PresenceReporter
@@ -55,6 +56,8 @@ class ServiceContext:
     # Who of the connected is in which group.
     rosters: Rosters
     receipts: Receipts
+    sessions: Sessions
+    replacing: Replacing
     connections: Connections = field(default_factory=Connections)
     in_flight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
@@ -79,13 +82,13 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         settings=settings,
         redis=redis,
         producer=await resources.producer(settings.bus),
-        auth=auth,
         chat=chat,
         relay=Relay(chat),
         presence=PresenceReporter(
             PresenceServiceStub(await resources.channel(settings.user_rpc)), Comings(redis)
         ),
-        tokens=AccessTokens(RemoteKeys(auth), redis),
+        # Each handshake asks whether the session is there: one that ends is told of only once.
+        tokens=AccessTokens(RemoteKeys(auth), redis, session_cache_s=0.0),
         routes=RouteTable(redis),
         offline=offline,
         recalls=recalls,
@@ -93,5 +96,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         stores=Stores(offline, recalls, chat, missing.look),
         rosters=rosters,
         receipts=Receipts(connections),
+        sessions=Sessions(EndedSessions(redis), connections, auth),
+        replacing=Replacing(connections, resources.address_channels()),
         connections=connections,
     )

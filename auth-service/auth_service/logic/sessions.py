@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -129,8 +129,19 @@ async def validate_token(svc: ServiceContext, token: str) -> Identity:
     identity = await svc.access_tokens.verify(token)
     session = await svc.sessions.get(identity.session_id)
     if session is not None and session.last_seen_at + SEEN_EVERY_MS < now_ms():
-        await svc.sessions.see(identity.session_id, client_address())
+        await svc.sessions.see({identity.session_id: client_address()})
     return identity
+
+
+async def see_sessions(svc: ServiceContext, addresses: Mapping[str, str]) -> None:
+    """Notes that these are in use, each from an address, which may be empty."""
+    await svc.sessions.see(
+        {
+            session_id: address
+            for session_id, address in addresses.items()
+            if _SESSION_ID.fullmatch(session_id)
+        }
+    )
 
 
 async def logout(svc: ServiceContext, identity: Identity) -> None:

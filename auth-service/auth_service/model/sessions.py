@@ -8,7 +8,7 @@ is a session whose tokens nobody has got. Redis being down is the caller's UNAVA
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from im_common.domain.access_tokens import session_key, unused_field
+from im_common.domain.ended_sessions import Ended, EndedSessions
 from im_common.domain.ids import now_ms
 
 SEEN_EVERY_MS = 60_000
@@ -118,6 +119,7 @@ class Sessions:
     def __init__(self, redis: Redis, *, life_ms: int) -> None:
         """``life_ms``: how long a session lasts without a refresh."""
         self._redis = redis
+        self._ended = EndedSessions(redis)
         self._life_ms = life_ms
         self._list_ms = life_ms + _LIST_SLACK_MS
         self._add_to_list = redis.register_script(_ADD_TO_LIST)
@@ -178,18 +180,31 @@ class Sessions:
             args=[*token, *made, self._life_ms, REPEAT_MS, address, unused_field("")],
         )
         outcome, *known = (part.decode() for part in answer)
+        if outcome == Rotation.REUSED:
+            # Only now: it ends by what the script finds. If this process dies here, gateways find it
+            # over when they ask for all sessions.
+            await self._ended.tell([Ended(session.user_id, session.session_id)])
         if known:
             pair = Pair(pair_id=known[0], made_at=int(known[1]), kid=known[2])
         return Rotation(outcome), pair
 
-    async def see(self, session_id: str, address: str) -> None:
-        """Records that the session is in use, from ``address`` (when known)."""
-        await self._see(keys=[session_key(session_id)], args=[now_ms(), address])
+    async def see(self, addresses: Mapping[str, str]) -> None:
+        """Records that the sessions are in use, each from an address (when known). One pipeline."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for session_id, address in addresses.items():
+            key = session_key(session_id)
+            await self._see(keys=[key], args=[now_ms(), address], client=pipeline)
+        if addresses:
+            await pipeline.execute()
 
     async def end(self, user_id: int, session_ids: Iterable[str]) -> list[str]:
         """Ends those of the sessions that are the user's, and gives them."""
+        ids = list(session_ids)
+        if not ids:
+            return []
+        await self._ended.tell([Ended(user_id, session_id) for session_id in ids])
         ended = []
-        for session_id in session_ids:
+        for session_id in ids:
             if await self._end(keys=[session_key(session_id)], args=[user_id]):
                 ended.append(session_id)
             await self._redis.zrem(_list_key(user_id), session_id)

@@ -96,6 +96,10 @@ class AuthServicer(AuthServiceServicer):
         await accounts.disable_account(self._svc, request.user_id, request.disabled)
         return pb.DisableAccountResponse()
 
+    async def SeeSessions(self, request: pb.SeeSessionsRequest, _: Any) -> pb.SeeSessionsResponse:
+        await sessions.see_sessions(self._svc, {s.session_id: s.address for s in request.sessions})
+        return pb.SeeSessionsResponse()
+
     async def GetJwks(self, request: pb.GetJwksRequest, _: Any) -> pb.GetJwksResponse:
         return pb.GetJwksResponse(keys=[key.jwk() for key in self._svc.keys.all()])
 

@@ -41,7 +41,7 @@ class GroupGateways:
         self._find = redis.register_script(_FIND)
 
     async def put(self, gateway: str, conversation_ids: Iterable[str]) -> None:
-        """Adds or renews a gateway for the next 30 s."""
+        """Adds or renews a gateway for the next TTL_MS."""
         expires, keys = now_ms() + TTL_MS, [_key(one) for one in conversation_ids]
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]

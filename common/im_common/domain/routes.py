@@ -9,17 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 
-TTL_MS = 30_000
-RENEW_EVERY_S = 10.0
+# The users of a gateway that was killed are away when it has passed.
+TTL_MS = 14_000
+RENEW_EVERY_S = 4.0
 
-# A command for many users: a pipeline of as many costs the client twice that. So many at once, that
-# Redis is not kept from other clients for long.
+# A command for many users: a pipeline of as many costs the client several times that. So many at once,
+# that Redis is not kept from other clients for long.
 _AT_ONCE = 1000
+_PUT = """
+for i, key in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', ARGV[3])
+  redis.call('ZADD', key, ARGV[1], ARGV[i + 3])
+  redis.call('PEXPIRE', key, ARGV[2])
+end
+"""
+# The devices that were here before: of two that come at once, just the later one finds the other.
+_ENTER = """
+local others = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[3], '+inf')
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return others
+"""
 _FIND = """
 local found = {}
 for i, key in ipairs(KEYS) do
@@ -54,16 +70,28 @@ class RouteTable:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._put = redis.register_script(_PUT)
+        self._enter = redis.register_script(_ENTER)
         self._find = redis.register_script(_FIND)
 
     async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
-        """Adds or renews routes of users for the next 30 s."""
-        expires = now_ms() + TTL_MS
-        pipeline = self._redis.pipeline(transaction=False)
-        for user_id, route in routes:
-            pipeline.zadd(route_key(user_id), {route.encode(): expires})
-            pipeline.pexpire(route_key(user_id), TTL_MS * 2)
-        await pipeline.execute()
+        """Adds or renews routes of users for the next TTL_MS."""
+        now, all_routes = now_ms(), list(routes)
+        for start in range(0, len(all_routes), _AT_ONCE):
+            some = all_routes[start : start + _AT_ONCE]
+            keys = [route_key(user_id) for user_id, _ in some]
+            members = [route.encode() for _, route in some]
+            # What a killed gateway left goes when its clock, too, says that it is over.
+            over = now - TTL_MS
+            await self._put(keys=keys, args=[now + TTL_MS, TTL_MS * 2, over, *members])
+
+    async def enter(self, user_id: int, route: Route) -> list[Route]:
+        """As ``put``, of a new connection. The user's live ones before it: of two that enter at once,
+        one finds the other."""
+        now = now_ms()
+        arguments: list[Any] = [now + TTL_MS, TTL_MS * 2, now, route.encode()]
+        before = await self._enter(keys=[route_key(user_id)], args=arguments)
+        return [Route.decode(member) for member in before]
 
     async def remove(self, routes: Iterable[tuple[int, Route]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)

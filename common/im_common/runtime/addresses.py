@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Iterable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -40,6 +41,22 @@ def own_address() -> str:
     return "127.0.0.1"
 
 
+def client_address(socket_address: str, forwarded: Iterable[str], trusted_proxies: int) -> str:
+    """The address a request came from: the socket's, or what the outermost trusted proxy saw.
+
+    Each proxy appends the address it saw to X-Forwarded-For, whose lines are ``forwarded``: with n
+    trusted proxies the n-th entry from the right is the client; what stands before it the client may
+    have made up.
+    """
+    entries = ",".join(forwarded).split(",") if trusted_proxies else []
+    if len(entries) >= max(1, trusted_proxies):
+        try:
+            return str(read_address(entries[-trusted_proxies]))
+        except ValueError:
+            pass
+    return _plain(socket_address)
+
+
 def network(address: str) -> str:
     """Whom an address stands for: with IPv6, everyone has a /64. What is no address is itself."""
     try:
@@ -70,3 +87,10 @@ def read_address(text: str) -> IPAddress:
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def _plain(socket_address: str) -> str:
+    try:
+        return str(read_address(socket_address))
+    except ValueError:
+        return socket_address

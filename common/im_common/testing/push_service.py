@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from im.gateway.v1.push_pb2 import KickRequest, KickResponse, PushRequest, PushResponse
+from im.gateway.v1.push_pb2 import (
+    KickRequest,
+    KickResponse,
+    PushRequest,
+    PushResponse,
+    ReplaceRequest,
+    ReplaceResponse,
+)
 from im.gateway.v1.push_pb2_grpc import (
     PushServiceServicer,
     PushServiceStub,
@@ -60,6 +67,9 @@ class Instance(PushServiceServicer):
     async def Kick(self, request: KickRequest, context: Any) -> KickResponse:
         await self._behave("Kick", context)
         return KickResponse(closed=1)
+
+    async def Replace(self, request: ReplaceRequest, context: Any) -> ReplaceResponse:
+        return ReplaceResponse()
 
     async def Push(self, request: PushRequest, context: Any) -> PushResponse:
         await self._behave("Push", context)

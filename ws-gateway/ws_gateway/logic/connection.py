@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
 from im_common.runtime import tasks
+from im_common.runtime.addresses import network
 from im_common.runtime.context import Identity
 from ws_gateway.logic.backlog import Backlog, place_of
 from ws_gateway.logic.outbox import Ending, Outbox, Outlet, Queued
@@ -88,13 +89,16 @@ class Connection:
         stores: Stores,
         *,
         max_queue: int,
+        address: str = "",
         others: Callable[[Connection], Iterable[Connection]] = lambda _: (),
     ) -> None:
-        """``others``: the user's other connections here."""
+        """``address``: its client's, empty when that is not known; ``others``: the user's other
+        connections here."""
         self.id = route.connection_id
         self.identity = identity
         self.user_id = identity.user_id
         self.route = route
+        self.network = network(address)
         self.ending: Ending | None = None
         # Whether the consumer puts into the list what it would be given, and has done so.
         self.is_passed_over = False
@@ -336,6 +340,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._by_user: dict[int, list[Connection]] = {}
+        self._by_network: Counter[str] = Counter()
         self._count = 0
 
     def __len__(self) -> int:
@@ -343,6 +348,7 @@ class Connections:
 
     def add(self, connection: Connection) -> None:
         self._by_user.setdefault(connection.user_id, []).append(connection)
+        self._by_network[connection.network] += 1
         self._count += 1
 
     def remove(self, connection: Connection) -> None:
@@ -350,11 +356,18 @@ class Connections:
         if connection in of_user:
             of_user.remove(connection)
             self._count -= 1
+            self._by_network[connection.network] -= 1
+            if not self._by_network[connection.network]:
+                del self._by_network[connection.network]
             if not of_user:
                 del self._by_user[connection.user_id]
 
     def of(self, user_id: int) -> list[Connection]:
         return self._by_user.get(user_id, [])
+
+    def at(self, address: str) -> int:
+        """How many come from there."""
+        return self._by_network[network(address)]
 
     def hand_over(self, delivery: Delivery) -> list[int]:
         """Gives a frame to all connections of its users; those of them who should have had it and are

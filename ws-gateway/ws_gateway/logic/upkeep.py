@@ -7,20 +7,21 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from im_common.domain.access_tokens import session_key
 from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
 from im_common.runtime.faults import report
 from ws_gateway.svc import ServiceContext
 
-SESSIONS_EVERY_S = 2.0
+ENDED_EVERY_S = 1.0
+SESSIONS_EVERY_S = 30.0
 PRESENCE_EVERY_S = 0.5
+SEEN_EVERY_S = 1.0
 STRANDED_EVERY_S = 0.7
 REDIS_EVERY_S = 0.5
 RETRY_S = 1.0
 # Its append-only file is synced every second, and a sync may take another.
 REDIS_LOSES_S = 3.0
 # Routes count as lost so long before they are: nobody's clock is exact.
-LAPSE_S = 5.0
+LAPSE_S = 4.0
 
 
 async def renew_routes(svc: ServiceContext) -> None:
@@ -28,15 +29,21 @@ async def renew_routes(svc: ServiceContext) -> None:
     messages were not sent here: the connections end, and their devices come back and sync."""
     began = time.monotonic()
     run_id = await _end_lost(svc)
-    connections = svc.connections.all()
-    if began - svc.routes_put_at > TTL_MS / 1000 - LAPSE_S:
-        for connection in connections:
-            connection.passed_over()
-    elif connections:
-        await svc.routes.put((c.user_id, c.route) for c in connections)
+    if not end_lapsed(svc, began) and len(svc.connections):
+        await svc.routes.put((c.user_id, c.route) for c in svc.connections.all())
         await svc.rosters.renew()
     svc.routes_put_at = began
     svc.redis_run_id, svc.redis_seen_at = run_id, began
+
+
+def end_lapsed(svc: ServiceContext, now: float) -> bool:
+    """Ends all connections if their routes may have run out, by ``now`` (time.monotonic() seconds):
+    nothing newer is to reach them than what others put into the lists of their users."""
+    if now - svc.routes_put_at <= TTL_MS / 1000 - LAPSE_S:
+        return False
+    for connection in svc.connections.all():
+        connection.passed_over()
+    return True
 
 
 async def look_at_redis(svc: ServiceContext) -> None:
@@ -73,21 +80,18 @@ async def _run_id(svc: ServiceContext) -> str:
 
 
 async def end_revoked(svc: ServiceContext) -> None:
-    """Kicks the connections whose session is over; all sessions are asked for in one pipeline.
+    """Of the sessions that are said to end."""
+    await svc.sessions.look()
 
-    When Redis is away nothing is known: connections stay, and no new one gets in.
-    """
-    connections = svc.connections.all()
-    sessions = list({connection.identity.session_id for connection in connections})
-    if not sessions:
-        return
-    pipeline = svc.redis.pipeline(transaction=False)
-    for session_id in sessions:
-        pipeline.exists(session_key(session_id))
-    alive = dict(zip(sessions, await pipeline.execute(), strict=True))
-    for connection in connections:
-        if not alive[connection.identity.session_id]:
-            connection.kick("the session has ended")
+
+async def end_over(svc: ServiceContext) -> None:
+    """Of all sessions, whoever ended them, or lost them."""
+    await svc.sessions.look_at_all()
+
+
+async def tell_seen(svc: ServiceContext) -> None:
+    """Which sessions were used to connect."""
+    await svc.sessions.tell_seen()
 
 
 async def send_stranded(svc: ServiceContext) -> None:
@@ -128,11 +132,14 @@ def parts(svc: ServiceContext) -> dict[str, Coroutine[Any, Any, None]]:
     return {
         "renew-routes": every(RENEW_EVERY_S, renew_routes, svc),
         "redis": every(REDIS_EVERY_S, look_at_redis, svc),
-        "end-revoked": every(SESSIONS_EVERY_S, end_revoked, svc),
+        "end-revoked": every(ENDED_EVERY_S, end_revoked, svc),
+        "end-over": every(SESSIONS_EVERY_S, end_over, svc),
+        "seen": every(SEEN_EVERY_S, tell_seen, svc),
         "stranded": every(STRANDED_EVERY_S, send_stranded, svc),
         "presence": every(PRESENCE_EVERY_S, report_presence, svc),
         "relay": svc.relay.run(),
         "rosters": svc.rosters.run(),
+        "replacing": svc.replacing.run(),
         "in-flight": svc.in_flight.run(),
         "turns": svc.turns.run(),
     }

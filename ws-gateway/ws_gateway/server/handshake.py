@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
+from redis.exceptions import RedisError
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 
-from im.auth.v1.auth_pb2 import ValidateTokenRequest
 from im_common.domain.names import clean_text
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime import context
+from im_common.runtime.addresses import client_address
 from im_common.runtime.context import Identity
 from im_common.runtime.http_limits import affordable
 from ws_gateway.logic.connection import KICKED, RATE_IGNORED, TOKEN_INVALID
@@ -51,17 +52,23 @@ class Admission:
     identity: Identity
     device_id: str
     platform: str
+    # Whether the client says itself which device it is.
+    is_named: bool
+    # Where from; empty when that is not known.
+    address: str
 
 
-async def check(svc: ServiceContext, request: Request) -> Admission | Refusal:
-    """Decides on a handshake; asks auth-service about the token."""
-    decision = await _decide(svc, request)
+async def check(svc: ServiceContext, request: Request, socket_address: str) -> Admission | Refusal:
+    """Decides on a handshake, which came from ``socket_address`` (empty when that is not known)."""
+    forwarded = request.headers.get_all("X-Forwarded-For")
+    trusted = svc.settings.web_socket.trusted_proxies
+    decision = await _decide(svc, request, client_address(socket_address, forwarded, trusted))
     if isinstance(decision, Refusal) and _offered_token(request):
         return replace(decision, close_code=_CLOSE_CODES.get(decision.status))
     return decision
 
 
-async def _decide(svc: ServiceContext, request: Request) -> Admission | Refusal:
+async def _decide(svc: ServiceContext, request: Request, address: str) -> Admission | Refusal:
     try:
         # Bytes that are no ASCII come as halves of surrogate pairs, which nothing else takes.
         url = urlsplit(request.path.encode("ascii").decode())
@@ -72,24 +79,56 @@ async def _decide(svc: ServiceContext, request: Request) -> Admission | Refusal:
         return Refusal(HTTPStatus.NOT_FOUND, f"connect to {PATH}")
     if svc.is_leaving:
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "going away, connect elsewhere")
-    if len(svc.connections) >= affordable(svc.settings.web_socket.max_connections):
-        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections")
+    if (refusal := _crowded(svc, address)) is not None:
+        return refusal
+    if not _is_allowed_page(svc, request):
+        return Refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect")
     token = _token(request, query)
     if not may_be_token(token):
         return Refusal(HTTPStatus.UNAUTHORIZED, "an access token is needed")
+    return await _admit(svc, token, query, address)
+
+
+def _crowded(svc: ServiceContext, address: str) -> Refusal | None:
+    conf, connections = svc.settings.web_socket, svc.connections
+    if len(connections) >= affordable(conf.max_connections):
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections")
+    most = conf.max_connections_per_address
+    if most and address and connections.at(address) >= most:
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address")
+    return None
+
+
+def _is_allowed_page(svc: ServiceContext, request: Request) -> bool:
+    allowed = svc.settings.web_socket.allowed_origins
+    origins = request.headers.get_all("Origin")
+    return not allowed or all(origin in allowed for origin in origins)
+
+
+async def _admit(
+    svc: ServiceContext, token: str, query: dict[str, str], address: str
+) -> Admission | Refusal:
     context.begin()
     try:
-        answer = await svc.auth.ValidateToken(ValidateTokenRequest(access_token=token))
+        identity = await svc.tokens.verify(token)
         device_id = clean_text("device_id", query.get("device_id", ""), most=MAX_DEVICE_ID)
     except AppError as error:
         return _refusal(error)
-    platform = query.get("platform") or answer.platform
+    except RedisError:
+        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
+    platform = query.get("platform") or identity.platform
     if platform not in PLATFORMS:
         return Refusal(HTTPStatus.BAD_REQUEST, f"platform: one of {', '.join(PLATFORMS)}")
-    identity = Identity(
-        answer.user_id, answer.session_id, answer.device_id, platform, answer.expires_at
+    most = svc.settings.web_socket.max_connections_per_user
+    if len(svc.connections.of(identity.user_id)) >= most:
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this user")
+    return Admission(
+        replace(identity, platform=platform),
+        device_id or identity.device_id,
+        platform,
+        is_named=bool(device_id),
+        address=address,
     )
-    return Admission(identity, device_id or answer.device_id, platform)
 
 
 def _token(request: Request, query: dict[str, str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
+from ws_gateway.logic import upkeep
 from ws_gateway.svc import ServiceContext
 
 
@@ -18,6 +20,7 @@ class PushServicer(PushServiceServicer):
         svc = self._svc
         svc.in_flight.settle_all(request.answers)
         # Before what is newer: a connection that missed something gets no more.
+        upkeep.end_lapsed(svc, time.monotonic())
         await svc.missing.look_if_late()
         svc.missing.end([*request.missed_user_ids, *request.missed_conversation_ids])
         for user_id in request.listed_user_ids:
@@ -54,6 +57,9 @@ class PushServicer(PushServiceServicer):
         for connection in closed:
             connection.kick(request.reason or "kicked")
         return pb.KickResponse(closed=len(closed))
+
+    async def Replace(self, request: pb.ReplaceRequest, _: Any) -> pb.ReplaceResponse:
+        return pb.ReplaceResponse(closed=self._svc.replacing.end(request.connections))
 
 
 def _runs(deliveries: Iterable[pb.Delivery]) -> Iterator[list[pb.Delivery]]:

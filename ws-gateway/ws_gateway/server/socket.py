@@ -70,6 +70,8 @@ class Socket(asyncio.BufferedProtocol):
         # Whether all that was written has left.
         self._is_empty = True
         self._is_ending = False
+        # Of its other end; empty when that is not known.
+        self.address = ""
         self.on_writable: Callable[[], None] = lambda: None
 
     # --- handshake ---------------------------------------------------------------------------
@@ -160,8 +162,8 @@ class Socket(asyncio.BufferedProtocol):
         # uvloop's are no subclass of it.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
-        address = self._transport.get_extra_info("peername") or [""]
-        if not self._newcomers.enter(self, address[0]):
+        self.address = str((self._transport.get_extra_info("peername") or [""])[0])
+        if not self._newcomers.enter(self, self.address):
             self._transport.abort()
         self._set_timer(OPEN_TIMEOUT_S, self.abort)
 

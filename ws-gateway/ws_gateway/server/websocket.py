@@ -56,12 +56,14 @@ class WebSocketServer:
     async def start(self) -> None:
         """Listens. Raises OSError when the port is taken."""
         newcomers = Guests(affordable(4 * MOST_NEWCOMERS) // 4, 0)
-        host, _, port = self._svc.settings.web_socket.listen_on.rpartition(":")
+        conf = self._svc.settings.web_socket
+        host, _, port = conf.listen_on.rpartition(":")
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Socket(self._serve, _select_subprotocol, self._buffer, newcomers),
             host,
             int(port),
             backlog=BACKLOG,
+            ssl=conf.tls(),
         )
 
     @property
@@ -81,24 +83,24 @@ class WebSocketServer:
 
     async def _serve(self, socket: Socket, request: Request) -> None:
         try:
-            admission = await self._check(request)
+            admission = await self._check(request, socket.address)
             if isinstance(admission, Refusal):
                 _refuse(socket, request, admission)
             elif socket.accept(request):
-                await self._serve_one(socket, self._connection(admission))
+                await self._serve_one(socket, admission)
         except Exception as error:
             report(error, "connection failed")
             socket.abort()
 
-    async def _check(self, request: Request) -> Admission | Refusal:
+    async def _check(self, request: Request, address: str) -> Admission | Refusal:
         try:
-            return await check(self._svc, request)
+            return await check(self._svc, request, address)
         except Exception as error:
             report(error, "handshake failed")
             return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 
-    async def _serve_one(self, socket: Socket, connection: Connection) -> None:
-        svc = self._svc
+    async def _serve_one(self, socket: Socket, admission: Admission) -> None:
+        svc, connection = self._svc, self._connection(admission)
         socket.on_writable = connection.outbox.flush
         connection.begin(socket)
         # First in the table, then in Redis: whoever finds the route finds the connection.
@@ -106,10 +108,13 @@ class WebSocketServer:
             connection.take_over(other)
         svc.connections.add(connection)
         try:
-            await svc.routes.put([(connection.user_id, connection.route)])
+            before = await svc.routes.enter(connection.user_id, connection.route)
+            if admission.is_named:
+                svc.replacing.replace(connection, before)
             # Before it is sent anything: who pushes to a group finds it from now on.
             await svc.rosters.learn(connection)
             svc.presence.came(connection)
+            svc.sessions.seen(connection.identity.session_id, admission.address)
             # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
             # between them.
             connection.open(self._hello(connection))
@@ -133,6 +138,7 @@ class WebSocketServer:
             Route(address, next(self._ids), admission.platform, admission.device_id),
             svc.stores,
             max_queue=svc.settings.web_socket.max_queue,
+            address=admission.address,
             others=self._others,
         )
 

@@ -80,6 +80,11 @@ class AuthServiceStub:
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.SerializeToString,
                 response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.FromString,
                 _registered_method=True)
+        self.SeeSessions = channel.unary_unary(
+                '/im.auth.v1.AuthService/SeeSessions',
+                request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/im.auth.v1.AuthService/GetJwks',
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
@@ -158,6 +163,13 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SeeSessions(self, request, context):
+        """SeeSessions notes that sessions are in use; those that are over stay so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJwks(self, request, context):
         """GetJwks gives the public keys (RFC 7517) that verify access tokens.
         """
@@ -212,6 +224,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.DisableAccount,
                     request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.FromString,
                     response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.SerializeToString,
+            ),
+            'SeeSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.SeeSessions,
+                    request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -463,6 +480,33 @@ class AuthService:
             '/im.auth.v1.AuthService/DisableAccount',
             im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.SerializeToString,
             im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SeeSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AuthService/SeeSessions',
+            im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_auth__pb2.SeeSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,8 @@ class AuthServiceStub:
     """ChangePassword replaces the password and ends the caller's other sessions."""
     DisableAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]
     """DisableAccount shuts an account and ends its sessions, or opens it again."""
+    SeeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]
+    """SeeSessions notes that sessions are in use; those that are over stay so."""
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
     """GetJwks gives the public keys (RFC 7517) that verify access tokens."""
 
@@ -91,6 +93,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """ChangePassword replaces the password and ends the caller's other sessions."""
     DisableAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]  # type: ignore[assignment]
     """DisableAccount shuts an account and ends its sessions, or opens it again."""
+    SeeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]  # type: ignore[assignment]
+    """SeeSessions notes that sessions are in use; those that are over stay so."""
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]  # type: ignore[assignment]
     """GetJwks gives the public keys (RFC 7517) that verify access tokens."""
 
@@ -175,6 +179,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.DisableAccountResponse, _abc.Awaitable[_auth_pb2.DisableAccountResponse]]:
         """DisableAccount shuts an account and ends its sessions, or opens it again."""
+
+    @_abc_1.abstractmethod
+    def SeeSessions(
+        self,
+        request: _auth_pb2.SeeSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SeeSessionsResponse, _abc.Awaitable[_auth_pb2.SeeSessionsResponse]]:
+        """SeeSessions notes that sessions are in use; those that are over stay so."""
 
     @_abc_1.abstractmethod
     def GetJwks(

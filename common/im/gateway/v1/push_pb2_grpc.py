@@ -45,6 +45,11 @@ class PushServiceStub:
                 request_serializer=im_dot_gateway_dot_v1_dot_push__pb2.KickRequest.SerializeToString,
                 response_deserializer=im_dot_gateway_dot_v1_dot_push__pb2.KickResponse.FromString,
                 _registered_method=True)
+        self.Replace = channel.unary_unary(
+                '/im.gateway.v1.PushService/Replace',
+                request_serializer=im_dot_gateway_dot_v1_dot_push__pb2.ReplaceRequest.SerializeToString,
+                response_deserializer=im_dot_gateway_dot_v1_dot_push__pb2.ReplaceResponse.FromString,
+                _registered_method=True)
 
 
 class PushServiceServicer:
@@ -65,6 +70,13 @@ class PushServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Replace(self, request, context):
+        """Replace ends connections whose devices have connected again at another instance: as by Kick.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PushServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_PushServiceServicer_to_server(servicer, server):
                     servicer.Kick,
                     request_deserializer=im_dot_gateway_dot_v1_dot_push__pb2.KickRequest.FromString,
                     response_serializer=im_dot_gateway_dot_v1_dot_push__pb2.KickResponse.SerializeToString,
+            ),
+            'Replace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Replace,
+                    request_deserializer=im_dot_gateway_dot_v1_dot_push__pb2.ReplaceRequest.FromString,
+                    response_serializer=im_dot_gateway_dot_v1_dot_push__pb2.ReplaceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class PushService:
             '/im.gateway.v1.PushService/Kick',
             im_dot_gateway_dot_v1_dot_push__pb2.KickRequest.SerializeToString,
             im_dot_gateway_dot_v1_dot_push__pb2.KickResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.gateway.v1.PushService/Replace',
+            im_dot_gateway_dot_v1_dot_push__pb2.ReplaceRequest.SerializeToString,
+            im_dot_gateway_dot_v1_dot_push__pb2.ReplaceResponse.FromString,
             options,
             channel_credentials,
             insecure,

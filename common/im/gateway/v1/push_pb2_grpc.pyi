@@ -37,6 +37,8 @@ class PushServiceStub:
     """Push delivers many frames to many users, and answers to their senders, in order."""
     Kick: _grpc.UnaryUnaryMultiCallable[_push_pb2.KickRequest, _push_pb2.KickResponse]
     """Kick ends connections of a user with a `kick` frame and close code 4002."""
+    Replace: _grpc.UnaryUnaryMultiCallable[_push_pb2.ReplaceRequest, _push_pb2.ReplaceResponse]
+    """Replace ends connections whose devices have connected again at another instance: as by Kick."""
 
 @_typing.type_check_only
 class PushServiceAsyncStub(PushServiceStub):
@@ -47,6 +49,8 @@ class PushServiceAsyncStub(PushServiceStub):
     """Push delivers many frames to many users, and answers to their senders, in order."""
     Kick: _aio.UnaryUnaryMultiCallable[_push_pb2.KickRequest, _push_pb2.KickResponse]  # type: ignore[assignment]
     """Kick ends connections of a user with a `kick` frame and close code 4002."""
+    Replace: _aio.UnaryUnaryMultiCallable[_push_pb2.ReplaceRequest, _push_pb2.ReplaceResponse]  # type: ignore[assignment]
+    """Replace ends connections whose devices have connected again at another instance: as by Kick."""
 
 class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     """PushService hands frames to connected clients."""
@@ -66,5 +70,13 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_push_pb2.KickResponse, _abc.Awaitable[_push_pb2.KickResponse]]:
         """Kick ends connections of a user with a `kick` frame and close code 4002."""
+
+    @_abc_1.abstractmethod
+    def Replace(
+        self,
+        request: _push_pb2.ReplaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_push_pb2.ReplaceResponse, _abc.Awaitable[_push_pb2.ReplaceResponse]]:
+        """Replace ends connections whose devices have connected again at another instance: as by Kick."""
 
 def add_PushServiceServicer_to_server(servicer: PushServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

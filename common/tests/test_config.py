@@ -221,3 +221,18 @@ def test_what_is_shown_hides_secrets(yaml: Path, monkeypatch: pytest.MonkeyPatch
     assert "ListenOn: 127.0.0.1:5000" in text
     assert "hunter2" not in text
     assert "s" * 32 not in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"IM_DB__TLS_CA_FILE": "ca.pem"}, "Tls is off"),
+        ({"IM_DB__TLS": "required", "IM_DB__TLS_KEY_FILE": "key.pem"}, "go together"),
+        ({"IM_DB__TLS": "yes"}, r"db\.tls.*'verify_identity'"),
+    ],
+)
+def test_settings_of_tls_that_do_nothing_are_refused(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        _load(yaml, monkeypatch, **variables)

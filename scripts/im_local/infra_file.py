@@ -14,6 +14,8 @@ class Infra:
     mysql: str
     mysql_user: str
     mysql_password: str = field(repr=False)
+    # `tls`, `tls_ca_file` and so on, as the services' settings of the database have them.
+    mysql_tls: dict[str, str]
     kafka: list[str]
     redis: str
     redis_password: str = field(repr=False)
@@ -42,6 +44,7 @@ def _infra(content: dict[str, Any], folder: Path) -> Infra:
         mysql=_address(mysql, 3306),
         mysql_user=str(mysql["user"]),
         mysql_password=_password(mysql, folder),
+        mysql_tls=_tls(mysql, folder),
         kafka=[str(broker) for broker in content["kafka"]["brokers"]],
         redis=_address(redis, 6379),
         redis_password=_password(redis, folder),
@@ -58,3 +61,12 @@ def _password(server: dict[str, Any], folder: Path) -> str:
     if "password_file" in server:
         return (folder / str(server["password_file"])).read_text(encoding="utf-8").strip()
     return str(server.get("password", ""))
+
+
+def _tls(server: dict[str, Any], folder: Path) -> dict[str, str]:
+    """All that begins with `tls`; files are beside the file that names them."""
+    found = {key: str(value) for key, value in server.items() if key.startswith("tls")}
+    return {
+        key: str(folder.absolute() / value) if key.endswith("_file") else value
+        for key, value in found.items()
+    }

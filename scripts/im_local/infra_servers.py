@@ -1,23 +1,20 @@
 """The real servers: how each is made ready once, started, and known to be ready."""
 
 import base64
-import getpass
-import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from im_local import probes
-from im_local.errors import LocalError
 from im_local.files import secret_once, write_atomically
 from im_local.install import KAFKA_LIBS, program
 from im_local.paths import DataDir
 from im_local.ports import HOST
 from im_local.probes import Probe
 from im_local.servers import etcd_argv, redis_argv
+from im_local.sql_servers import account, mariadb_argv, must_run, write_accounts
 
 MYSQL_USER = "im"
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
@@ -25,14 +22,6 @@ PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 _ETCD_PEER = 12397
 _KAFKA_CONTROLLER = 19093
 _KAFKA_FILES = Path(__file__).parent / "kafka"
-_MYSQL_SETTINGS = [
-    "--character-set-server=utf8mb4",
-    "--collation-server=utf8mb4_bin",
-    "--innodb-buffer-pool-size=256M",
-    "--max-connections=500",
-    "--performance-schema=OFF",
-    "--skip-name-resolve",
-]
 # The first compiler alone: the second one would take a quarter of a small machine for the first
 # minute, and brings a broker of this size nothing.
 _JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]
@@ -88,53 +77,9 @@ def infra_servers(data: DataDir, *, port_offset: int) -> list[Server]:
 
 
 def _mysql(folder: Path, port: int, secrets: Path) -> list[str]:
-    if not (folder / "data").exists():
-        _install_mysql(folder)
-    user = ["--user=root"] if os.geteuid() == 0 else []
-    # No socket file: root may log in only by one, so nobody can, and a path cannot be too long.
-    return [
-        program("mariadbd"),
-        "--no-defaults",
-        *user,
-        f"--datadir={folder / 'data'}",
-        f"--port={port}",
-        f"--bind-address={HOST}",
-        "--socket=",
-        f"--pid-file={folder / 'pid'}",
-        f"--init-file={_mysql_account(secrets)}",
-        *_MYSQL_SETTINGS,
-    ]
-
-
-def _install_mysql(folder: Path) -> None:
-    # Made beside its place and moved there whole, so that a broken start is begun anew.
-    part = folder / "data.part"
-    shutil.rmtree(part, ignore_errors=True)
-    user = getpass.getuser()
-    _must_run(
-        program("mariadb-install-db"),
-        "--no-defaults",
-        f"--datadir={part}",
-        f"--user={user}",
-        "--auth-root-authentication-method=socket",
-        f"--auth-root-socket-user={user}",
-        "--skip-test-db",
-        "--skip-name-resolve",
-    )
-    part.rename(folder / "data")
-
-
-def _mysql_account(secrets: Path) -> Path:
     password = secret_once(secrets / "mysql_password", bytes_of_entropy=24)
-    account = f"'{MYSQL_USER}'@'{HOST}'"
-    statements = [
-        f"CREATE USER IF NOT EXISTS {account}",
-        f"ALTER USER {account} IDENTIFIED BY '{password}'",
-        rf"GRANT ALL PRIVILEGES ON `im\_%`.* TO {account}",
-    ]
-    path = secrets / "mysql_account.sql"
-    write_atomically(path, "".join(f"{line};\n" for line in statements), mode=0o600)
-    return path
+    statements = account(MYSQL_USER, password, r"ALL PRIVILEGES ON `im\_%`.*")
+    return mariadb_argv(folder, port, write_accounts(secrets / "mysql_account.sql", statements))
 
 
 def _kafka(folder: Path, port: int, controller: int) -> list[str]:
@@ -160,13 +105,4 @@ def _format_kafka(java: list[str], folder: Path, properties: Path) -> None:
     shutil.rmtree(folder / "log", ignore_errors=True)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
-    _must_run(*java, *tool)
-
-
-def _must_run(*command: str) -> None:
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        output = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise LocalError(f"{Path(command[0]).name} failed:\n{output}")
+    must_run(*java, *tool)

@@ -89,4 +89,4 @@ def _request(system: System) -> Request:
 
 def _account(infra: Infra) -> Account:
     databases = sorted({service.database for service in SERVICES if service.database})
-    return Account(infra.mysql, infra.mysql_user, infra.mysql_password, databases)
+    return Account(infra.mysql, infra.mysql_user, infra.mysql_password, databases, infra.mysql_tls)

@@ -33,12 +33,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Account:
-    """Where databases are made that are missing; `address` is host:port."""
+    """Where databases are made that are missing; `address` is host:port, `tls` what DbConf has of
+    it."""
 
     address: str
     user: str
     password: str
     databases: list[str]
+    tls: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,13 @@ def _ensure_keys(default: Path, envs: Mapping[str, Mapping[str, str]]) -> None:
 async def _create_databases(account: Account) -> None:
     import asyncmy
 
+    from im_common.runtime.config import DbConf
+    from im_common.sql.mysql_login import login_arguments
+
     host, _, port = account.address.rpartition(":")
+    login = login_arguments(DbConf.model_validate({"password": account.password, **account.tls}))
     connection = await asyncmy.connect(
-        host=host, port=int(port), user=account.user, password=account.password, connect_timeout=10
+        host=host, port=int(port), user=account.user, connect_timeout=10, **login
     )
     try:
         async with connection.cursor() as cursor:

@@ -118,7 +118,11 @@ class System:
         if self.infra:
             account = f"{self.infra.mysql_user}@{self.infra.mysql}"
             source = f"mysql+asyncmy://{account}/{service.database}"
-            return {"IM_DB__DATA_SOURCE": source, "IM_DB__PASSWORD": self.infra.mysql_password}
+            return {
+                "IM_DB__DATA_SOURCE": source,
+                "IM_DB__PASSWORD": self.infra.mysql_password,
+                **{f"IM_DB__{key.upper()}": value for key, value in self.infra.mysql_tls.items()},
+            }
         file = self.data.path / "sqlite" / f"{service.database}.db"
         return {"IM_DB__DATA_SOURCE": f"sqlite+aiosqlite:///{file}"}
 

@@ -97,6 +97,17 @@ def test_other_servers_replace_the_embedded_ones(infra_file: Path, tmp_path: Pat
     assert "hidden" not in str(system.describe()) + repr(system)
 
 
+def test_what_the_infra_file_says_of_tls_reaches_the_services(
+    infra_file: Path, tmp_path: Path
+) -> None:
+    tls = "password_file: secrets/pw, tls: verify_ca, tls_ca_file: ca.pem}"
+    infra_file.write_text(INFRA.replace("password_file: secrets/pw}", tls))
+    system = System(DataDir(tmp_path), infra=read_infra(infra_file))
+    offers = {p.name: p.offers for p in system.services()}["user"]
+    assert offers["IM_DB__TLS"] == "verify_ca"
+    assert offers["IM_DB__TLS_CA_FILE"] == str(tmp_path / "ca.pem")
+
+
 def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
     infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
     with pytest.raises(LocalError, match="kafka is missing"):

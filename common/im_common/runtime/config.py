@@ -11,10 +11,18 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import (
     BaseSettings,
@@ -104,12 +112,26 @@ class RedisConf(Section):
 class DbConf(Section):
     """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://).
 
-    On MySQL up to `pool_size` connections are for queries, and as many for transactions.
+    On MySQL up to `pool_size` connections are for queries, and as many for transactions; `tls` is as
+    its own clients' ssl-mode.
     """
 
     data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
     password: SecretStr = SecretStr("")
     pool_size: int = Field(default=10, ge=1, le=200)
+    tls: Literal["off", "required", "verify_ca", "verify_identity"] = "off"
+    # PEM. Without the first, who the system trusts; the others are for a server that asks for them.
+    tls_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.tls == "off" and (self.tls_ca_file or self.tls_cert_file or self.tls_key_file):
+            raise ValueError("Tls is off, so TlsCaFile, TlsCertFile and TlsKeyFile are for nothing")
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("TlsCertFile and TlsKeyFile go together")
+        return self
 
 
 class BusConf(Section):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
@@ -18,6 +18,8 @@ from sqlalchemy.util import greenlet_spawn
 from im_common.errors import AppError
 from im_common.runtime.config import DbConf
 from im_common.sql.direct import OPTION, MysqlDirect, SqliteDirect, send_first
+from im_common.sql.mysql_login import login_arguments
+from im_common.sql.read_only import LeavesReadOnly
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -39,6 +41,8 @@ class Backend(Protocol):
 
     async def write(self, work: Work[T]) -> T: ...
 
+    async def ping(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -47,12 +51,11 @@ class MysqlBackend:
     and its connection is given up: who knows what that would answer next."""
 
     def __init__(self, url: URL, conf: DbConf, *, is_patient: bool) -> None:
-        secret = conf.password.get_secret_value()
-        url = url.set(password=secret) if secret else url
         silent_s = None if is_patient else SILENT_S
         self._writing = _mysql_engine(url, conf, silent_s, autocommit=False)
         # For queries only: there is nothing to roll back after them.
         self._reading = _mysql_engine(url, conf, silent_s, autocommit=True)
+        self._primary = LeavesReadOnly(self._writing, self._reading)
         event.listen(self._writing, "before_cursor_execute", send_first)
 
     async def read(self, work: Work[T]) -> T:
@@ -72,6 +75,9 @@ class MysqlBackend:
                 direct.roll_back()
                 raise
             return result
+
+    async def ping(self) -> None:
+        await self.read(self._primary.check)
 
     async def close(self) -> None:
         for engine in (self._writing, self._reading):
@@ -107,6 +113,9 @@ class SqliteBackend:
             connection.execution_options(**{OPTION: SqliteDirect(connection)})
             with connection.begin():
                 return work(connection)
+
+    async def ping(self) -> None:
+        await self.read(lambda connection: connection.execute(text("SELECT 1")).all())
 
     async def close(self) -> None:
         for threads in (self._writer, self._readers):
@@ -155,6 +164,7 @@ def _mysql_engine(url: URL, conf: DbConf, silent_s: float | None, *, autocommit:
         isolation_level="READ COMMITTED",
         skip_autocommit_rollback=True,
         connect_args={
+            **login_arguments(conf),
             "connect_timeout": 3,
             "read_timeout": silent_s,
             "charset": "utf8mb4",

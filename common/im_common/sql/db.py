@@ -20,7 +20,6 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     make_url,
-    text,
 )
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
@@ -100,7 +99,8 @@ class Database:
         return await self._backend.write(lambda connection: work(connection, *args, **kwargs))
 
     async def ping(self) -> None:
-        await self.read(lambda connection: connection.execute(text("SELECT 1")).all())
+        """Raises when the database is away, or takes no writes."""
+        await self._backend.ping()
 
     async def close(self) -> None:
         await self._backend.close()

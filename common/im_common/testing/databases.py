@@ -1,7 +1,7 @@
 """Databases for tests: SQLite files, and databases of a real MySQL or MariaDB when there is one.
 
 The variable IM_TEST_INFRA names the YAML file that describes the server, as `scripts/infra` writes
-it: `mysql: {host, port, user, password_file}`.
+it: `mysql: {host, port, user, password_file}`, with `tls`, `tls_ca_file` and so on as in DbConf.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from im_common.runtime.config import DbConf
 from im_common.sql.migrate import upgrade
+from im_common.sql.mysql_login import login_arguments
 
 KINDS = ("sqlite", "mysql")
 VARIABLE = "IM_TEST_INFRA"
@@ -34,6 +35,15 @@ class MysqlServer:
     port: int
     user: str
     password: str
+    # As in DbConf.
+    tls: Mapping[str, str]
+
+    def conf(self, database: str) -> DbConf:
+        return DbConf(
+            data_source=f"mysql+asyncmy://{self.user}@{self.host}:{self.port}/{database}",
+            password=SecretStr(self.password),
+            **self.tls,  # type: ignore[arg-type]
+        )
 
 
 def mysql_server() -> MysqlServer | None:
@@ -46,7 +56,11 @@ def mysql_server() -> MysqlServer | None:
     if "password_file" in described:
         password = (Path(file).parent / described["password_file"]).read_text("utf-8").strip()
     return MysqlServer(
-        str(described["host"]), int(described.get("port", 3306)), str(described["user"]), password
+        host=str(described["host"]),
+        port=int(described.get("port", 3306)),
+        user=str(described["user"]),
+        password=password,
+        tls={name: str(value) for name, value in described.items() if name.startswith("tls")},
     )
 
 
@@ -79,10 +93,7 @@ def empty_mysql_database() -> Iterator[DbConf]:
     name = f"im_test_{secrets.token_hex(6)}"
     _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
     try:
-        yield DbConf(
-            data_source=f"mysql+asyncmy://{server.user}@{server.host}:{server.port}/{name}",
-            password=SecretStr(server.password),
-        )
+        yield server.conf(name)
     finally:
         _execute(server, f"DROP DATABASE {name}")
 
@@ -103,9 +114,11 @@ def _sqlite(file: Path) -> DbConf:
 
 
 def _execute(server: MysqlServer, statement: str) -> None:
+    login = login_arguments(server.conf(""))
+
     async def execute() -> None:
         connection: Any = await asyncmy.connect(
-            host=server.host, port=server.port, user=server.user, password=server.password
+            host=server.host, port=server.port, user=server.user, **login
         )
         try:
             async with connection.cursor() as cursor:

@@ -37,6 +37,7 @@ def build_app(svc: ServiceContext) -> FastAPI:
         # A body without Content-Type is taken as JSON; no cookies are there to be protected by more.
         strict_content_type=False,
         responses=docs.ERRORS,
+        openapi_tags=docs.TAGS,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.svc = svc

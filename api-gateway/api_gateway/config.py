@@ -9,7 +9,7 @@ from im_common.runtime.config import Settings as CommonSettings
 from im_common.runtime.http_limits import Guests, HttpLimits, affordable
 from im_common.runtime.shared_rate import Allowance
 
-RateClass = Literal["register", "login", "search", "upload", "write", "read"]
+RateClass = Literal["registration", "login", "search", "upload", "write", "read"]
 
 
 class HttpConf(Section):
@@ -66,7 +66,7 @@ def _allowance(per_second: float, burst: int, factor: float) -> Allowance:
     return Allowance(per_second * factor, max(1, round(burst * factor)))
 
 
-class RegisterRate(RateConf):
+class RegistrationRate(RateConf):
     user_per_second: float = Field(default=0.1, gt=0)
     user_burst: int = Field(default=20, ge=1)
     address_per_second: float = Field(default=0.1, gt=0)
@@ -116,7 +116,7 @@ class RatesConf(Section):
 
     # All rates and bursts are multiplied by this: for tests, for a laptop.
     factor: float = Field(default=1.0, gt=0)
-    register: RegisterRate = RegisterRate()
+    registration: RegistrationRate = RegistrationRate()
     login: LoginRate = LoginRate()
     search: SearchRate = SearchRate()
     upload: UploadRate = UploadRate()

@@ -9,7 +9,10 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from api_gateway.errors import MEDIA_TYPE
+from api_gateway.examples import add_example
+from api_gateway.refusals import MEANINGS, by_status, codes_of
 from api_gateway.schemas.base import Problem
+from im_common.errors import Code
 
 DESCRIPTION = """
 Access tokens go into `Authorization: Bearer …`. Lists take `limit` and `cursor`, and answer
@@ -20,6 +23,18 @@ Times are Unix milliseconds. Messages are received over the WebSocket, `GET /ws/
 
 # Named once for all routes; describe() puts the reference in its place.
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "Any error."}}
+
+TAGS = [
+    {
+        "name": "auth",
+        "description": "Accounts, log-ins, sessions, and the keys that verify tokens.",
+    },
+    {"name": "users", "description": "Profiles, search, and who is online."},
+    {"name": "friends", "description": "Requests, friends and blocks."},
+    {"name": "groups", "description": "Groups, their members, and who asks to join."},
+    {"name": "messages", "description": "Sending, recalling and finding messages."},
+    {"name": "conversations", "description": "What was written where, and how far it was read."},
+]
 
 # The page loads nothing from anywhere but /openapi.json.
 _POLICY = (
@@ -36,7 +51,7 @@ async def docs_page() -> HTMLResponse:
 
 
 def describe(openapi: dict[str, Any]) -> dict[str, Any]:
-    """Adds the error answer, once, and a reference to it in every operation."""
+    """Adds the errors of each operation, and the examples."""
     components = openapi["components"]
     schema = Problem.model_json_schema(
         mode="serialization", ref_template="#/components/schemas/{model}"
@@ -44,11 +59,24 @@ def describe(openapi: dict[str, Any]) -> dict[str, Any]:
     components["schemas"]["Problem"] = schema
     components["responses"] = {
         "Problem": {
-            "description": "Any error; 429 has the header Retry-After, 401 WWW-Authenticate.",
+            "description": "What the HTTP layer itself refuses: 405 for a method that the route does "
+            "not have, 408 for a request that does not go on, 415 for a packed body, 431 for a long "
+            "header.",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     }
     for operations in openapi["paths"].values():
         for operation in operations.values():
-            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+            answers = operation["responses"]
+            for status, codes in by_status(codes_of(operation)).items():
+                answers[str(status)] = _refused(codes)
+            answers["default"] = {"$ref": "#/components/responses/Problem"}
+            add_example(operation)
     return openapi
+
+
+def _refused(codes: list[Code]) -> dict[str, Any]:
+    described = "\n".join(f"- `{code}`: {MEANINGS[code]}" for code in codes)
+    narrowed = {"properties": {"code": {"enum": [code.value for code in codes]}}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]}
+    return {"description": described, "content": {MEDIA_TYPE: {"schema": schema}}}

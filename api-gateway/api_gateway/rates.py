@@ -31,7 +31,7 @@ from im_common.runtime.shared_rate import Allowance, SharedBuckets, Taken
 
 # Routes of their own class; of the others under /v1, those that only read are READ, the rest WRITE.
 CLASSES: dict[tuple[str, str], RateClass] = {
-    ("POST", "/v1/auth/register"): "register",
+    ("POST", "/v1/auth/register"): "registration",
     ("POST", "/v1/auth/login"): "login",
     ("POST", "/v1/auth/password"): "login",
     ("DELETE", "/v1/users/me"): "login",
@@ -42,7 +42,7 @@ CLASSES: dict[tuple[str, str], RateClass] = {
 }
 KINDS: tuple[RateClass, ...] = get_args(RateClass)
 # Nobody is let through uncounted.
-FAIL_CLOSED: set[RateClass] = {"register", "login"}
+FAIL_CLOSED: set[RateClass] = {"registration", "login"}
 # A Redis that does not answer is waited for so long, and not asked again for so long.
 WAIT_S = 0.5
 REST_S = 1.0

@@ -9,61 +9,65 @@ from typing import Any
 import pytest_asyncio
 from fastapi.openapi.models import OpenAPI
 
+from api_gateway.examples import EXAMPLES
+from api_gateway.refusals import REFUSALS
+from im_common.errors import TABLE, Code
+
 # A fixture's class, of conftest.py, which tests do not import.
 Gateway = Any
 
-ROUTES = [
-    "POST /v1/auth/register",
-    "POST /v1/auth/login",
-    "POST /v1/auth/refresh",
-    "POST /v1/auth/logout",
-    "POST /v1/auth/password",
-    "GET /v1/auth/sessions",
-    "DELETE /v1/auth/sessions",
-    "DELETE /v1/auth/sessions/{session_id}",
-    "GET /v1/users/me",
-    "PATCH /v1/users/me",
-    "GET /v1/users/{user_id}",
-    "GET /v1/users",
-    "GET /v1/users/online",
-    "POST /v1/friends/requests",
-    "GET /v1/friends/requests",
-    "DELETE /v1/friends/requests/{id}",
-    "POST /v1/friends/requests/{id}/accept",
-    "POST /v1/friends/requests/{id}/reject",
-    "GET /v1/friends",
-    "DELETE /v1/friends/{user_id}",
-    "PATCH /v1/friends/{user_id}",
-    "GET /v1/blocks",
-    "PUT /v1/blocks/{user_id}",
-    "DELETE /v1/blocks/{user_id}",
-    "POST /v1/groups",
-    "GET /v1/groups",
-    "GET /v1/groups/{group_id}",
-    "PATCH /v1/groups/{group_id}",
-    "DELETE /v1/groups/{group_id}",
-    "GET /v1/groups/{group_id}/members",
-    "POST /v1/groups/{group_id}/members",
-    "DELETE /v1/groups/{group_id}/members/{user_id}",
-    "PATCH /v1/groups/{group_id}/members/{user_id}",
-    "POST /v1/groups/{group_id}/join",
-    "POST /v1/groups/{group_id}/leave",
-    "POST /v1/groups/{group_id}/transfer",
-    "POST /v1/groups/{group_id}/mute",
-    "GET /v1/groups/{group_id}/requests",
-    "POST /v1/groups/{group_id}/requests/{id}/accept",
-    "POST /v1/groups/{group_id}/requests/{id}/reject",
-    "GET /v1/groups/{group_id}/readers",
-    "POST /v1/messages",
-    "POST /v1/messages/{message_id}/recall",
-    "GET /v1/messages/search",
-    "GET /v1/conversations",
-    "GET /v1/conversations/{conversation_id}/messages",
-    "POST /v1/conversations/{conversation_id}/read",
-    "GET /v1/unread",
-    "POST /v1/sync",
-    "GET /.well-known/jwks.json",
-]
+ROUTES = {
+    "POST /v1/auth/register": "register",
+    "POST /v1/auth/login": "login",
+    "POST /v1/auth/refresh": "refresh",
+    "POST /v1/auth/logout": "logout",
+    "POST /v1/auth/password": "change_password",
+    "GET /v1/auth/sessions": "list_sessions",
+    "DELETE /v1/auth/sessions": "revoke_other_sessions",
+    "DELETE /v1/auth/sessions/{session_id}": "revoke_session",
+    "GET /v1/users/me": "get_me",
+    "PATCH /v1/users/me": "update_me",
+    "GET /v1/users/{user_id}": "get_user",
+    "GET /v1/users": "search_users",
+    "GET /v1/users/online": "get_online",
+    "POST /v1/friends/requests": "send_friend_request",
+    "GET /v1/friends/requests": "list_friend_requests",
+    "DELETE /v1/friends/requests/{id}": "cancel_friend_request",
+    "POST /v1/friends/requests/{id}/accept": "accept_friend_request",
+    "POST /v1/friends/requests/{id}/reject": "reject_friend_request",
+    "GET /v1/friends": "list_friends",
+    "DELETE /v1/friends/{user_id}": "delete_friend",
+    "PATCH /v1/friends/{user_id}": "set_remark",
+    "GET /v1/blocks": "list_blocked_users",
+    "PUT /v1/blocks/{user_id}": "block_user",
+    "DELETE /v1/blocks/{user_id}": "unblock_user",
+    "POST /v1/groups": "create_group",
+    "GET /v1/groups": "list_my_groups",
+    "GET /v1/groups/{group_id}": "get_group",
+    "PATCH /v1/groups/{group_id}": "update_group",
+    "DELETE /v1/groups/{group_id}": "dismiss_group",
+    "GET /v1/groups/{group_id}/members": "list_members",
+    "POST /v1/groups/{group_id}/members": "invite_members",
+    "DELETE /v1/groups/{group_id}/members/{user_id}": "remove_member",
+    "PATCH /v1/groups/{group_id}/members/{user_id}": "change_member",
+    "POST /v1/groups/{group_id}/join": "join_group",
+    "POST /v1/groups/{group_id}/leave": "leave_group",
+    "POST /v1/groups/{group_id}/transfer": "transfer_ownership",
+    "POST /v1/groups/{group_id}/mute": "mute_group",
+    "GET /v1/groups/{group_id}/requests": "list_join_requests",
+    "POST /v1/groups/{group_id}/requests/{id}/accept": "accept_join_request",
+    "POST /v1/groups/{group_id}/requests/{id}/reject": "reject_join_request",
+    "GET /v1/groups/{group_id}/readers": "list_readers",
+    "POST /v1/messages": "send_message",
+    "POST /v1/messages/{message_id}/recall": "recall_message",
+    "GET /v1/messages/search": "search_messages",
+    "GET /v1/conversations": "list_conversations",
+    "GET /v1/conversations/{conversation_id}/messages": "get_history",
+    "POST /v1/conversations/{conversation_id}/read": "mark_as_read",
+    "GET /v1/unread": "get_unread",
+    "POST /v1/sync": "sync",
+    "GET /.well-known/jwks.json": "get_jwks",
+}
 PUBLIC = {
     "POST /v1/auth/register",
     "POST /v1/auth/login",
@@ -106,7 +110,8 @@ async def test_it_is_valid_openapi_whose_references_lead_somewhere(api: Any) -> 
 async def test_every_route_says_what_it_is_for_and_what_it_answers(api: Any) -> None:
     for route, operation in operations(api).items():
         assert operation["summary"], route
-        statuses = set(operation["responses"]) - {"default"}
+        assert operation["tags"][0] in {tag["name"] for tag in api["tags"]}, route
+        statuses = {status for status in operation["responses"] if status[0] == "2"}
         assert len(statuses) == (2 if route in TWO_OUTCOMES else 1), route
         for status in statuses:
             assert status in ("200", "201", "204"), route
@@ -116,13 +121,35 @@ async def test_every_route_says_what_it_is_for_and_what_it_answers(api: Any) -> 
                 assert described["application/json"]["schema"], route
 
 
-async def test_every_route_names_the_one_error_answer(api: Any) -> None:
+async def test_the_ids_of_operations_stay_as_code_is_generated_from_them(api: Any) -> None:
+    ids = {route: operation["operationId"] for route, operation in operations(api).items()}
+    assert ids == ROUTES
+
+
+async def test_every_route_names_each_error_by_status_and_code(api: Any) -> None:
     for route, operation in operations(api).items():
-        problem = operation["responses"]["default"]
-        assert problem == {"$ref": "#/components/responses/Problem"}, route
+        assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
+        refused = {
+            status: answer for status, answer in operation["responses"].items() if status[0] in "45"
+        }
+        assert {"400", "429", "500", "503", "504"} <= set(refused), route
+        assert ("401" in refused) >= (route not in PUBLIC), route
+        for status, answer in refused.items():
+            [(kind, content)] = answer["content"].items()
+            assert kind == "application/problem+json"
+            codes = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
+            for code in codes:
+                assert str(TABLE[Code(code)].http) == status, (route, code)
+                assert f"`{code}`" in answer["description"]
     content = api["components"]["responses"]["Problem"]["content"]
     assert list(content) == ["application/problem+json"]
     assert "ValidationError" not in str(api)
+
+
+async def test_no_refusal_is_declared_for_what_is_no_operation(api: Any) -> None:
+    ids = {operation["operationId"] for operation in operations(api).values()}
+    assert set(REFUSALS) <= ids
+    assert set(EXAMPLES) <= ids
 
 
 async def test_the_routes_that_need_a_token_say_so(api: Any) -> None:

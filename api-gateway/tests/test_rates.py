@@ -28,7 +28,7 @@ WIDE = {
 
 def limits(**classes: dict[str, float]) -> dict[str, Any]:
     """Settings with limits on: wide ones, but for ``classes``."""
-    kinds = ("register", "login", "search", "upload", "write", "read")
+    kinds = ("registration", "login", "search", "upload", "write", "read")
     rates = {kind: WIDE | classes.get(kind, {}) for kind in kinds}
     return {"rate_limits": "on", "rates": rates}
 
@@ -122,7 +122,7 @@ async def test_a_made_up_token_counts_for_the_address_only(start: Start) -> None
 @pytest.mark.parametrize(
     ("kind", "verb", "path", "body"),
     [
-        ("register", "POST", "/v1/auth/register", LOGIN),
+        ("registration", "POST", "/v1/auth/register", LOGIN),
         ("login", "POST", "/v1/auth/login", LOGIN),
         ("login", "POST", "/v1/auth/password", {}),
         ("search", "GET", "/v1/users?q=a", None),

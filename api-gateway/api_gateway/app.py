@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Match
 
-from api_gateway import __version__, docs
+from api_gateway import __version__, docs, page
 from api_gateway.errors import SPELLINGS, http_problem, problem, validation_error
 from api_gateway.middleware import RequestMiddleware
 from api_gateway.rates import RateMiddleware
@@ -44,6 +44,8 @@ def build_app(svc: ServiceContext) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
+    if svc.settings.web.enabled:
+        app.include_router(page.router)
     _handle_errors(app)
     _add_middleware(app, svc)
     return app

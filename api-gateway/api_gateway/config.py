@@ -1,8 +1,9 @@
 """Settings of api-gateway."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from im_common.runtime.config import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.config import Settings as CommonSettings
@@ -10,6 +11,8 @@ from im_common.runtime.http_limits import Guests, HttpLimits, affordable
 from im_common.runtime.shared_rate import Allowance
 
 RateClass = Literal["registration", "login", "search", "upload", "write", "read"]
+
+_GATEWAY = re.compile(r"wss?://(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 
 
 class HttpConf(Section):
@@ -128,9 +131,28 @@ class RatesConf(Section):
         return conf
 
 
+class WebConf(Section):
+    """The web client, at `/`."""
+
+    enabled: bool = True
+    # WebSocket addresses of the gateways, as browsers reach them (ws://… or wss://…, with the path).
+    # Empty: port 8081 of the host that the page came from.
+    gateways: Names = Field(default=[])
+
+    @field_validator("gateways")
+    @classmethod
+    def _are_addresses(cls, gateways: list[str]) -> list[str]:
+        # They go into a header of the page as they are.
+        for gateway in gateways:
+            if not _GATEWAY.fullmatch(gateway):
+                raise ValueError(f"{gateway} is no WebSocket address, ws://host:port/path")
+        return gateways
+
+
 class Settings(CommonSettings):
     http: HttpConf = HttpConf()
     rates: RatesConf = RatesConf()
+    web: WebConf = WebConf()
     # Log-ins queue for the processor: a password takes a quarter of a second of it.
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=10_000)
     user_rpc: ClientConf = ClientConf(key="user.rpc")

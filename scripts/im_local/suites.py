@@ -29,7 +29,12 @@ LIMIT_S = 1800.0
 # Of pytest: the exit code when it ran no test.
 NOTHING_RUN = 5
 # They kill and freeze the servers under them, which may be others' too.
-KILLS = ["tests/test_events.py", "tests/test_faults.py", "tests/test_kills.py"]
+KILLS = [
+    "tests/test_events.py",
+    "tests/test_faults.py",
+    "tests/test_js_client.py",
+    "tests/test_kills.py",
+]
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]

@@ -55,9 +55,7 @@ class System:
         """What ready.json says, but for the pids."""
         firsts = [one for one in self.instances if one.number == 1]
         rpc = _listening(firsts, "gRPC")
-        web_sockets = [
-            f"ws://{at}/ws/connect" for at in _listening(self.instances, "WebSocket").values()
-        ]
+        web_sockets = self._web_sockets()
         described: dict[str, Any] = {
             "api": f"http://{_listening(firsts, 'HTTP')['api-gateway']}",
             "ws": web_sockets[0],
@@ -103,6 +101,7 @@ class System:
             **listens,
             **self._database(service),
             **self._bus(),
+            **self._page(service),
             "IM_DEV_SERVER__PORT": str(service.operator),
             "IM_ETCD__HOSTS": ",".join(self.etcd),
             "IM_REDIS__HOST": self.redis,
@@ -125,6 +124,15 @@ class System:
             }
         file = self.data.path / "sqlite" / f"{service.database}.db"
         return {"IM_DB__DATA_SOURCE": f"sqlite+aiosqlite:///{file}"}
+
+    def _page(self, service: Service) -> dict[str, str]:
+        if "HTTP" not in service.ports:
+            return {}
+        return {"IM_WEB__GATEWAYS": ",".join(self._web_sockets())}
+
+    def _web_sockets(self) -> list[str]:
+        addresses = _listening(self.instances, "WebSocket").values()
+        return [f"ws://{address}/ws/connect" for address in addresses]
 
     def _bus(self) -> dict[str, str]:
         if not self.infra:

@@ -195,6 +195,7 @@ async def _first_error() -> Any:
 def addresses(described: dict[str, Any], data: DataDir) -> str:
     """The block that tells a person where everything is."""
     rows = [
+        ("web client", described["api"] + "/" if "api" in described else None),
         ("HTTP API", described.get("api")),
         ("API pages", described["api"] + "/docs" if "api" in described else None),
         *(("WebSocket", address) for address in described.get("ws_gateways", ())),

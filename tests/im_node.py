@@ -14,9 +14,7 @@ NODE = Path(sys.executable).with_name("node")
 WEB = ROOT / "api-gateway" / "web"
 
 
-async def node(
-    *arguments: str | Path, system: System | None = None, folder: Path = WEB
-) -> str:
+async def node(*arguments: str | Path, system: System | None = None, folder: Path = WEB) -> str:
     """Runs it, and gives what it said; fails with that when it ends with an error.
 
     Where the running system is, it finds in IM_READY and IM_API.

@@ -67,3 +67,5 @@ def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path, common: 
     if any(service.migrations for service in SERVICES if service.folder == name):
         assert (target / module / "migrations" / "env.py").exists()
         assert list((target / module / "migrations" / "versions").glob("0001*.py"))
+    if name == "api-gateway":
+        assert (target / module / "static" / "app.js").exists()

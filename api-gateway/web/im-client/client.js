@@ -92,6 +92,11 @@ export class ImClient {
     return this.userId;
   }
 
+  /** For a request that `http` cannot make, as an upload that tells how far it is. */
+  accessToken() {
+    return this.#session.access();
+  }
+
   logout() {
     return this.#session.logout();
   }

@@ -166,6 +166,8 @@ export declare class ImClient {
   login(credentials: { username: string; password: string }): Promise<number>;
   resume(): Promise<number | null>;
   logout(): Promise<void>;
+  /** For a request that `http` cannot make, as an upload that tells how far it is. */
+  accessToken(): Promise<string>;
   /** Ends connection and timers; what is stored goes on with the next client on the same storage. */
   close(): void;
   /** Do not wait for the next attempt to connect. */

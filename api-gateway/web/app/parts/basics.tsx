@@ -1,0 +1,162 @@
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { t } from "../i18n";
+import { Icon, type IconName } from "./icons";
+
+const HUES = 8;
+
+/** The first letter on a colour that stays the same for the same one. */
+export function Avatar(props: { id: number; name: string; online?: boolean; isGroup?: boolean; large?: boolean }): JSX.Element {
+  const letter = [...props.name.replace(/^[^\p{L}\p{N}]+/u, "")][0]?.toUpperCase() ?? "?";
+  const classes = ["avatar", `hue-${props.id % HUES}`, props.large && "large", props.isGroup && "group"];
+  return (
+    <span class={classes.filter(Boolean).join(" ")} aria-hidden="true">
+      {letter}
+      {props.online && <span class="dot" />}
+    </span>
+  );
+}
+
+export function IconButton(props: {
+  icon: IconName;
+  label: string;
+  onClick?: (event: MouseEvent) => void;
+  class?: string;
+  disabled?: boolean;
+  current?: boolean;
+  expanded?: boolean;
+}): JSX.Element {
+  return (
+    <button
+      type="button"
+      class={`icon-button ${props.class ?? ""}`}
+      aria-label={props.label}
+      title={props.label}
+      aria-current={props.current ? "page" : undefined}
+      aria-expanded={props.expanded}
+      disabled={props.disabled}
+      onClick={props.onClick}
+    >
+      <Icon name={props.icon} />
+    </button>
+  );
+}
+
+export function Field(props: {
+  label: string;
+  value: string;
+  onInput: (value: string) => void;
+  type?: "text" | "password";
+  hint?: string;
+  problem?: string;
+  autocomplete?: string;
+  maxLength?: number;
+  autoFocus?: boolean;
+}): JSX.Element {
+  const id = useId();
+  const about = props.problem || props.hint ? `${id}-about` : undefined;
+  return (
+    <div class="field">
+      <label for={id}>{props.label}</label>
+      <input
+        id={id}
+        type={(props.type ?? "text") as "text"}
+        value={props.value}
+        autocomplete={props.autocomplete ?? "off"}
+        maxLength={props.maxLength}
+        autoFocus={props.autoFocus}
+        autocapitalize="none"
+        spellcheck={false}
+        aria-describedby={about}
+        aria-invalid={props.problem ? true : undefined}
+        onInput={(event) => props.onInput(event.currentTarget.value)}
+      />
+      {about && (
+        <p id={about} class={props.problem ? "problem" : "hint"}>
+          {props.problem || props.hint}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** A dialog over the page; Escape and a click beside it close it, and the focus returns to where it was. */
+export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }): JSX.Element {
+  const element = useRef<HTMLDialogElement>(null);
+  const title = useId();
+  useEffect(() => {
+    const dialog = element.current;
+    const before = document.activeElement as HTMLElement | null;
+    dialog?.showModal();
+    return () => {
+      dialog?.close();
+      before?.focus();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      class={props.wide ? "wide" : ""}
+      aria-labelledby={title}
+      onCancel={(event) => {
+        event.preventDefault();
+        props.onClose();
+      }}
+      onClick={(event) => event.target === element.current && props.onClose()}
+    >
+      <div class="dialog-body">
+        <header>
+          <h2 id={title}>{props.title}</h2>
+          <IconButton icon="close" label={t("close")} onClick={props.onClose} />
+        </header>
+        {props.children}
+      </div>
+    </dialog>
+  );
+}
+
+export function Empty(props: { icon: IconName; title: string; hint?: string; children?: ComponentChildren }): JSX.Element {
+  return (
+    <div class="empty">
+      <span class="empty-icon">
+        <Icon name={props.icon} />
+      </span>
+      <p class="empty-title">{props.title}</p>
+      {props.hint && <p class="hint">{props.hint}</p>}
+      {props.children}
+    </div>
+  );
+}
+
+/** A person in a list; what can be done with them stands behind the name. */
+export function PersonRow(props: {
+  id: number;
+  name: string;
+  detail?: string;
+  online?: boolean;
+  isGroup?: boolean;
+  onClick?: () => void;
+  children?: ComponentChildren;
+}): JSX.Element {
+  const inside = (
+    <>
+      <Avatar id={props.id} name={props.name} online={props.online} isGroup={props.isGroup} />
+      <span class="row-text">
+        <span class="row-name">{props.name}</span>
+        {props.detail && <span class="row-detail">{props.detail}</span>}
+      </span>
+    </>
+  );
+  return (
+    <li class="person-row">
+      {props.onClick ? (
+        <button type="button" class="row-main" onClick={props.onClick}>
+          {inside}
+        </button>
+      ) : (
+        <span class="row-main">{inside}</span>
+      )}
+      {props.children && <span class="row-actions">{props.children}</span>}
+    </li>
+  );
+}

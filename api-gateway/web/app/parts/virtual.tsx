@@ -1,0 +1,213 @@
+// A list of which only what is seen is in the page. Heights are measured when an item is drawn and guessed
+// before; what is being looked at stays where it is, whatever changes above.
+
+import { Component, createRef, type ComponentChild, type JSX } from "preact";
+
+interface Props<Item> {
+  items: readonly Item[];
+  keyOf: (item: Item) => string;
+  render: (item: Item, at: number) => ComponentChild;
+  /** Pixels of an item that has not been drawn. */
+  estimate: number;
+  label: string;
+  class?: string;
+  /** Begins at the end, and stays there while new items come. */
+  isLog?: boolean;
+  /** The first item is near: more may be put before it. */
+  onNearTop?: () => void;
+  onAtEnd?: (isAtEnd: boolean) => void;
+  /** Shown in the middle when it changes. */
+  goTo?: string;
+}
+
+// Drawn beyond what is seen, in pixels.
+const MARGIN = 600;
+const NEAR_TOP = 1_200;
+const AT_END = 40;
+
+export class VirtualList<Item> extends Component<Props<Item>> {
+  #scroller = createRef<HTMLDivElement>();
+  #heights = new Map<string, number>();
+  #offsets = new Float64Array(1);
+  #isAtEnd = true;
+  #anchor: { key: string; top: number } | null = null;
+  #goingTo = "";
+  #ownScroll = -1;
+  #observer = new ResizeObserver((entries) => this.#measured(entries));
+  #frame = 0;
+
+  override componentDidMount(): void {
+    this.#observer.observe(this.#scroller.current!);
+    this.#settle();
+    // Now that it is known how much is seen.
+    this.forceUpdate();
+  }
+
+  override componentDidUpdate(): void {
+    this.#settle();
+  }
+
+  override componentWillUnmount(): void {
+    this.#observer.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  toEnd(): void {
+    this.#isAtEnd = true;
+    this.forceUpdate();
+  }
+
+  override render(): JSX.Element {
+    const { items, keyOf, render } = this.props;
+    this.#lay();
+    if (this.props.goTo && this.props.goTo !== this.#goingTo) this.#aim(this.props.goTo);
+    const [first, last] = this.#seen();
+    const rows = [];
+    for (let at = first; at < last; at += 1) {
+      const key = keyOf(items[at]!);
+      rows.push(
+        <div
+          key={key}
+          class="virtual-item"
+          role="listitem"
+          aria-setsize={items.length}
+          aria-posinset={at + 1}
+          data-key={key}
+          ref={this.#drawn}
+          style={{ transform: `translateY(${this.#offsets[at]}px)` }}
+        >
+          {render(items[at]!, at)}
+        </div>,
+      );
+    }
+    return (
+      <div class={`virtual ${this.props.class ?? ""}`} ref={this.#scroller} onScroll={this.#scrolled} tabIndex={0}>
+        <div
+          class="virtual-space"
+          role="list"
+          aria-label={this.props.label}
+          style={{ height: `${this.#offsets[items.length]}px` }}
+        >
+          {rows}
+        </div>
+      </div>
+    );
+  }
+
+  #drawn = (element: HTMLDivElement | null): void => {
+    if (element) this.#observer.observe(element);
+  };
+
+  /** Where each item begins. */
+  #lay(): void {
+    const { items, keyOf, estimate } = this.props;
+    if (this.#offsets.length < items.length + 1) this.#offsets = new Float64Array(Math.ceil(items.length * 1.5) + 64);
+    let top = 0;
+    for (let at = 0; at < items.length; at += 1) {
+      this.#offsets[at] = top;
+      top += this.#heights.get(keyOf(items[at]!)) ?? estimate;
+    }
+    this.#offsets[items.length] = top;
+  }
+
+  #seen(): [number, number] {
+    const count = this.props.items.length;
+    const scroller = this.#scroller.current;
+    const height = scroller?.clientHeight ?? 800;
+    const top = this.#wantedTop(height);
+    const first = this.#at(top - MARGIN);
+    const last = Math.min(count, this.#at(top + height + MARGIN) + 1);
+    return [first, last];
+  }
+
+  /** Where the list is to be scrolled to, with the offsets of now. */
+  #wantedTop(height: number): number {
+    const total = this.#offsets[this.props.items.length]!;
+    if (this.props.isLog && this.#isAtEnd) return Math.max(0, total - height);
+    const at = this.#anchor ? this.#indexOf(this.#anchor.key) : -1;
+    if (at >= 0) return Math.max(0, Math.min(this.#offsets[at]! - this.#anchor!.top, total - height));
+    return this.#scroller.current?.scrollTop ?? 0;
+  }
+
+  /** The item at a height, by halving. */
+  #at(y: number): number {
+    let low = 0;
+    let high = this.props.items.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#offsets[middle + 1]! <= y) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #indexOf(key: string): number {
+    const { items, keyOf } = this.props;
+    // It has not moved far.
+    for (let at = items.length - 1; at >= 0; at -= 1) if (keyOf(items[at]!) === key) return at;
+    return -1;
+  }
+
+  #aim(key: string): void {
+    const at = this.#indexOf(key);
+    if (at < 0) return;
+    this.#goingTo = key;
+    this.#isAtEnd = false;
+    this.#anchor = { key, top: (this.#scroller.current?.clientHeight ?? 600) / 3 };
+  }
+
+  #settle(): void {
+    const scroller = this.#scroller.current!;
+    const top = Math.round(this.#wantedTop(scroller.clientHeight));
+    if (Math.abs(scroller.scrollTop - top) >= 1) {
+      this.#ownScroll = top;
+      scroller.scrollTop = top;
+    }
+    this.#remember();
+    if (scroller.scrollTop < NEAR_TOP) this.props.onNearTop?.();
+  }
+
+  #scrolled = (): void => {
+    const scroller = this.#scroller.current!;
+    const isOwn = Math.abs(scroller.scrollTop - this.#ownScroll) < 2;
+    this.#ownScroll = -1;
+    if (isOwn) return;
+    this.#isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
+    this.props.onAtEnd?.(this.#isAtEnd);
+    this.#anchor = null;
+    this.#remember();
+    this.#again();
+  };
+
+  /** What is at the top now is what is to stay there. */
+  #remember(): void {
+    const scroller = this.#scroller.current!;
+    if (!this.props.items.length || this.#anchor) return;
+    const at = Math.min(this.#at(scroller.scrollTop), this.props.items.length - 1);
+    this.#anchor = { key: this.props.keyOf(this.props.items[at]!), top: this.#offsets[at]! - scroller.scrollTop };
+  }
+
+  #measured(entries: ResizeObserverEntry[]): void {
+    let isChanged = false;
+    for (const { target } of entries) {
+      const element = target as HTMLElement;
+      const key = element.dataset.key;
+      if (key === undefined) {
+        isChanged = true;
+      } else if (!element.isConnected) {
+        this.#observer.unobserve(element);
+      } else if (this.#heights.get(key) !== element.offsetHeight) {
+        this.#heights.set(key, element.offsetHeight);
+        isChanged = true;
+      }
+    }
+    if (isChanged) this.forceUpdate();
+  }
+
+  #again(): void {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.forceUpdate();
+    });
+  }
+}

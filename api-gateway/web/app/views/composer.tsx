@@ -1,0 +1,180 @@
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Message, More } from "im-client";
+import { t } from "../i18n";
+import { useModel, type Model } from "../model";
+import { IconButton } from "../parts/basics";
+import { contentText } from "../summary";
+import { MentionChoices, mentionAt, mentionsIn, useMentionable, type Mentionable } from "./mentions";
+
+interface Props {
+  id: string;
+  replyTo: Message | null;
+  onReplied: () => void;
+  onFiles: (files: File[]) => void;
+  onSent: () => void;
+}
+
+const TYPING_MS = 3_000;
+const DRAFT_MS = 400;
+
+export function Composer(props: Props): JSX.Element {
+  const model = useModel();
+  const { client } = model;
+  const { id, replyTo } = props;
+  const box = useRef<HTMLTextAreaElement>(null);
+  const [text, setText] = useState(client.conversation(id).draft);
+  const [caret, setCaret] = useState(text.length);
+  const people = useMentionable(id);
+  const told = useRef(0);
+  useDraft(model, id, text);
+  useEffect(() => grow(box.current!), [text]);
+  useEffect(() => {
+    // On a phone the keyboard would cover what was just opened.
+    if (replyTo || matchMedia("(min-width: 760px)").matches) box.current?.focus();
+  }, [id, replyTo]);
+
+  const send = (): void => {
+    const content = text.trim();
+    if (!content) return;
+    const more: More = {};
+    if (replyTo) more.reply_to = replyTo.message_id;
+    const mentions = mentionsIn(content, people);
+    if (mentions.length) more.mentions = mentions;
+    void model.try(() => client.send(id, content, more));
+    setText("");
+    told.current = 0;
+    props.onReplied();
+    props.onSent();
+    box.current?.focus();
+  };
+  const type = (element: HTMLTextAreaElement): void => {
+    setText(element.value);
+    setCaret(element.selectionStart);
+    if (element.value && Date.now() - told.current > TYPING_MS) {
+      told.current = Date.now();
+      client.typing(id);
+    }
+  };
+  const mention = mentionAt(text, caret, people);
+  const choose = (person: Mentionable): void => {
+    const before = text.slice(0, mention!.from);
+    setText(`${before}@${person.name} ${text.slice(caret)}`);
+    setCaret(before.length + person.name.length + 2);
+    box.current?.focus();
+  };
+  const isMuted = mutedHere(model, id);
+  if (isMuted) return <p class="composer-off">{t("group_muted_hint")}</p>;
+  return (
+    <div class="composer">
+      {replyTo && <ReplyBar message={replyTo} onCancel={props.onReplied} />}
+      {mention && <MentionChoices found={mention.found} onChoose={choose} />}
+      <form
+        class="composer-row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          send();
+        }}
+      >
+        <FilePicker onFiles={props.onFiles} />
+        <textarea
+          ref={box}
+          rows={1}
+          aria-label={t("message")}
+          placeholder={t("message")}
+          value={text}
+          onInput={(event) => type(event.currentTarget)}
+          onSelect={(event) => setCaret(event.currentTarget.selectionStart)}
+          onPaste={(event) => {
+            const files = [...(event.clipboardData?.files ?? [])];
+            if (!files.length) return;
+            event.preventDefault();
+            props.onFiles(files);
+          }}
+          onKeyDown={(event) => {
+            if (event.key === "Escape" && replyTo) props.onReplied();
+            // Enter also ends the choice of a character by its sound.
+            if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+            event.preventDefault();
+            if (mention) choose(mention.found[0]!);
+            else send();
+          }}
+        />
+        <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!text.trim()}>
+          <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+            <path d="M4 12l16-8-5 16-4-6.500zM11 13.500l9-9.500" />
+          </svg>
+        </button>
+      </form>
+    </div>
+  );
+}
+
+/** What is typed outlives the page. */
+function useDraft(model: Model, id: string, text: string): void {
+  const latest = useRef(text);
+  latest.current = text;
+  const save = (): void => {
+    if (model.client.userId && model.client.conversation(id).draft !== latest.current) {
+      void model.client.setDraft(id, latest.current);
+    }
+  };
+  useEffect(() => {
+    const timer = window.setTimeout(save, text ? DRAFT_MS : 0);
+    return () => clearTimeout(timer);
+  }, [text]);
+  useEffect(() => {
+    window.addEventListener("pagehide", save);
+    return () => {
+      window.removeEventListener("pagehide", save);
+      save();
+    };
+  }, []);
+}
+
+function mutedHere(model: Model, id: string): boolean {
+  if (!id.startsWith("g:")) return false;
+  const groupId = Number(id.slice(2));
+  const role = model.directory.members.get(groupId)?.get(model.me)?.role;
+  return Boolean(model.directory.groups.get(groupId)?.muted) && role === "member";
+}
+
+function ReplyBar(props: { message: Message; onCancel: () => void }): JSX.Element {
+  const { directory, me } = useModel();
+  const { message } = props;
+  const name = message.from === me ? t("you") : directory.name(message.from, message.group_id);
+  return (
+    <div class="reply-bar">
+      <span class="row-text">
+        <strong>{t("replying_to", { name })}</strong>
+        <span class="row-detail">{contentText(message)}</span>
+      </span>
+      <IconButton icon="close" label={t("cancel")} onClick={props.onCancel} />
+    </div>
+  );
+}
+
+function FilePicker(props: { onFiles: (files: File[]) => void }): JSX.Element {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <IconButton icon="attach" label={t("attach")} onClick={() => input.current?.click()} />
+      <input
+        ref={input}
+        type="file"
+        multiple
+        hidden
+        aria-hidden="true"
+        onChange={(event) => {
+          props.onFiles([...(event.currentTarget.files ?? [])]);
+          event.currentTarget.value = "";
+        }}
+      />
+    </>
+  );
+}
+
+function grow(box: HTMLTextAreaElement): void {
+  box.style.height = "auto";
+  box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
+}

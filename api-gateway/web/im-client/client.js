@@ -1,6 +1,7 @@
 // The client: one object for an account on a device, put together from the parts beside it.
 
 import { Connection } from "./connection.js";
+import { DeviceName } from "./device_name.js";
 import { ApiError, Http, call } from "./http.js";
 import { Inbox } from "./inbox.js";
 import { Outbox } from "./outbox.js";
@@ -34,6 +35,7 @@ export class ImClient {
   #tab = randomId();
   #endTab = () => {};
   #beginning = 0;
+  #device = null;
 
   constructor(options) {
     this.#options = options;
@@ -199,10 +201,12 @@ export class ImClient {
       urls: this.#options.urls,
       WebSocket: this.#options.WebSocket ?? globalThis.WebSocket,
       session: this.#session,
-      query: () => ({ device_id: this.#session.deviceId, platform: this.#options.platform }),
+      query: () => ({ device_id: this.#device.name, platform: this.#options.platform }),
       onFrame: (frame) => this.#take(frame),
       onState: (state) => this.#is(state),
+      onReplaced: () => this.#device.rename(),
     });
+    this.#device = await DeviceName.take(this.#session.deviceId, this.#options.locks ?? globalThis.navigator?.locks);
     await this.#inbox.load();
     await this.#outbox.load((owner) => this.#isAlive(owner));
     emit("session", { userId: this.userId });
@@ -230,6 +234,7 @@ export class ImClient {
     this.#connection?.stop();
     this.#outbox?.close();
     this.#inbox?.close();
+    this.#device?.release();
     this.#connection = null;
   }
 

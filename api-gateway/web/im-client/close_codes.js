@@ -8,6 +8,9 @@ export const RATE_IGNORED = 4008;
 export const GOING_AWAY = 1001;
 export const TRY_LATER = 1013;
 
+// The reason of a kick that ends the connection and not the session: another one came under its name.
+export const REPLACED = "this device has connected again";
+
 const FIRST_MS = 500;
 const MOST_MS = 30_000;
 // All clients of a gateway that goes away come back at once, unless each waits for as long as chance says.

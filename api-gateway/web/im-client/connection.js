@@ -1,6 +1,6 @@
 // One WebSocket that is always there again: it comes back after whatever ended it.
 
-import { KICKED, TOKEN_INVALID, afterClose, backoff } from "./close_codes.js";
+import { KICKED, REPLACED, TOKEN_INVALID, afterClose, backoff } from "./close_codes.js";
 
 const HELLO_MS = 10_000;
 const PONG_MS = 10_000;
@@ -21,8 +21,8 @@ export class Connection {
   state = "off";
 
   /**
-   * `urls`: the gateways; `session`: for tokens; `query`: of the address; `onFrame`, `onState`;
-   * `WebSocket`, `random`: those of the platform, or a test's.
+   * `urls`: the gateways; `session`: for tokens; `query`: of the address; `onFrame`, `onState`, `onReplaced` (another
+   * connection came under this one's name); `WebSocket`, `random`: those of the platform, or a test's.
    */
   constructor(options) {
     this.#options = { random: Math.random, ...options };
@@ -56,6 +56,7 @@ export class Connection {
 
   async #open() {
     this.#forget();
+    this.#kickedFor = "";
     this.#is("connecting");
     let token;
     try {
@@ -122,7 +123,10 @@ export class Connection {
     const next = afterClose(code, this.#attempt, this.#options.random);
     this.#attempt += 1;
     this.#isElsewhere = next.elsewhere;
-    if (next.action === "ended") {
+    if (next.action === "ended" && this.#kickedFor === REPLACED) {
+      this.#options.onReplaced();
+      this.#wait(backoff(this.#attempt, this.#options.random));
+    } else if (next.action === "ended") {
       this.stop();
       this.#options.session.end(this.#kickedFor || String(KICKED));
     } else if (code === TOKEN_INVALID && token) {

@@ -1,4 +1,6 @@
-// The HTTP API: errors as one class, tokens put on and renewed, reads tried again.
+// The HTTP API: errors as one class, tokens put on and renewed, what can be repeated tried again.
+
+import { randomId } from "./parts.js";
 
 /** An answer that is no success. `code` is for programs, `message` for people; `status` 0: no answer. */
 export class ApiError extends Error {
@@ -18,7 +20,7 @@ export class ApiError extends Error {
 }
 
 const RETRYABLE = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "RATE_LIMITED"]);
-const READ_ATTEMPTS = 3;
+const ATTEMPTS = 3;
 const LONGEST_WAIT_MS = 5_000;
 
 export function isRetryable(code) {
@@ -103,6 +105,8 @@ export class Http {
 
   /** One request for the user who is logged in. Raises ApiError. */
   async request(method, path, { query, body, headers, signal } = {}) {
+    // Under the same key a repeat has no second effect.
+    const key = method === "POST" ? { "Idempotency-Key": randomId() } : {};
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#withToken((token) =>
@@ -110,11 +114,12 @@ export class Http {
             method,
             body,
             signal,
-            headers: { ...headers, Authorization: `Bearer ${token}` },
+            headers: { ...key, ...headers, Authorization: `Bearer ${token}` },
           }),
         );
       } catch (error) {
-        const again = method === "GET" && error.retryable && attempt < READ_ATTEMPTS;
+        const isSafe = method === "GET" || method === "POST";
+        const again = isSafe && error.retryable && attempt < ATTEMPTS;
         if (!again) throw error;
         const wait = error.retryAfterMs ?? 250 * 2 ** attempt * (0.5 + Math.random() / 2);
         await new Promise((resolve) => setTimeout(resolve, Math.min(wait, LONGEST_WAIT_MS)));

@@ -9,7 +9,7 @@ const URLS = ["ws://a/ws/connect", "ws://b/ws/connect"];
 
 function world(t) {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  const seen = { sockets: [], renewed: [], ended: [], frames: [], states: [] };
+  const seen = { sockets: [], renewed: [], ended: [], replaced: 0, frames: [], states: [] };
   class FakeSocket {
     constructor(url, protocols) {
       Object.assign(this, { url, protocols, sent: [] });
@@ -36,6 +36,7 @@ function world(t) {
     query: () => ({ device_id: "d", platform: "web" }),
     onFrame: (frame) => seen.frames.push(frame),
     onState: (state) => seen.states.push(state),
+    onReplaced: () => (seen.replaced += 1),
   });
   t.after(() => connection.stop());
   return { connection, seen };
@@ -83,6 +84,18 @@ test("4002 after a kick: the session is over, and it does not come back", async 
   assert.deepEqual(seen.ended, ["signed out"]);
   assert.equal(seen.sockets.length, 1);
   assert.equal(connection.state, "off");
+});
+
+test("4002 because another connection came under its name: it comes back under another", async (t) => {
+  const { connection, seen } = world(t);
+  connection.start();
+  await pass(t, 0);
+  seen.sockets[0].hello();
+  seen.sockets[0].onmessage({ data: '{"type":"kick","reason":"this device has connected again"}' });
+  seen.sockets[0].onclose({ code: 4002 });
+  await pass(t, 10_000);
+  assert.deepEqual([seen.replaced, seen.ended], [1, []]);
+  assert.equal(seen.sockets.length, 2);
 });
 
 for (const [code, isElsewhere] of [[1001, true], [1013, true], [1006, true], [4003, false], [4008, false]]) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,3 +177,15 @@ async def desk(db: Database, redis: Redis) -> Desk:
         audiences=Audiences(db),
     )
     return Desk(svc, groups, friends, notes)
+
+
+@pytest.fixture
+def placing() -> Callable[[Database], Awaitable[list[str]]]:
+    """The kinds of the statements that give messages their places: one, where an INSERT says what is
+    there then; MySQL is asked."""
+
+    async def placing(db: Database) -> list[str]:
+        returns = await db.write(lambda connection: connection.dialect.insert_returning)
+        return ["INSERT"] if returns else ["INSERT", "SELECT"]
+
+    return placing

@@ -184,6 +184,7 @@ async def test_a_page_of_readers_looks_at_so_many_members(filled: Database) -> N
     for found in await plans(filled, page):
         # An index of SQLite does not go on with the rest of the primary key.
         assert (found.scans, found.is_sorted) == ([], filled.is_sqlite)
+        assert found.of(conversation_members).key == "ix_conversation_members_conversation"
     assert await filled.read(page) == ([], READER + 15)
     # For where it ends, and then each of them.
     read = await rows_read(filled, page)

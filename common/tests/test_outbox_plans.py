@@ -85,4 +85,5 @@ async def test_the_relay_costs_what_it_relays(filled: Database, what: str) -> No
         for step in found.steps:
             assert step.key in keys or step.table == "outbox_lease"
         assert not found.is_sorted
-    assert read is None or read <= most
+    # And the one before the first, which MySQL counts.
+    assert read is None or read <= most + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from chat_service.model import conversations
 from chat_service.model.tables import conversation_members
@@ -136,20 +136,13 @@ def readers(
     in order, and the last that was looked at when there may be more behind (else None)."""
     # As a number of its own: with a condition on a subquery, MySQL would not begin and end there.
     ids = select(_m.user_id).where(_m.conversation_id == conversation_id, _m.user_id > after)
+    # By the primary key, MySQL would look at all that these users have.
+    by_group = "FORCE INDEX (ix_conversation_members_conversation)"
+    ids = ids.with_hint(conversation_members, by_group, "mysql")
     last_one = ids.order_by(_m.user_id).offset(most - 1).limit(1)
     last: int | None = connection.execute(last_one).scalar()
-    query = (
-        select(_m.user_id)
-        .where(
-            _m.conversation_id == conversation_id,
-            _m.user_id > after,
-            _m.read_seq >= seq,
-            _m.min_seq < seq,
-            _m.left_seq.is_(None),
-        )
-        .order_by(_m.user_id)
-        .limit(limit)
-    )
+    has_read = and_(_m.read_seq >= seq, _m.min_seq < seq, _m.left_seq.is_(None))
+    query = ids.where(has_read).order_by(_m.user_id).limit(limit)
     if last is not None:
         query = query.where(_m.user_id <= last)
     return list(connection.execute(query).scalars()), last

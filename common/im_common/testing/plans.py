@@ -174,7 +174,9 @@ def _plan(db: Database, connection: Connection, query: Executed) -> Plan:
         steps = [_of_sqlite(connection, match) for match in found if match["table"] not in own]
         is_sorted = any("FOR ORDER BY" in line for line in lines)
     else:
-        answer = connection.exec_driver_sql(f"EXPLAIN {query.statement}", query.parameters)
+        # MySQL 9 would draw a tree.
+        explained = f"EXPLAIN FORMAT=TRADITIONAL {query.statement}"
+        answer = connection.exec_driver_sql(explained, query.parameters)
         rows = [row for row in answer.mappings() if row["table"]]
         # <subquery2>, <derived3>: what the server makes for itself.
         steps = [_of_mysql(row) for row in rows if not row["table"].startswith("<")]

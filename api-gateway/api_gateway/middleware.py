@@ -35,6 +35,19 @@ REQUESTS = Histogram(
     ["method", "route", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
+# What a browser is told with every answer, unless the route says it itself: to believe the content
+# type, to put the answer into no frame, and to tell nobody the address, which may hold an id.
+_OF_ALL = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+)
+# What the API says is for its caller alone, and nothing to be shown as a page.
+_OF_THE_API = (
+    *_OF_ALL,
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -88,7 +101,7 @@ class RequestMiddleware:
             headers.getlist("x-forwarded-for"),
             self._trusted_proxies,
         )
-        answer = _Answer(send, request.request_id)
+        answer = _Answer(send, request.request_id, scope["path"])
         started = time.perf_counter()
         try:
             await self._handle(scope, headers, receive, answer)
@@ -119,15 +132,19 @@ class RequestMiddleware:
 class _Answer:
     """Passes the answer on with the request's id, and remembers its status (0: none yet)."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, path: str) -> None:
         self._send = send
         self._request_id = request_id
+        self._protection = _OF_THE_API if path.startswith("/v1/") else _OF_ALL
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[context.REQUEST_ID] = self._request_id
+            headers = MutableHeaders(scope=message)
+            headers[context.REQUEST_ID] = self._request_id
+            for name, value in self._protection:
+                headers.setdefault(name, value)
         await self._send(message)
 
 

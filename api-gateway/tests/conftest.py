@@ -176,9 +176,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def services() -> AsyncIterator[Services]:
-    services = Services()
+@asynccontextmanager
+async def _served(services: Services) -> AsyncIterator[str]:
+    """The address at which the services answer until the block ends."""
     server = RpcServer(
         listen_on="127.0.0.1:0",
         services=SERVICES,
@@ -187,9 +187,27 @@ async def services() -> AsyncIterator[Services]:
         timeout_ms=5000,
     )
     await server.start()
-    services.address = f"127.0.0.1:{server.port}"
-    yield services
+    yield f"127.0.0.1:{server.port}"
     await server.stop(0)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def services() -> AsyncIterator[Services]:
+    services = Services()
+    async with _served(services) as services.address:
+        yield services
+
+
+@pytest.fixture
+def one_more(services: Services) -> Callable[[], AbstractAsyncContextManager[ClientConf]]:
+    """Another server of the same services, which can end: how it is reached."""
+
+    @asynccontextmanager
+    async def one_more() -> AsyncIterator[ClientConf]:
+        async with _served(services) as address:
+            yield ClientConf(endpoints=[address])
+
+    return one_more
 
 
 @pytest.fixture(scope="session")
@@ -270,17 +288,9 @@ async def _open_session(settings: Settings, user_id: int = ME) -> None:
 
 def _settings(http: HttpConf, backend: str, **sections: Any) -> Settings:
     client = ClientConf(endpoints=[backend])
-    return Settings(
-        name="api-gateway",
-        internal_secret=SecretStr(SECRET),
-        http=http,
-        auth_rpc=client,
-        user_rpc=client,
-        friend_rpc=client,
-        group_rpc=client,
-        chat_rpc=client,
-        **sections,
-    )
+    names = ("auth_rpc", "user_rpc", "friend_rpc", "group_rpc", "chat_rpc")
+    values: dict[str, Any] = dict.fromkeys(names, client) | sections
+    return Settings(name="api-gateway", internal_secret=SecretStr(SECRET), http=http, **values)
 
 
 async def _is_ready(resources: Resources) -> bool:

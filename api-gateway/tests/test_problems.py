@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from im.chat.v1.chat_pb2 import SyncResponse
+from im.friend.v1.friend_pb2 import ListFriendsResponse
 from im.user.v1.user_pb2 import GetProfileResponse
 from im_common.errors import TABLE, AppError, Code, invalid
 
 # A fixture's class, of conftest.py, which tests do not import.
 Gateway = Any
+Start = Any
 
 DESCRIBED = ["SearchMessages", "SearchUsers", "SendMessage", "GetOnlineUsers", "InviteMembers"]
 DESCRIBED += ["AcceptFriendRequest"]
@@ -350,3 +353,35 @@ async def test_fields_that_nobody_knows_are_ignored(gateway: Gateway) -> None:
     gateway.services.answers["Login"] = AppError(Code.INVALID_CREDENTIALS, "no")
     response = await gateway.anonymous("POST", "/v1/auth/login", json=LOGIN | {"colour": "red"})
     assert_problem(response, 401, Code.INVALID_CREDENTIALS)
+
+
+async def test_a_service_that_is_down_takes_its_own_routes_with_it_only(
+    start: Start, one_more: Any
+) -> None:
+    async with AsyncExitStack() as up:
+        friends = await up.enter_async_context(one_more())
+        async with start(sections={"friend_rpc": friends}) as gateway:
+            gateway.services.answers["ListFriends"] = ListFriendsResponse()
+            gateway.services.answers["GetProfile"] = GetProfileResponse()
+            assert (await gateway.request("GET", "/v1/friends")).status_code == 200
+            await up.aclose()
+            for _ in range(3):
+                response = await gateway.request("GET", "/v1/friends")
+                assert_problem(response, 503, Code.UNAVAILABLE)
+                assert int(response.headers["retry-after"]) >= 1
+                assert (await gateway.request("GET", "/v1/users/me")).status_code == 200
+
+
+async def test_what_browsers_are_told_to_do(gateway: Gateway) -> None:
+    gateway.services.answers["GetProfile"] = GetProfileResponse()
+    for path in ("/v1/users/me", "/v1/nothing", "/docs", "/nothing"):
+        headers = (await gateway.request("GET", path)).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["x-frame-options"] == "DENY", path
+        assert headers["referrer-policy"] == "no-referrer", path
+        assert (headers.get("cache-control") == "no-store") == path.startswith("/v1/"), path
+        assert ("default-src 'none'" in headers.get("content-security-policy", "")) == (
+            path != "/nothing"
+        ), path
+    keys = await gateway.anonymous("GET", "/.well-known/jwks.json")
+    assert keys.headers.get("cache-control") != "no-store"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
+import re
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from ws_server import KEY, Gateway, gateway, redis, running, valkey
 
 from im_common.domain.frames import MAX_FRAME_BYTES
 from im_common.testing.waiting import eventually
+from ws_gateway.server import websocket
 
 __all__ = ["gateway", "redis", "valkey"]
 
@@ -160,6 +163,23 @@ async def test_a_gateway_that_ends_sends_its_clients_elsewhere_and_takes_no_new_
         await gateway.server.stop(1)
         await client.wait_closed()
         assert client.close_code == 1001
+        assert re.fullmatch(r"going away; retry_after_ms=\d+", client.close_reason or "")
+
+
+async def test_many_are_sent_elsewhere_a_few_at_a_time(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "LEAVING_A_SECOND", 40)
+    async with running(redis) as gateway, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(gateway.user(7)) for _ in range(20)]
+        stopping = asyncio.create_task(gateway.server.stop(1))
+        # Half of them still has its answers while the others have gone.
+        await eventually(lambda: 5 <= sum(c.close_code is not None for c in clients) <= 15)
+        staying = [client for client in clients if client.close_code is None]
+        await staying[-1].send('{"type":"ping"}')
+        assert msgspec.json.decode(await staying[-1].recv()) == {"type": "pong"}
+        await stopping
+        assert {client.close_code for client in clients} == {1001}
 
 
 async def test_who_reads_too_slowly_is_cut_off_and_nobody_else(redis: Redis) -> None:

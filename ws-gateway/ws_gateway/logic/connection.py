@@ -4,6 +4,7 @@ which order."""
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -32,6 +33,10 @@ TOO_SLOW = 4003
 BROKEN_PROTOCOL = 4004
 RATE_IGNORED = 4008
 GOING_AWAY = 1001
+
+# So many clients that were sent elsewhere come back there in a second, and the longest that one waits.
+BACK_A_SECOND = 500
+MOST_WAIT_MS = 10_000
 
 # What was sent to a device so shortly before it was last heard of, it may not have read.
 UNREAD_MS = 5_000
@@ -333,6 +338,13 @@ def _live(frame: bytes) -> Live:
     if place is None:
         return Live(frame, "", 0)
     return Live(frame, place.conversation_id, place.seq, place.event_id)
+
+
+def going_away(leaving: int) -> str:
+    """The reason of a close for one of ``leaving`` clients who are sent elsewhere: with a random time
+    to wait before it connects again, so that they do not come all at once."""
+    most_ms = min(MOST_WAIT_MS, leaving * 1000 // BACK_A_SECOND)
+    return f"going away; retry_after_ms={secrets.randbelow(most_ms + 1)}"
 
 
 class Connections:

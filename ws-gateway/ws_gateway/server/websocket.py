@@ -19,7 +19,7 @@ from im_common.runtime.context import current
 from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
-from ws_gateway.logic.connection import GOING_AWAY, Connection
+from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
@@ -41,6 +41,10 @@ REFUSED_REST_S = 0.5
 # What a connection was not sent is tried to be put into the list for as long as its route lasts.
 LIST_AGAIN_S = 0.5
 LIST_WITHIN_S = 30.0
+# When the process ends its connections do so at that rate, or quicker, a few each time.
+LEAVING_A_SECOND = 1000
+LEAVE_WITHIN_S = 4.0
+LEAVE_EVERY_S = 0.1
 # Connections that may wait to be accepted.
 BACKLOG = 1024
 
@@ -75,11 +79,22 @@ class WebSocketServer:
         """Refuses newcomers, lets what is in hand be answered, sends everybody elsewhere."""
         self._svc.is_leaving = True
         await _until(lambda: not len(self._svc.in_flight), within_s)
-        for connection in self._svc.connections.all():
-            connection.end(GOING_AWAY, "going away")
+        await self._send_away()
         await _until(lambda: not len(self._svc.connections), within_s)
         if self._server is not None:
             self._server.close()
+
+    async def _send_away(self) -> None:
+        """A few at a time, each with a wait of its own: the gateways that they come to next greet only
+        so many a second."""
+        leaving = self._svc.connections.all()
+        spread_s = min(LEAVE_WITHIN_S, len(leaving) / LEAVING_A_SECOND)
+        at_once = max(1, int(len(leaving) * LEAVE_EVERY_S / max(spread_s, LEAVE_EVERY_S)))
+        for start in range(0, len(leaving), at_once):
+            if start:
+                await asyncio.sleep(LEAVE_EVERY_S)
+            for connection in leaving[start : start + at_once]:
+                connection.end(GOING_AWAY, going_away(len(leaving)))
 
     async def _serve(self, socket: Socket, request: Request) -> None:
         try:

@@ -1,4 +1,4 @@
-"""`scripts/bench messages | group | overload | friends | history | logins | me`"""
+"""`scripts/bench messages | group | overload | friends | history | logins | me | idle | reconnect`"""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from typing import Any
 
 import uvloop
 
-from im_bench import friends, group, history, logins, machine, me, messages, overload
+from im_bench import (
+    friends,
+    group,
+    history,
+    idle,
+    logins,
+    machine,
+    me,
+    messages,
+    overload,
+    reconnect,
+)
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
 
@@ -25,6 +36,8 @@ BENCHMARKS = {
     "history": history,
     "logins": logins,
     "me": me,
+    "idle": idle,
+    "reconnect": reconnect,
 }
 # What a run may take beside the time measured.
 MORE_S = 120.0

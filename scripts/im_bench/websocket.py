@@ -65,6 +65,11 @@ class Socket(asyncio.Protocol):
             self.write(_frame(_CLOSE, (1000).to_bytes(2, "big")))
             self._transport.close()
 
+    def abort(self) -> None:
+        """Ends it without a word, as a network does."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)

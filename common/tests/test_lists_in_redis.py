@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 from redis.asyncio import Redis
 
@@ -11,9 +14,12 @@ from im_common.domain.missed import MissedLog
 from im_common.domain.offline import MOST_FRAMES, OfflineList
 from im_common.domain.recalls import MOST_RECALLS, RecallLog
 from im_common.domain.routes import Route, RouteTable
+from im_common.runtime.gathering import Gathered
+from im_common.testing.waiting import eventually
 
 A = Route("h:1", 1, "ios", "a|b")
 B = Route("h:2", 2, "web", "")
+C = Route("h:2", 3, "web", "c")
 
 
 async def test_routes_are_found_until_removed(redis: Redis) -> None:
@@ -23,7 +29,7 @@ async def test_routes_are_found_until_removed(redis: Redis) -> None:
     assert set(found[1]) == {A, B}
     assert found[2] == [B]
     assert 3 not in found
-    await table.remove([(1, A), (2, B)])
+    await asyncio.gather(table.remove(1, A), table.remove(2, B))
     assert await table.find([1, 2]) == {1: [B]}
     assert await table.find([]) == {}
 
@@ -38,6 +44,40 @@ async def test_a_route_that_nobody_renews_is_gone(
     assert await table.find([1]) == {}
     await table.put([(1, A)])
     assert await table.find([1]) == {1: [A]}
+
+
+async def test_who_enters_is_told_of_the_connections_before_and_of_two_at_once_one_finds_the_other(
+    redis: Redis,
+) -> None:
+    table = RouteTable(redis)
+    assert await table.enter(1, A) == []
+    first, second = await asyncio.gather(table.enter(1, B), table.enter(1, C))
+    assert sorted(len(found) for found in (first, second)) == [1, 2]
+    assert set(first) | set(second) == {A, B} or set(first) | set(second) == {A, C}
+
+
+async def test_what_is_asked_for_at_once_is_asked_for_together_and_fails_together() -> None:
+    calls: list[list[int]] = []
+    answering = asyncio.Event()
+
+    async def double(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        await answering.wait()
+        if 13 in items:
+            raise ConnectionError("away")
+        return [2 * item for item in items]
+
+    ask = Gathered(double, most=3)
+    asking = [asyncio.create_task(ask(item)) for item in (1, 2, 3, 4, 5, 13, 6)]
+    await eventually(lambda: len(calls) == 1)
+    asking[1].cancel()
+    answering.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert calls == [[1, 2, 3], [4, 5, 13], [6]]
+    assert [answers[0], answers[2], answers[6]] == [2, 6, 12]
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert all(isinstance(answer, ConnectionError) for answer in answers[3:6])
+    assert await ask(7) == 14
 
 
 async def test_frames_stay_until_confirmed(redis: Redis) -> None:

@@ -1,5 +1,5 @@
-"""Connections that say nothing: handshakes a second, memory of each in the gateway, what all of them cost
-while nothing happens; with `--bad`, what a flood of handshakes with bad tokens does to others."""
+"""Connections that say nothing: handshakes a second, memory of each, and what all of them cost while
+nothing happens; with `--bad`, what a flood of handshakes with bad tokens does to a pair that talks."""
 
 from __future__ import annotations
 

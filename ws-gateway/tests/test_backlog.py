@@ -42,18 +42,17 @@ class Sink:
 @pytest.fixture
 async def start() -> AsyncIterator[Callable[..., Backlog]]:
     """Starts a backlog, which has been told to look."""
-    tasks = []
+    begun = []
 
     def begin(*parts: Any) -> Backlog:
         backlog = parts[0].backlog = Backlog(*parts)
-        tasks.append(asyncio.create_task(backlog.run()))
+        begun.append(backlog)
         backlog.look()
         return backlog
 
     yield begin
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for backlog in begun:
+        await backlog.close()
 
 
 async def test_batches_follow_one_another_when_confirmed(start: Start) -> None:
@@ -205,12 +204,12 @@ async def test_a_backlog_that_has_ended_begins_nothing_new(start: Start) -> None
     """A push tells it to look while its connection is being closed."""
     one, listed = connection(), List(message(1))
     backlog = one.backlog = Backlog(one, listed, Recalls())  # type: ignore[arg-type]
-    task = asyncio.create_task(backlog.run())
     backlog.look()
     await until(one, 1)
-    task.cancel()
+    closing = asyncio.create_task(backlog.close())
+    await asyncio.sleep(0)
     backlog.look()
-    await asyncio.gather(task, return_exceptions=True)
+    await closing
     backlog.look()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -142,7 +142,7 @@ async def test_when_redis_was_started_again_those_whose_route_it_lost_come_again
     async with gateway.user(7), gateway.user(8), gateway.user(9) as left:
         connections = svc.connections.all()
         [lost] = svc.connections.of(8)
-        await svc.routes.remove([(8, lost.route)])
+        await svc.routes.remove(8, lost.route)
         svc.redis_run_id = "the one before"
         for _ in (1, 2):
             await upkeep.look_at_redis(svc)
@@ -179,7 +179,7 @@ async def test_routes_are_not_written_again_before_it_is_known_who_was_lost(
     await upkeep.look_at_redis(svc)
     async with gateway.user(7):
         [connection] = svc.connections.of(7)
-        await svc.routes.remove([(7, connection.route)])
+        await svc.routes.remove(7, connection.route)
         svc.redis_run_id = "the one before"
         await upkeep.renew_routes(svc)
         await upkeep.look_at_redis(svc)

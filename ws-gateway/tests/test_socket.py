@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol as LibraryProtocol
 from im_common.domain.frames import MAX_FRAME_BYTES
 from im_common.runtime.http_limits import Guests
 from ws_gateway.server import socket as socket_module
+from ws_gateway.server.pings import Pings
 from ws_gateway.server.protocol import ServerProtocol, text_head
 from ws_gateway.server.socket import READ_BYTES, Closed, Socket
 
@@ -95,10 +96,13 @@ class Server:
 
 
 @asynccontextmanager
-async def served(newcomers: Guests | None = None) -> AsyncIterator[Server]:
+async def served(
+    newcomers: Guests | None = None, pings: Pings | None = None
+) -> AsyncIterator[Server]:
+    pings = pings or Pings()
     server, buffer = Server(), memoryview(bytearray(READ_BYTES))
     listener = await asyncio.get_running_loop().create_server(
-        lambda: Socket(server.serve, lambda _protocol, _offered: None, buffer, newcomers),
+        lambda: Socket(server.serve, lambda _protocol, _offered: None, buffer, pings, newcomers),
         "127.0.0.1",
         0,
     )
@@ -110,8 +114,10 @@ async def served(newcomers: Guests | None = None) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Server, Socket, ClientConnection]]:
-    async with served() as server, connect(server.url, compression=None) as client:
+async def connected(
+    pings: Pings | None = None,
+) -> AsyncIterator[tuple[Server, Socket, ClientConnection]]:
+    async with served(pings=pings) as server, connect(server.url, compression=None) as client:
         yield server, await server.sockets.get(), client
 
 
@@ -235,11 +241,10 @@ def test_who_does_not_answer_a_close_is_cut_off_though_it_goes_on_sending(
 def test_who_says_nothing_between_two_pings_is_gone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_module, "PING_EVERY_S", 0.1)
     monkeypatch.setattr(socket_module, "CLOSE_TIMEOUT_S", 0.1)
 
     async def main() -> None:
-        async with served() as server:
+        async with served(pings=Pings(0.1)) as server:
             reader, writer = await server.opened()
             await server.ended.wait()
             assert (await reader.read()).startswith(b"\x89\x00\x88")  # a ping, a close
@@ -248,11 +253,9 @@ def test_who_says_nothing_between_two_pings_is_gone(
     run(main())
 
 
-def test_who_answers_pings_stays(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_module, "PING_EVERY_S", 0.05)
-
+def test_who_answers_pings_stays(run: Run) -> None:
     async def main() -> None:
-        async with connected() as (server, socket, client):
+        async with connected(Pings(0.05)) as (server, socket, client):
             await asyncio.sleep(0.5)
             socket.write([b"still here"])
             assert await client.recv() == "still here"

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from im.auth.v1.auth_pb2 import SeeSessionsRequest
 from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, ListGroupStandingsResponse
 from im.gateway.v1.push_pb2 import ReplaceRequest
+from im_common.domain.access_tokens import LiveSessions
 from im_common.domain.comings import Comings
 from im_common.domain.ended_sessions import EndedSessions
 from im_common.domain.group_gateways import GroupGateways
@@ -177,7 +178,7 @@ async def running(redis: Redis, **conf: Any) -> AsyncIterator[Gateway]:
         stores=Stores(OfflineList(redis), RecallLog(redis), anything, missing.look),
         rosters=rosters,
         receipts=Receipts(connections),
-        sessions=Sessions(EndedSessions(redis), connections, auth),
+        sessions=Sessions(EndedSessions(redis), LiveSessions(redis), connections, auth),
         replacing=Replacing(connections, elsewhere),
         connections=connections,
     )

@@ -12,7 +12,7 @@ from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.chat.v1.chat_pb2_grpc import ChatServiceStub
 from im.user.v1.user_pb2_grpc import PresenceServiceStub
 from im_common.bus import Producer
-from im_common.domain.access_tokens import AccessTokens, RemoteKeys
+from im_common.domain.access_tokens import AccessTokens, LiveSessions, RemoteKeys
 from im_common.domain.comings import Comings
 from im_common.domain.ended_sessions import EndedSessions
 from im_common.domain.group_gateways import GroupGateways
@@ -96,7 +96,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         stores=Stores(offline, recalls, chat, missing.look),
         rosters=rosters,
         receipts=Receipts(connections),
-        sessions=Sessions(EndedSessions(redis), connections, auth),
+        sessions=Sessions(EndedSessions(redis), LiveSessions(redis), connections, auth),
         replacing=Replacing(connections, resources.address_channels()),
         connections=connections,
     )

@@ -12,6 +12,7 @@ token before it cannot be used again.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jwt
@@ -22,6 +23,7 @@ from redis.asyncio import Redis
 from im.auth.v1 import auth_pb2, auth_pb2_grpc
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
+from im_common.runtime.gathering import Gathered
 from im_common.runtime.signed_claims import read_claims
 
 ISSUER = "im-auth"
@@ -39,6 +41,67 @@ def session_key(session_id: str) -> str:
 def unused_field(pair_id: str) -> str:
     """The field of a session's hash that is there until a token of the pair is used."""
     return f"unused:{pair_id}"
+
+
+# Sessions of one command, that Redis is not kept from other clients for long.
+_AT_ONCE = 1000
+_OVER = """
+local over = {}
+for i, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 0 then over[#over + 1] = i end
+end
+return over
+"""
+
+
+_BEGIN_USE = """
+local there = {}
+for i, key in ipairs(KEYS) do
+  there[i] = redis.call('EXISTS', key)
+  if there[i] == 1 then redis.call('HDEL', key, ARGV[i]) end
+end
+return there
+"""
+
+
+class LiveSessions:
+    """Which sessions there are. What is asked for one is asked for together with what others ask."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._script = redis.register_script(_OVER)
+        self._use_script = redis.register_script(_BEGIN_USE)
+        self._is_over = Gathered(self._are_over)
+        self._begin_use = Gathered(self._begin_all)
+
+    async def begin_use(self, session_id: str, pair_id: str) -> bool:
+        """A token of that pair is in use from now on; whether the session is there."""
+        return await self._begin_use((session_id, pair_id))
+
+    async def _begin_all(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        keys = [session_key(session_id) for session_id, _ in pairs]
+        fields = [unused_field(pair_id) for _, pair_id in pairs]
+        there: list[int] = await self._use_script(keys=keys, args=fields)
+        return [bool(one) for one in there]
+
+    async def is_over(self, session_id: str) -> bool:
+        """Whether it is no more."""
+        return await self._is_over(session_id)
+
+    async def over(self, session_ids: Sequence[str]) -> set[str]:
+        """Those that are no more."""
+        over: set[str] = set()
+        for start in range(0, len(session_ids), _AT_ONCE):
+            some = session_ids[start : start + _AT_ONCE]
+            are_over = await self._are_over(some)
+            over.update(one for one, is_over in zip(some, are_over, strict=True) if is_over)
+        return over
+
+    async def _are_over(self, session_ids: Sequence[str]) -> list[bool]:
+        places: list[int] = await self._script(keys=[session_key(one) for one in session_ids])
+        are_over = [False] * len(session_ids)
+        for place in places:
+            are_over[place - 1] = True
+        return are_over
 
 
 class PublicKeys(Protocol):
@@ -78,7 +141,7 @@ class AccessTokens:
     ) -> None:
         """``session_cache_s``: for how long a session that was there is believed to be there."""
         self._keys = keys
-        self._redis = redis
+        self._sessions = LiveSessions(redis)
         self._verified: LRUCache[str, Identity] = LRUCache(_CACHED)
         # Signed by us; nothing is said of their sessions.
         self._signed: LRUCache[str, Identity] = LRUCache(_CACHED)
@@ -147,17 +210,14 @@ class AccessTokens:
 
     async def _begin_use(self, session_id: str, pair_id: str) -> None:
         asked_at = time.monotonic()
-        key, unused = session_key(session_id), unused_field(pair_id)
-        user_id, is_unused = await self._redis.hmget(key, ["user_id", unused])
-        self._note(session_id, user_id is not None, asked_at)
-        if is_unused is not None:
-            await self._redis.hdel(key, unused)
+        is_there = await self._sessions.begin_use(session_id, pair_id)
+        self._note(session_id, is_there, asked_at)
 
     async def _check_session(self, session_id: str) -> None:
         if session_id not in self._alive:
             asked_at = time.monotonic()
-            is_there = await self._redis.exists(session_key(session_id))
-            self._note(session_id, bool(is_there), asked_at)
+            is_over = await self._sessions.is_over(session_id)
+            self._note(session_id, not is_over, asked_at)
 
     def _note(self, session_id: str, is_there: bool, asked_at: float) -> None:
         if not is_there:

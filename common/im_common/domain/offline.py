@@ -13,6 +13,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from im_common.runtime.gathering import Gathered
+
 MOST_FRAMES = 1000
 KEEP_S = 30 * 24 * 3600
 BATCH_FRAMES = 100
@@ -33,12 +35,25 @@ return taken
 """
 
 
+# Users of one command, that Redis is not kept from other clients for long.
+_AT_ONCE = 1000
+_THERE = """
+local there = {}
+for i, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then there[#there + 1] = i end
+end
+return there
+"""
+
+
 class OfflineList:
     """Appends, reads and confirms."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._confirm = redis.register_script(_CONFIRM)
+        self._there = redis.register_script(_THERE)
+        self._is_there = Gathered(self._are_there)
 
     async def append(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
         """Adds frames, in order, to the lists of users; one pipeline for all."""
@@ -53,6 +68,9 @@ class OfflineList:
     async def head(self, user_id: int, limit: int = BATCH_FRAMES) -> tuple[list[bytes], int]:
         """The oldest frames, fewer than ``limit`` when they are long, and how many wait after
         them."""
+        # Nearly all are empty: that is asked for by one command for many.
+        if not await self._is_there(user_id):
+            return [], 0
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.lrange(_key(user_id), 0, limit - 1)
         pipeline.llen(_key(user_id))
@@ -61,12 +79,18 @@ class OfflineList:
         return frames, max(0, length - len(frames))
 
     async def waiting(self, user_ids: Sequence[int]) -> list[int]:
-        """Those of the users who have frames, by one pipeline."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for user_id in user_ids:
-            pipeline.exists(_key(user_id))
-        found = await pipeline.execute()
-        return [user_id for user_id, exists in zip(user_ids, found, strict=True) if exists]
+        """Those of the users who have frames, by few commands."""
+        there: list[bool] = []
+        for start in range(0, len(user_ids), _AT_ONCE):
+            there += await self._are_there(user_ids[start : start + _AT_ONCE])
+        return [user_id for user_id, has_any in zip(user_ids, there, strict=True) if has_any]
+
+    async def _are_there(self, user_ids: Sequence[int]) -> list[bool]:
+        places: list[int] = await self._there(keys=[_key(user_id) for user_id in user_ids])
+        there = [False] * len(user_ids)
+        for place in places:
+            there[place - 1] = True
+        return there
 
     async def confirm(self, user_id: int, frames: Sequence[bytes]) -> None:
         """Takes frames away that a device has confirmed. Safe to repeat."""

@@ -15,10 +15,25 @@ import msgspec
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
+from im_common.runtime.gathering import Gathered
 
 # As many as a user's offline list has frames: none of its messages outlives its recall.
 MOST_RECALLS = 1000
 KEEP_S = 30 * 24 * 3600
+
+
+_MISSED = """
+local missed = {}
+for i = 1, #KEYS, 2 do
+  if redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[2], 'NX') then
+    missed[#missed + 1] = {}
+  else
+    local heard_at = redis.call('GET', KEYS[i])
+    missed[#missed + 1] = redis.call('ZRANGEBYSCORE', KEYS[i + 1], heard_at, '+inf')
+  end
+end
+return missed
+"""
 
 
 class RecallLog:
@@ -26,6 +41,8 @@ class RecallLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._missed = redis.register_script(_MISSED)
+        self._missed_one = Gathered(self._missed_all)
 
     async def add(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
         """Adds frames to the recalls of users, by one pipeline. Safe to repeat."""
@@ -41,15 +58,16 @@ class RecallLog:
     async def missed(self, user_id: int, device_id: str) -> list[bytes]:
         """The recalls since the device was last heard of, oldest first. One that was never heard of
         has nothing that could be taken back, and is heard of now."""
-        key = _heard(user_id, device_id)
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(key, now_ms(), ex=KEEP_S, nx=True)
-        pipeline.get(key)
-        pipeline.zrange(_recalls(user_id), 0, -1, withscores=True)
-        is_new, heard_at, recalls = await pipeline.execute()
-        if is_new or heard_at is None:
-            return []
-        return [frame for frame, at in recalls if at >= int(heard_at)]
+        return await self._missed_one((user_id, device_id))
+
+    async def _missed_all(self, devices: Sequence[tuple[int, str]]) -> list[list[bytes]]:
+        keys = [
+            key
+            for user_id, device_id in devices
+            for key in (_heard(user_id, device_id), _recalls(user_id))
+        ]
+        missed: list[list[bytes]] = await self._missed(keys=keys, args=[now_ms(), KEEP_S])
+        return missed
 
     async def emptied(self, user_id: int, frames: Sequence[bytes]) -> list[bytes]:
         """Frames of a user's offline list as they may go out now."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
+from im_common.runtime.gathering import Gathered
 
 # The users of a gateway that was killed are away when it has passed.
 TTL_MS = 14_000
@@ -31,10 +31,13 @@ end
 """
 # The devices that were here before: of two that come at once, just the later one finds the other.
 _ENTER = """
-local others = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[3], '+inf')
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return others
+local before = {}
+for i, key in ipairs(KEYS) do
+  before[i] = redis.call('ZRANGEBYSCORE', key, ARGV[3], '+inf')
+  redis.call('ZADD', key, ARGV[1], ARGV[i + 3])
+  redis.call('PEXPIRE', key, ARGV[2])
+end
+return before
 """
 _FIND = """
 local found = {}
@@ -72,6 +75,8 @@ class RouteTable:
         self._redis = redis
         self._put = redis.register_script(_PUT)
         self._enter = redis.register_script(_ENTER)
+        self._enter_one = Gathered(self._enter_all)
+        self._remove_one = Gathered(self._remove_all)
         self._find = redis.register_script(_FIND)
 
     async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
@@ -88,16 +93,25 @@ class RouteTable:
     async def enter(self, user_id: int, route: Route) -> list[Route]:
         """As ``put``, of a new connection. The user's live ones before it: of two that enter at once,
         one finds the other."""
-        now = now_ms()
-        arguments: list[Any] = [now + TTL_MS, TTL_MS * 2, now, route.encode()]
-        before = await self._enter(keys=[route_key(user_id)], args=arguments)
-        return [Route.decode(member) for member in before]
+        return await self._enter_one((user_id, route))
 
-    async def remove(self, routes: Iterable[tuple[int, Route]]) -> None:
+    async def _enter_all(self, routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
+        now = now_ms()
+        keys = [route_key(user_id) for user_id, _ in routes]
+        members = [route.encode() for _, route in routes]
+        before = await self._enter(keys=keys, args=[now + TTL_MS, TTL_MS * 2, now, *members])
+        return [[Route.decode(member) for member in of_one] for of_one in before]
+
+    async def remove(self, user_id: int, route: Route) -> None:
+        """The connection has ended."""
+        await self._remove_one((user_id, route))
+
+    async def _remove_all(self, routes: Sequence[tuple[int, Route]]) -> list[None]:
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, route in routes:
             pipeline.zrem(route_key(user_id), route.encode())
         await pipeline.execute()
+        return [None] * len(routes)
 
     async def find(self, user_ids: Sequence[int]) -> dict[int, list[Route]]:
         """The live connections of each user; users without any are not in the result."""

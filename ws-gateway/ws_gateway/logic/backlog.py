@@ -15,6 +15,7 @@ from im_common.domain.frames import Offline, encode
 from im_common.domain.ids import now_ms
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
+from im_common.runtime import tasks
 from im_common.runtime.faults import report
 
 if TYPE_CHECKING:
@@ -69,31 +70,36 @@ class Backlog:
         self._end_missing = end_missing
         # Sent out of the list before the missed recalls, which may be among them.
         self._sent: set[bytes] = set()
-        self._wanted = asyncio.Event()
-        self._looking = False
+        self._is_wanted = self._is_closed = False
+        # Only while it looks: nearly all rest.
+        self._looking: asyncio.Task[None] | None = None
+        # Of the batch that was sent last.
         self._batch_id = ""
-        self._confirmed = asyncio.Event()
+        self._confirmed: asyncio.Future[None] | None = None
 
     def look(self) -> None:
         """Looks at the list, now or as soon as the batch in hand is confirmed. One that is not open yet
         looks when it is."""
-        if self._connection.opened_at is None:
+        if self._connection.opened_at is None or self._is_closed:
             return
-        self._wanted.set()
-        if not self._looking:
+        self._is_wanted = True
+        if self._looking is None:
             # At once: a message that arrives from now on is younger than what is in the list.
             self._connection.hold()
+            self._looking = asyncio.create_task(self._look(), name="backlog")
 
     def confirm(self, batch_id: str) -> None:
-        if batch_id == self._batch_id:
-            self._confirmed.set()
+        if batch_id == self._batch_id and self._confirmed and not self._confirmed.done():
+            self._confirmed.set_result(None)
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            self._looking = True
+    async def close(self) -> None:
+        """It looks no more."""
+        self._is_closed = True
+        await tasks.end(self._looking)
+
+    async def _look(self) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
             try:
                 while await self._send_batch():
                     pass
@@ -101,11 +107,10 @@ class Backlog:
             except Exception as error:
                 # When Redis is away: the list is there when it is back.
                 report(error, "what was missed cannot be sent")
-                self._wanted.set()
+                self._is_wanted = True
                 await asyncio.sleep(RETRY_S)
-            if not self._wanted.is_set():
-                self._looking = False
-                self._connection.release()
+        self._looking = None
+        self._connection.release()
 
     async def _send_batch(self) -> bool:
         before = {other: other.live_events for other in self._others() if other.is_open}
@@ -124,14 +129,15 @@ class Backlog:
             await self._offline.confirm(self._connection.user_id, frames)
             return True
         self._batch_id = str(uuid4())
-        self._confirmed.clear()
+        self._confirmed = asyncio.get_running_loop().create_future()
         batch = Offline(
             batch_id=self._batch_id, frames=[Raw(frame) for frame in distinct], remaining=remaining
         )
         self._connection.send(encode(batch))
         if not self._connection.caught_up_at:
             self._sent.update(distinct)
-        await self._wait_confirmed()
+        await self._wait_until(self._confirmed)
+        self._confirmed = None
         await self._offline.confirm(self._connection.user_id, frames)
         return True
 
@@ -172,13 +178,11 @@ class Backlog:
         connection.caught_up_at = now_ms()
         self._sent.clear()
 
-    async def _wait_confirmed(self) -> None:
-        try:
-            async with asyncio.timeout(HOLD_S):
-                await self._confirmed.wait()
-        except TimeoutError:
+    async def _wait_until(self, confirmed: asyncio.Future[None]) -> None:
+        await asyncio.wait([confirmed], timeout=HOLD_S)
+        if not confirmed.done():
             self._connection.release()
-            await self._confirmed.wait()
+            await confirmed
             self._connection.hold()
 
 

@@ -3,7 +3,6 @@ which order."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections import Counter, deque
@@ -16,7 +15,6 @@ from im_common.domain.frames import Kick, encode
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
-from im_common.runtime import tasks
 from im_common.runtime.addresses import network
 from im_common.runtime.context import Identity
 from ws_gateway.logic.backlog import Backlog, place_of
@@ -121,7 +119,6 @@ class Connection:
             self, stores.offline, stores.recalls, lambda: others(self), stores.end_missing
         )
         self.requests = Requests(self, stores.chat)
-        self._catching_up: asyncio.Task[None] | None = None
         self._held: deque[Live] | None = None
         # Whether its socket is no more, and all that it was not sent is held.
         self.has_gone = False
@@ -135,7 +132,6 @@ class Connection:
         """It has a socket. What comes is held until it is open and has what it missed."""
         self.hold()
         self.outbox.attach(outlet)
-        self._catching_up = asyncio.create_task(self.backlog.run(), name="backlog")
 
     def take_over(self, other: Connection) -> None:
         """What another one of the user still holds. Of one that is about to end: it never sends it,
@@ -159,8 +155,7 @@ class Connection:
         kept for the list."""
         self.outbox.detach()
         self._keep_unsent()
-        if self._catching_up is not None:
-            await tasks.end(self._catching_up)
+        await self.backlog.close()
         await self.requests.close()
 
     def send(self, frame: bytes) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from im.auth.v1.auth_pb2 import SeenSession, SeeSessionsRequest
+from im_common.domain.access_tokens import LiveSessions
 from im_common.domain.ended_sessions import Ended, EndedSessions
 from ws_gateway.logic.connection import Connection, Connections
 
@@ -26,9 +27,14 @@ class Sessions:
     """
 
     def __init__(
-        self, ended: EndedSessions, connections: Connections, auth: AuthServiceAsyncStub
+        self,
+        ended: EndedSessions,
+        alive: LiveSessions,
+        connections: Connections,
+        auth: AuthServiceAsyncStub,
     ) -> None:
         self._ended = ended
+        self._alive = alive
         self._connections = connections
         self._auth = auth
         # Which were used to connect since auth-service was told, and where from.
@@ -70,7 +76,7 @@ class Sessions:
         sessions = list({connection.identity.session_id for connection in connections})
         if not sessions:
             return
-        over = await self._ended.over(sessions)
+        over = await self._alive.over(sessions)
         for connection in connections:
             if connection.identity.session_id in over:
                 connection.kick("the session has ended")

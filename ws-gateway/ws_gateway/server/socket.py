@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, cast
@@ -14,14 +13,13 @@ from websockets.protocol import SEND_EOF, State
 
 from im_common.domain import frames
 from im_common.runtime.http_limits import MAX_HEADER_BYTES, Guests
+from ws_gateway.server.pings import Pings
 from ws_gateway.server.protocol import ServerProtocol, text_head
 
 OPEN_TIMEOUT_S = 5.0
 # Handshakes on their way at once; beyond it the oldest gives way.
 MOST_NEWCOMERS = 1024
 CLOSE_TIMEOUT_S = 2.0
-# One that says nothing at all between two pings is gone.
-PING_EVERY_S = 20.0
 # Texts that wait to be worked on before nothing more is read, and when it is read on.
 MOST_WAITING = 128
 FEW_WAITING = 32
@@ -46,20 +44,23 @@ class Socket(asyncio.BufferedProtocol):
         serve: Callable[[Socket, Request], Coroutine[Any, Any, None]],
         select_subprotocol: Callable[..., Any],
         buffer: memoryview,
+        pings: Pings,
         newcomers: Guests | None = None,
     ) -> None:
-        """``newcomers`` are those whose handshake is on its way."""
+        """``pings`` are of all open ones; ``newcomers`` are those whose handshake is on its way."""
         self._serve = serve
         self._buffer = buffer
         self._protocol = ServerProtocol(
             max_size=frames.MAX_FRAME_BYTES, select_subprotocol=select_subprotocol
         )
+        self._pings = pings
         self._newcomers = Guests(MOST_NEWCOMERS, 0) if newcomers is None else newcomers
         self._handshake_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._incoming: deque[str | bytes] = deque()
+        # A list of a few: an empty deque takes ten times the memory, and nearly all are empty.
+        self._incoming: list[str | bytes] = []
         # Of a message that comes in fragments.
         self._parts: list[bytes] = []
         self._is_text = True
@@ -88,7 +89,10 @@ class Socket(asyncio.BufferedProtocol):
             self._await_end()
             return False
         self._newcomers.leave(self)
-        self._set_timer(PING_EVERY_S, self._ping)
+        # The library keeps the request for as long as the connection lasts.
+        request.headers.clear()
+        self._stop_timer()
+        self._pings.add(self)
         return True
 
     def refuse(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
@@ -116,7 +120,7 @@ class Socket(asyncio.BufferedProtocol):
 
     def take(self) -> str | bytes:
         """The next message; bytes for a binary one."""
-        text = self._incoming.popleft()
+        text = self._incoming.pop(0)
         if self._is_paused and len(self._incoming) <= FEW_WAITING:
             self._resume_reading()
         return text
@@ -188,6 +192,7 @@ class Socket(asyncio.BufferedProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         self._newcomers.leave(self)
+        self._pings.remove(self)
         self._protocol.receive_eof()
         self._stop_timer()
         self._wake()
@@ -286,7 +291,10 @@ class Socket(asyncio.BufferedProtocol):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _ping(self) -> None:
+    def ping(self) -> None:
+        """It is ended when it has said nothing since the last one."""
+        if self._is_ending:
+            return
         if not self._is_alive:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, "no answer to a ping")
             self._send()
@@ -296,7 +304,6 @@ class Socket(asyncio.BufferedProtocol):
         self._is_alive = False
         self._protocol.send_ping(b"")
         self._send()
-        self._set_timer(PING_EVERY_S, self._ping)
 
     def _await_end(self) -> None:
         if self._is_ending:
@@ -305,7 +312,7 @@ class Socket(asyncio.BufferedProtocol):
         self._set_timer(CLOSE_TIMEOUT_S, self.abort)
 
     def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        """There is one: until it is open, for the next ping, until it has ended."""
+        """There is one: until it is open, or until it has ended."""
         self._stop_timer()
         if self._transport is not None:
             self._timer = asyncio.get_running_loop().call_later(seconds, then)

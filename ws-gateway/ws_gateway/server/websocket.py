@@ -23,6 +23,7 @@ from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
 from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
+from ws_gateway.server.pings import Pings
 from ws_gateway.server.socket import (
     CLOSE_TIMEOUT_S,
     MOST_NEWCOMERS,
@@ -60,10 +61,11 @@ class WebSocketServer:
     async def start(self) -> None:
         """Listens. Raises OSError when the port is taken."""
         newcomers = Guests(affordable(4 * MOST_NEWCOMERS) // 4, 0)
+        pings = Pings()
         conf = self._svc.settings.web_socket
         host, _, port = conf.listen_on.rpartition(":")
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Socket(self._serve, _select_subprotocol, self._buffer, newcomers),
+            lambda: Socket(self._serve, _select_subprotocol, self._buffer, pings, newcomers),
             host,
             int(port),
             backlog=BACKLOG,
@@ -209,7 +211,7 @@ class WebSocketServer:
         svc.connections.remove(connection)
         svc.rosters.forget(connection)
         try:
-            await svc.routes.remove([(connection.user_id, connection.route)])
+            await svc.routes.remove(connection.user_id, connection.route)
             if read_until := connection.read_until():
                 device_id = connection.route.device_id
                 await svc.recalls.heard(connection.user_id, device_id, read_until)

@@ -11,7 +11,8 @@ from starlette.routing import Match
 
 from api_gateway import __version__, docs, page
 from api_gateway.errors import SPELLINGS, http_problem, problem, validation_error
-from api_gateway.middleware import RequestMiddleware
+from api_gateway.files.upload import FRAMING_BYTES
+from api_gateway.middleware import FileLimits, RequestMiddleware
 from api_gateway.rates import RateMiddleware
 from api_gateway.routes import ROUTERS
 from api_gateway.svc import ServiceContext
@@ -82,11 +83,14 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
-    http = svc.settings.http
     if svc.limiter is not None:
         app.add_middleware(RateMiddleware, limiter=svc.limiter)
+    http, files = svc.settings.http, svc.settings.files
     app.add_middleware(
-        RequestMiddleware, timeout_ms=http.timeout, trusted_proxies=http.trusted_proxies
+        RequestMiddleware,
+        timeout_ms=http.timeout,
+        trusted_proxies=http.trusted_proxies,
+        files=FileLimits(files.max_bytes + FRAMING_BYTES, files.timeout / 1000),
     )
     if http.cors_origins:
         app.add_middleware(
@@ -97,6 +101,9 @@ def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
                 "Authorization",
                 "Content-Type",
                 "Idempotency-Key",
+                "Range",
+                "If-Range",
+                "If-None-Match",
                 context.REQUEST_ID,
                 "traceparent",
             ],
@@ -106,6 +113,9 @@ def _add_middleware(app: FastAPI, svc: ServiceContext) -> None:
                 "RateLimit",
                 "RateLimit-Policy",
                 "Idempotency-Replayed",
+                "ETag",
+                "Content-Range",
+                "Content-Disposition",
             ],
             max_age=3600,
         )

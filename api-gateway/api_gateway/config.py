@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from im_common.runtime.config import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.config import Settings as CommonSettings
@@ -149,10 +149,54 @@ class WebConf(Section):
         return gateways
 
 
+class S3Conf(Section):
+    """A bucket of S3, or of a server that speaks its protocol."""
+
+    # Files are in the folder when it is empty.
+    bucket: str = ""
+    # Before the name of each object.
+    prefix: str = ""
+    region: str = "us-east-1"
+    # http(s)://host:port of a server of one's own; empty is Amazon's.
+    endpoint: str = ""
+    # The same as clients reach it, when that is another address.
+    public_endpoint: str = ""
+    virtual_hosted: bool = False
+    # Without them it is found out as Amazon's tools do: variables, profile, role of the machine.
+    access_key_id: str = ""
+    secret_access_key: SecretStr = SecretStr("")
+    # Milliseconds for which a client may fetch a file by the URL that it is sent to; with 0 the bytes
+    # go through the gateway.
+    presigned_for: int = Field(default=60_000, ge=0)
+
+
+class FilesConf(Section):
+    folder: str = "files"
+    s3: S3Conf = S3Conf()
+    max_bytes: int = Field(default=25 * 1024 * 1024, ge=1)
+    # Milliseconds for a file on its way in or out.
+    timeout: int = Field(default=600_000, ge=1)
+    # Milliseconds between two looks for files that nothing uses.
+    remove_unused_every: int = Field(default=600_000, ge=1000)
+
+
+class PicturesConf(Section):
+    """Of the processes that make small pictures; what goes beyond is a file without one."""
+
+    max_pixels: int = Field(default=40_000_000, ge=1)
+    # Milliseconds for one picture, and of the processor.
+    timeout: int = Field(default=10_000, ge=100)
+    # At once.
+    processes: int = Field(default=2, ge=1)
+    thumbnail_side: int = Field(default=320, ge=16, le=2048)
+
+
 class Settings(CommonSettings):
     http: HttpConf = HttpConf()
     rates: RatesConf = RatesConf()
     web: WebConf = WebConf()
+    files: FilesConf = FilesConf()
+    pictures: PicturesConf = PicturesConf()
     # Log-ins queue for the processor: a password takes a quarter of a second of it.
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=10_000)
     user_rpc: ClientConf = ClientConf(key="user.rpc")

@@ -33,6 +33,7 @@ TAGS = [
     {"name": "friends", "description": "Requests, friends and blocks."},
     {"name": "groups", "description": "Groups, their members, and who asks to join."},
     {"name": "messages", "description": "Sending, recalling and finding messages."},
+    {"name": "files", "description": "Uploads, and downloads for those who may see them."},
     {"name": "conversations", "description": "What was written where, and how far it was read."},
 ]
 

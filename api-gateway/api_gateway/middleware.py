@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import structlog
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway.errors import http_problem, problem
@@ -48,6 +50,8 @@ _OF_THE_API = (
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
+FILES_PATH = "/v1/files"
+_IS_HEAD = "im.is_head"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -74,11 +78,21 @@ class NotUnderstood(HTTPException):
         )
 
 
+class FileLimits(NamedTuple):
+    """What requests about files may take more than others."""
+
+    body_bytes: int
+    timeout_s: float
+
+
 class RequestMiddleware:
-    def __init__(self, app: ASGIApp, *, timeout_ms: int, trusted_proxies: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, timeout_ms: int, trusted_proxies: int, files: FileLimits
+    ) -> None:
         """``timeout_ms``: for the whole request; ``trusted_proxies``: see client_address."""
         self._app = app
         self._timeout_s = timeout_ms / 1000
+        self._files = files
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +101,14 @@ class RequestMiddleware:
             return
         if scope["method"] == "HEAD":
             # Answered and counted as GET; the server, which has a scope of its own, sends no body.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", _IS_HEAD: True}
         scope = {**scope, "query_string": _without_empty(scope["query_string"])}
         headers = Headers(scope=scope)
+        timeout_s = self._files.timeout_s if _is_of_files(scope) else self._timeout_s
         request = context.begin(
             request_id=headers.get(context.REQUEST_ID),
             parent=headers.get(context.TRACEPARENT),
-            deadline=time.monotonic() + self._timeout_s,
+            deadline=time.monotonic() + timeout_s,
         )
         client = scope.get("client")
         request.client_address = client_address(
@@ -104,16 +119,23 @@ class RequestMiddleware:
         answer = _Answer(send, request.request_id, scope["path"])
         started = time.perf_counter()
         try:
-            await self._handle(scope, headers, receive, answer)
+            await self._handle(scope, headers, receive, answer, timeout_s)
         finally:
             _observe(scope, answer.status, time.perf_counter() - started)
 
     async def _handle(
-        self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer
+        self,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        answer: _Answer,
+        timeout_s: float,
     ) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
+            async with asyncio.timeout(timeout_s) as limit:
                 most = BODY_BYTES.get(scope["path"], MAX_BODY_BYTES)
+                if scope["path"] == FILES_PATH and scope["method"] == "POST":
+                    most = self._files.body_bytes
                 _check_body(headers, most)
                 await self._app(scope, _limited(receive, most), answer.send)
                 return
@@ -127,6 +149,16 @@ class RequestMiddleware:
             # The body may be still on its way.
             response.headers["Connection"] = "close"
         await response(scope, receive, answer.send)
+
+
+def is_head(request: Request) -> bool:
+    """Whether only the header of the answer goes out."""
+    return _IS_HEAD in request.scope
+
+
+def _is_of_files(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == FILES_PATH or path.startswith(FILES_PATH + "/")
 
 
 class _Answer:

@@ -98,6 +98,9 @@ REFUSALS: dict[str, tuple[Code, ...]] = {
     "search_messages": _CONVERSATION,
     "get_history": _CONVERSATION,
     "mark_as_read": _CONVERSATION,
+    "upload_file": (Code.NOT_FOUND,),
+    "get_file": (Code.NOT_FOUND,),
+    "get_thumbnail": (Code.NOT_FOUND,),
 }
 
 

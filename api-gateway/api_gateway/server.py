@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 
 import structlog
@@ -14,8 +15,10 @@ from starlette.types import ASGIApp
 from api_gateway import svc
 from api_gateway.app import build_app
 from api_gateway.config import HttpConf, Settings
+from api_gateway.middleware import FILES_PATH
 from im_common.runtime import process
 from im_common.runtime.dev_server import EmbeddedServer, listening_socket
+from im_common.runtime.http_limits import HttpLimits
 from im_common.runtime.http_protocol import limited_protocol
 from im_common.runtime.resources import Resources
 
@@ -30,7 +33,12 @@ async def serve(settings: Settings, resources: Resources) -> None:
     """Serves until the end is asked for; then finishes the requests in flight."""
     service = await svc.build(settings, resources)
     app = build_app(service)
-    server = HttpServer(app, settings.http, grace_ms=settings.grace)
+    limits = replace(
+        settings.http.limits,
+        large_path=FILES_PATH.encode(),
+        large_body_timeout_s=settings.files.timeout / 1000,
+    )
+    server = HttpServer(app, settings.http, limits, grace_ms=settings.grace)
     serving = AsyncExitStack()
 
     async def begin(_address: str) -> None:
@@ -42,18 +50,18 @@ async def serve(settings: Settings, resources: Resources) -> None:
 
 class HttpServer:
     """A block in which ``app`` is served on ``conf.listen_on`` (port 0 takes a free one), within the
-    limits of ``conf``.
+    ``limits``.
 
     Raises OSError when the port is taken. At its end it accepts no more, and waits at most
     ``grace_ms`` for what is in flight.
     """
 
-    def __init__(self, app: ASGIApp, conf: HttpConf, *, grace_ms: int) -> None:
+    def __init__(self, app: ASGIApp, conf: HttpConf, limits: HttpLimits, *, grace_ms: int) -> None:
         self._listen_on = conf.listen_on
         self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
-                http=limited_protocol(conf.limits, conf.guests()),
+                http=limited_protocol(limits, conf.guests()),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -23,10 +23,10 @@ from google.protobuf.message_factory import GetMessageClass
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError
 
-from api_gateway.config import HttpConf, Settings
+from api_gateway.config import FilesConf, HttpConf, Settings
 from api_gateway.server import serve
 from im.auth.v1 import auth_pb2
-from im.chat.v1 import chat_pb2
+from im.chat.v1 import chat_pb2, file_pb2
 from im.friend.v1 import friend_pb2
 from im.group.v1 import group_pb2
 from im.user.v1 import user_pb2
@@ -51,7 +51,7 @@ __all__ = ["valkey"]
 
 SERVICES = [
     f"{module.DESCRIPTOR.package}.{name}"
-    for module in (auth_pb2, user_pb2, friend_pb2, group_pb2, chat_pb2)
+    for module in (auth_pb2, user_pb2, friend_pb2, group_pb2, chat_pb2, file_pb2)
     for name in module.DESCRIPTOR.services_by_name
 ]
 ME = 1001
@@ -211,7 +211,9 @@ def one_more(services: Services) -> Callable[[], AbstractAsyncContextManager[Cli
 
 
 @pytest.fixture(scope="session")
-def start(services: Services, valkey: ValkeyServer) -> Start:
+def start(
+    services: Services, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Start:
     """Starts a gateway of the test's own; arguments are settings of its HTTP server, and whole sections
     of its settings in ``sections``."""
 
@@ -219,7 +221,9 @@ def start(services: Services, valkey: ValkeyServer) -> Start:
     async def start(*, sections: Any = None, **http: Any) -> AsyncIterator[Gateway]:
         listen_on = f"127.0.0.1:{free_port()}"
         conf = HttpConf(listen_on=listen_on, **http)
-        more = {"redis": valkey.conf, "rate_limits": "off"} | (sections or {})
+        files = FilesConf(folder=str(tmp_path_factory.mktemp("files")))
+        own = {"redis": valkey.conf, "rate_limits": "off", "files": files}
+        more = own | (sections or {})
         settings = _settings(conf, services.address, **more)
         url = f"http://{listen_on}"
         async with AsyncExitStack() as stack:

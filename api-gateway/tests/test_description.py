@@ -66,6 +66,9 @@ ROUTES = {
     "POST /v1/conversations/{conversation_id}/read": "mark_as_read",
     "GET /v1/unread": "get_unread",
     "POST /v1/sync": "sync",
+    "POST /v1/files": "upload_file",
+    "GET /v1/files/{file_id}": "get_file",
+    "GET /v1/files/{file_id}/thumbnail": "get_thumbnail",
     "GET /.well-known/jwks.json": "get_jwks",
 }
 PUBLIC = {
@@ -76,7 +79,9 @@ PUBLIC = {
 }
 
 # What came out is told by the status, too.
-TWO_OUTCOMES = {"POST /v1/friends/requests"}
+# All of a file, or a part.
+BYTES = {"GET /v1/files/{file_id}", "GET /v1/files/{file_id}/thumbnail"}
+TWO_OUTCOMES = {"POST /v1/friends/requests", *BYTES}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -114,6 +119,8 @@ async def test_every_route_says_what_it_is_for_and_what_it_answers(api: Any) -> 
         statuses = {status for status in operation["responses"] if status[0] == "2"}
         assert len(statuses) == (2 if route in TWO_OUTCOMES else 1), route
         for status in statuses:
+            if route in BYTES:
+                continue
             assert status in ("200", "201", "204"), route
             described = operation["responses"][status].get("content")
             assert (described is None) == (status == "204"), route

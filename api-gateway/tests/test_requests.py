@@ -197,8 +197,9 @@ async def test_a_taken_port_ends_the_start(gateway: Gateway, start: Start) -> No
 
     async def nothing(*_: object) -> None: ...
 
+    http = gateway.settings.http
     with pytest.raises(OSError, match="in use"):
-        async with HttpServer(nothing, gateway.settings.http, grace_ms=0):
+        async with HttpServer(nothing, http, http.limits, grace_ms=0):
             pass
 
 

@@ -19,7 +19,7 @@ from im_common.testing.services import refusal
 Desk = Any
 
 A, B, C = 1001, 1002, 1003
-KIND = Kind(17, "image/png", 3, 4, True)
+KIND = Kind(17, "image/png", 3, 4, 5)
 
 
 async def _file(desk: Desk, owner: int = A) -> str:

@@ -83,7 +83,7 @@ def _fill_file(connection: Connection, conversation_id: str, number: int) -> Non
     """A file that two messages name: one of this conversation, one of the first."""
     file_id = f"{conversation_id}-{number}"
     files.create(connection, file_id, owner_id=OTHER, now=number)
-    files.finish(connection, file_id, files.Kind(1, "text/plain", 0, 0, False))
+    files.finish(connection, file_id, files.Kind(1, "text/plain", 0, 0, 0))
     keys = {(conversation_id, 10 + number), (CONVERSATIONS[0], 10 + number)}
     uses = [{"file_id": file_id, "conversation_id": on, "seq": seq} for on, seq in keys]
     connection.execute(insert(file_uses), uses)

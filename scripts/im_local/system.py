@@ -105,6 +105,7 @@ class System:
             "IM_DEV_SERVER__PORT": str(service.operator),
             "IM_ETCD__HOSTS": ",".join(self.etcd),
             "IM_REDIS__HOST": self.redis,
+            "IM_FILES__FOLDER": str(self.data.path / "files"),
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
             "IM_INTERNAL_SECRET_FILE": str(self.data.secrets / "internal_secret"),
             "IM_GRACE": str(GRACE_MS),

@@ -1,6 +1,6 @@
 """The routes, one module for each area: JSON in, one gRPC call, JSON out."""
 
-from api_gateway.routes import auth, conversations, friends, groups, messages, users
+from api_gateway.routes import auth, conversations, files, friends, groups, messages, users
 
 ROUTERS = (
     auth.router,
@@ -11,4 +11,5 @@ ROUTERS = (
     groups.router,
     messages.router,
     conversations.router,
+    files.router,
 )

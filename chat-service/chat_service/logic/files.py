@@ -31,8 +31,8 @@ async def create_file(svc: ServiceContext, user_id: int) -> str:
 
 async def finish_file(svc: ServiceContext, file_id: str, kind: Kind) -> None:
     """Safe to repeat. INVALID_ARGUMENT; NOT_FOUND when it was forgotten meanwhile."""
-    if kind.size < 0 or kind.width < 0 or kind.height < 0:
-        raise invalid("size", "width and height must not be negative")
+    if min(kind.size, kind.width, kind.height, kind.thumbnail_size) < 0:
+        raise invalid("size", "and the other numbers must not be negative")
     if not _CONTENT_TYPE.fullmatch(kind.content_type):
         raise invalid("content_type", "must be type/subtype")
     _check(file_id)

@@ -56,7 +56,7 @@ class Kind(NamedTuple):
     content_type: str
     width: int
     height: int
-    has_thumbnail: bool
+    thumbnail_size: int
 
 
 def create(connection: Connection, file_id: str, *, owner_id: int, now: int) -> None:
@@ -68,7 +68,7 @@ def create(connection: Connection, file_id: str, *, owner_id: int, now: int) -> 
         "content_type": "",
         "width": 0,
         "height": 0,
-        "has_thumbnail": False,
+        "thumbnail_size": 0,
         "created_at": now,
         "look_at": now + UNUSED_MS,
         "is_ending": False,

@@ -111,7 +111,8 @@ files = Table(
     # Of a picture; 0 for what is none.
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("has_thumbnail", Boolean, nullable=False),
+    # Bytes; 0 for none.
+    Column("thumbnail_size", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     # When it is to be looked whether something uses it; NULL for never, as something does.
     Column("look_at", BigInteger),

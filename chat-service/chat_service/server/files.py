@@ -49,7 +49,7 @@ class FileServicer(FileServiceServicer):
 
 
 def _kind(file: pb.File) -> Kind:
-    return Kind(file.size, file.content_type, file.width, file.height, file.has_thumbnail)
+    return Kind(file.size, file.content_type, file.width, file.height, file.thumbnail_size)
 
 
 def _file(row: Row[Any]) -> pb.File:
@@ -59,7 +59,7 @@ def _file(row: Row[Any]) -> pb.File:
         content_type=row.content_type,
         width=row.width,
         height=row.height,
-        has_thumbnail=row.has_thumbnail,
+        thumbnail_size=row.thumbnail_size,
         created_at=row.created_at,
     )
 

@@ -21,7 +21,7 @@ A, B, C = 1001, 1002, 1003
 async def _file(world: World, owner: int) -> str:
     file_id = new_file_id()
     await world.db.write(files.create, file_id, owner_id=owner, now=1)
-    assert await world.db.write(files.finish, file_id, Kind(1, "text/plain", 0, 0, False))
+    assert await world.db.write(files.finish, file_id, Kind(1, "text/plain", 0, 0, 0))
     return file_id
 
 

@@ -32,6 +32,9 @@ class HttpLimits:
     first_request_timeout_s: float = FIRST_REQUEST_TIMEOUT_S
     # From the end of the header to the end of the body.
     body_timeout_s: float = BODY_TIMEOUT_S
+    # Paths that begin so take large bodies, and so much time for one.
+    large_path: bytes | None = None
+    large_body_timeout_s: float = BODY_TIMEOUT_S
 
 
 class Guest(Protocol):

@@ -214,6 +214,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _seconds(self, phase: _Phase) -> float | None:
         limits = self._limits
+        if phase is _Phase.BODY and limits.large_path and self.url.startswith(limits.large_path):
+            return limits.large_body_timeout_s
         return {
             _Phase.FIRST_REQUEST: limits.first_request_timeout_s,
             _Phase.HEADER: limits.header_timeout_s,

@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("content_type", ascii_key(128), nullable=False),
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("height", sa.Integer, nullable=False),
-        sa.Column("has_thumbnail", sa.Boolean, nullable=False),
+        sa.Column("thumbnail_size", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("look_at", sa.BigInteger),
         sa.Column("is_ending", sa.Boolean, nullable=False),

@@ -29,7 +29,7 @@ class File(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
-    HAS_THUMBNAIL_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_SIZE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     size: _builtins.int
@@ -39,8 +39,8 @@ class File(_message.Message):
     width: _builtins.int
     """Of a picture, in pixels as it is shown; 0 for what is none."""
     height: _builtins.int
-    has_thumbnail: _builtins.bool
-    """Whether the store has a small picture of it, too."""
+    thumbnail_size: _builtins.int
+    """Bytes of the small picture that the store has of it, too; 0 when there is none."""
     created_at: _builtins.int
     """Unix milliseconds."""
     def __init__(
@@ -51,12 +51,12 @@ class File(_message.Message):
         content_type: _builtins.str = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
-        has_thumbnail: _builtins.bool = ...,
+        thumbnail_size: _builtins.int = ...,
         created_at: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "created_at", b"created_at", "file_id", b"file_id", "has_thumbnail", b"has_thumbnail", "height", b"height", "size", b"size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "created_at", b"created_at", "file_id", b"file_id", "height", b"height", "size", b"size", "thumbnail_size", b"thumbnail_size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

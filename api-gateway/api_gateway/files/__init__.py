@@ -1,0 +1,1 @@
+"""Files: their bytes. What is known of them, and who may see them, is chat-service's."""

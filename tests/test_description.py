@@ -181,6 +181,9 @@ async def test_every_example_is_taken_and_answered_as_it_says(
             cast.real |= {2001: answer["group_id"]}
         elif kept == "message":
             cast.real |= {_parameter_of(api, "recall_message"): answer["message_id"]}
+    cast.real[password] = "correct horse battery"
+    await cast.send("carol", "delete_me")
+    sent.add("delete_me")
     assert sent == {one["operationId"] for _, _, one in operations(api)}
 
 

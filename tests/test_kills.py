@@ -134,3 +134,26 @@ async def test_a_user_whose_gateway_died_is_away_and_gets_the_message_later(
     await asyncio.to_thread(system.wait_ready, "ws-gateway")
     async with await Device.connect(system.ready.ws, b) as device:
         assert [f["content"] for f in await device.wait_received(1)] == ["later"]
+
+
+async def test_an_account_that_is_deleted_while_things_die_is_forgotten_everywhere(
+    system: System, http: httpx.AsyncClient
+) -> None:
+    a, b = await register(http), await register(http)
+    asked = await a.request("POST", "/v1/friends/requests", json={"user_id": b.user_id})
+    path = f"/v1/friends/requests/{asked.json()['request_id']}/accept"
+    assert (await b.request("POST", path)).status_code == 204
+    group_id = await make_group(b, a)
+    for name in ("friend", "group"):
+        kill(system, name)
+    gone = await a.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
+    kill(system, "auth")
+    assert gone.status_code == 204, gone.text
+
+    async def is_forgotten() -> None:
+        assert (await b.get("/v1/friends"))["items"] == []
+        assert (await b.get(f"/v1/users/{a.user_id}"))["nickname"] == "Deleted user"
+        members = await b.get(f"/v1/groups/{group_id}/members")
+        assert [member["user_id"] for member in members["items"]] == [b.user_id]
+
+    await _retry(is_forgotten, asyncio.get_running_loop().time() + 2 * WORKS_AGAIN_S)

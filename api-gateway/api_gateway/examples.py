@@ -172,6 +172,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "get_me": Example(_ALICE),
     "update_me": Example(_ALICE, {"nickname": "Alice", "signature": "at sea"}),
+    "delete_me": Example(body={"password": PASSWORD}),
     "get_online": Example(
         {"items": [{"user_id": 1002, "online": False, "last_seen": None, "platforms": []}]},
         given={"ids": "1002"},

@@ -57,6 +57,7 @@ REFUSALS: dict[str, tuple[Code, ...]] = {
     "revoke_session": (Code.NOT_FOUND,),
     "get_me": (Code.NOT_FOUND,),
     "update_me": (Code.NOT_FOUND,),
+    "delete_me": _PASSWORD,
     "get_user": (Code.NOT_FOUND,),
     "send_friend_request": (
         Code.NOT_FOUND,

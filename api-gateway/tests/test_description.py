@@ -27,6 +27,7 @@ ROUTES = {
     "DELETE /v1/auth/sessions/{session_id}": "revoke_session",
     "GET /v1/users/me": "get_me",
     "PATCH /v1/users/me": "update_me",
+    "DELETE /v1/users/me": "delete_me",
     "GET /v1/users/{user_id}": "get_user",
     "GET /v1/users": "search_users",
     "GET /v1/users/online": "get_online",

@@ -30,6 +30,9 @@ class Settings(RpcSettings):
     bus: BusConf = BusConf()
     keys: KeysConf = KeysConf()
     user_rpc: ClientConf = ClientConf(key="user.rpc")
+    # Only for the end of an account, with all that hangs on it.
+    friend_rpc: ClientConf = ClientConf(key="friend.rpc", timeout=10_000)
+    group_rpc: ClientConf = ClientConf(key="group.rpc", timeout=10_000)
     multi_login: Literal["allow", "one_per_platform", "single"] = "allow"
     max_sessions: int = Field(default=100, ge=1, le=1000)
     # Seconds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from auth_service.model.guesses import CountedGuesses, Guesses, UncountedGuesses
 from auth_service.model.sessions import Sessions
 from auth_service.passwords import PasswordHasher
 from auth_service.tokens import RefreshTokens
+from im.friend.v1 import friend_pb2_grpc
+from im.group.v1 import group_pb2_grpc
 from im.user.v1 import user_pb2_grpc
 from im_common.domain.access_tokens import AccessTokens
 from im_common.runtime.resources import Resources
@@ -32,6 +35,10 @@ class ServiceContext:
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
     users: user_pb2_grpc.UserServiceAsyncStub
+    friends: friend_pb2_grpc.FriendServiceAsyncStub
+    groups: group_pb2_grpc.GroupServiceAsyncStub
+    # Set when an account was deleted, and there is something to finish.
+    has_deletions: asyncio.Event
 
 
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
@@ -53,4 +60,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
         access_tokens=AccessTokens(keys, redis, session_cache_s=0.0),
         refresh_tokens=RefreshTokens(settings.internal_secret.get_secret_value()),
         users=user_pb2_grpc.UserServiceStub(await resources.channel(settings.user_rpc)),
+        friends=friend_pb2_grpc.FriendServiceStub(await resources.channel(settings.friend_rpc)),
+        groups=group_pb2_grpc.GroupServiceStub(await resources.channel(settings.group_rpc)),
+        has_deletions=asyncio.Event(),
     )

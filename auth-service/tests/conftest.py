@@ -199,6 +199,9 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
             "bus": BusConf(kind="redis"),
             "keys": {"file": str(key_file)},
             "user_rpc": ClientConf(endpoints=[users_at]),
+            # Nobody answers: what they have to do at the end of an account waits.
+            "friend_rpc": ClientConf(endpoints=["127.0.0.1:9"]),
+            "group_rpc": ClientConf(endpoints=["127.0.0.1:9"]),
             "bcrypt_cost": 4,
             **shared,
             **settings,

@@ -9,7 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
 from api_gateway.schemas.base import Page
-from api_gateway.schemas.users import Me, Presence, Presences, ProfileBody, User
+from api_gateway.schemas.users import DeletionBody, Me, Presence, Presences, ProfileBody, User
+from im.auth.v1.auth_pb2 import DeleteAccountRequest
 from im.user.v1 import user_pb2 as pb
 from im_common.domain.ids import read_id
 from im_common.errors import AppError, Code, invalid, spelling
@@ -33,6 +34,11 @@ async def update_me(body: ProfileBody, svc: Svc) -> Me:
         profile=body.profile(), update_mask=FieldMask(paths=sorted(body.model_fields_set))
     )
     return Me.of_profile((await svc.users.UpdateProfile(request)).profile)
+
+
+@router.delete("/me", status_code=204, summary="End the caller's account for good")
+async def delete_me(body: DeletionBody, svc: Svc) -> None:
+    await svc.auth.DeleteAccount(DeleteAccountRequest(password=body.password))
 
 
 @router.get("/online", summary="Who of some users is online")

@@ -53,6 +53,10 @@ class ProfileBody(Body):
         )
 
 
+class DeletionBody(Body):
+    password: Text = Field(description="Of the account that ends.")
+
+
 class User(View):
     user_id: int
     username: str

@@ -61,7 +61,7 @@ async def login(svc: ServiceContext, *, username: str, password: str, device: De
             disabled; UNAVAILABLE.
     """
     device = sessions.check_device(device)
-    account = await _authenticate(svc, username, password)
+    account = await authenticate(svc, username, password)
     _refuse_disabled(account)
     if not account.has_profile:
         await _make_profile(svc, account)
@@ -79,8 +79,8 @@ async def change_password(
     check_length("new_password", new_password)
     account = await svc.db.read(credentials.by_id, identity.user_id)
     if account is None:
-        raise _wrong()
-    account = await _authenticate(svc, account.username, old_password)
+        raise wrong()
+    account = await authenticate(svc, account.username, old_password)
     new_hash = await svc.passwords.hash(new_password)
     # Before, so that nothing is changed when Redis is away; after, for those that opened meanwhile.
     ended = await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
@@ -91,7 +91,7 @@ async def change_password(
         new_hash=new_hash,
     )
     if not replaced:
-        raise _wrong()
+        raise wrong()
     ended += await svc.sessions.end_all(identity.user_id, but=[identity.session_id])
     await sessions.tell_revoked(svc, identity.user_id, ended)
 
@@ -123,7 +123,7 @@ async def _check_unfinished(
     if account.has_profile:
         raise _taken("username")
     try:
-        await _authenticate(svc, new.username, password)
+        await authenticate(svc, new.username, password)
     except AppError as error:
         if error.code is Code.INVALID_CREDENTIALS:
             raise _taken("username") from None
@@ -152,7 +152,7 @@ async def _make_profile(svc: ServiceContext, account: Account) -> bool:
     return await svc.db.write(credentials.confirm_profile, account.user_id)
 
 
-async def _authenticate(svc: ServiceContext, username: str, password: str) -> Account:
+async def authenticate(svc: ServiceContext, username: str, password: str) -> Account:
     """The account, when the password is right. A name that is not there takes as long."""
     key = key_of_username(username)
     counted_as, address = username.casefold(), sessions.client_address()
@@ -163,7 +163,7 @@ async def _authenticate(svc: ServiceContext, username: str, password: str) -> Ac
     right = await svc.passwords.check(password, account.password_hash if account else None)
     if account is None or not right:
         await svc.guesses.failed(counted_as, address)
-        raise _wrong()
+        raise wrong()
     await svc.guesses.succeeded(counted_as)
     return account
 
@@ -178,7 +178,7 @@ async def _open_session(svc: ServiceContext, account: Account, device: Device) -
     await svc.sessions.end(account.user_id, [pair.session_id])
     if now is not None:
         _refuse_disabled(now)
-    raise _wrong()
+    raise wrong()
 
 
 def _refuse_disabled(account: Account) -> None:
@@ -186,7 +186,7 @@ def _refuse_disabled(account: Account) -> None:
         raise AppError(Code.PERMISSION_DENIED, "the account is disabled")
 
 
-def _wrong() -> AppError:
+def wrong() -> AppError:
     return AppError(Code.INVALID_CREDENTIALS, "the username or the password is wrong")
 
 

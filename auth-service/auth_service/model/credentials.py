@@ -22,6 +22,9 @@ from im_common.domain.ids import FIRST_ID
 from im_common.sql.db import MYSQL_TABLE, AutoId, ascii_key
 from im_common.sql.outbox import OutboxTables
 
+# No password has this hash.
+NO_PASSWORD = "!"
+
 metadata = MetaData()
 outbox = OutboxTables(metadata)
 
@@ -139,6 +142,24 @@ def replace_password(connection: Connection, user_id: int, *, old_hash: str, new
         update(credentials)
         .where(_t.user_id == user_id, _t.password_hash == old_hash)
         .values(password_hash=new_hash)
+    )
+    return result.rowcount == 1
+
+
+def forget(connection: Connection, user_id: int, *, old_hash: str) -> bool:
+    """Takes name, email and password away; the id is never another's. False when the password is no
+    longer the old one."""
+    result = connection.execute(
+        update(credentials)
+        .where(_t.user_id == user_id, _t.password_hash == old_hash)
+        .values(
+            username=f"~{user_id}",
+            username_key=f"~{user_id}",
+            nickname="",
+            email="",
+            email_key=None,
+            password_hash=NO_PASSWORD,
+        )
     )
     return result.rowcount == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auth_service import svc
 from auth_service.config import Settings
+from auth_service.logic import deletion
 from auth_service.server.auth import AuthServicer
 from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from im_common.rpc.access import Gatekeeper
@@ -21,4 +22,5 @@ async def serve(settings: Settings, resources: Resources) -> None:
         gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )
+    resources.keep(deletion.run(service), "deletions")
     await process.serve(settings, resources, rpc=server)

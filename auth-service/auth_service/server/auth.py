@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from auth_service.logic import accounts, sessions
+from auth_service.logic import accounts, deletion, sessions
 from auth_service.logic.sessions import Device, TokenPair
 from auth_service.model.sessions import Session
 from auth_service.svc import ServiceContext
@@ -89,6 +89,12 @@ class AuthServicer(AuthServiceServicer):
             new_password=request.new_password,
         )
         return pb.ChangePasswordResponse()
+
+    async def DeleteAccount(
+        self, request: pb.DeleteAccountRequest, _: Any
+    ) -> pb.DeleteAccountResponse:
+        await deletion.delete_account(self._svc, identity(), request.password)
+        return pb.DeleteAccountResponse()
 
     async def DisableAccount(
         self, request: pb.DisableAccountRequest, _: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from friend_service.logic import blocks, friends, membership, requests
+from friend_service.logic import blocks, forgetting, friends, membership, requests
 from friend_service.logic.changes import LEASE_MS
 from friend_service.server import views
 from friend_service.svc import ServiceContext
@@ -115,6 +115,9 @@ class FriendServicer(FriendServiceServicer):
             friends=[standing.friends for standing in found] if request.with_friends else (),
             lease_ms=LEASE_MS,
         )
+
+    async def ForgetUser(self, request: pb.ForgetUserRequest, _: Any) -> pb.ForgetUserResponse:
+        return pb.ForgetUserResponse(done=await forgetting.forget_user(self._svc, request.user_id))
 
     async def BatchListFriendIds(
         self, request: pb.BatchListFriendIdsRequest, _: Any

@@ -202,16 +202,20 @@ async def transfer_ownership(
     """
 
     def transfer(editing: Editing) -> None:
-        target = editing.other(new_owner_id)
-        editing.check(Action.TRANSFER, target)
-        connection = editing.connection
-        members.change(connection, group_id, new_owner_id, role=Role.OWNER, muted_until=0)
-        members.change(connection, group_id, user_id, role=Role.ADMIN)
-        editing.columns["owner_id"] = new_owner_id
-        editing.record("owner_transferred", user_id=new_owner_id)
-        editing.tell_members(GroupUpdated(group_id=group_id, owner_id=new_owner_id))
+        editing.check(Action.TRANSFER, editing.other(new_owner_id))
+        hand_over(editing, new_owner_id)
 
     await edit(svc, user_id, group_id, transfer)
+
+
+def hand_over(editing: Editing, new_owner_id: int) -> None:
+    """From who makes the change, the owner, to another member."""
+    connection, group_id = editing.connection, editing.group.group_id
+    members.change(connection, group_id, new_owner_id, role=Role.OWNER, muted_until=0)
+    members.change(connection, group_id, editing.user_id, role=Role.ADMIN)
+    editing.columns["owner_id"] = new_owner_id
+    editing.record("owner_transferred", user_id=new_owner_id)
+    editing.tell_members(GroupUpdated(group_id=group_id, owner_id=new_owner_id))
 
 
 async def dismiss_group(svc: ServiceContext, user_id: int, group_id: int) -> None:
@@ -220,19 +224,22 @@ async def dismiss_group(svc: ServiceContext, user_id: int, group_id: int) -> Non
 
     def dismiss(editing: Editing) -> None:
         editing.check(Action.DISMISS)
-        editing.tell_members(GroupDismissed(group_id=group_id, by=user_id))
-        pending = requests.page(editing.connection, group_id, before=None, limit=None)
-        for request in pending:
-            handled = GroupJoinHandled(
-                group_id=group_id, request_id=request.request_id, accepted=False
-            )
-            editing.tell([request.user_id], handled)
-        requests.reject_all(editing.connection, group_id)
-        members.remove_all(editing.connection, group_id)
-        editing.columns |= {"dismissed_at": editing.now, "member_count": 0}
-        editing.record("group_dismissed", dismissed=True)
+        end_group(editing)
 
     await edit(svc, user_id, group_id, dismiss)
+
+
+def end_group(editing: Editing) -> None:
+    group_id = editing.group.group_id
+    editing.tell_members(GroupDismissed(group_id=group_id, by=editing.user_id))
+    pending = requests.page(editing.connection, group_id, before=None, limit=None)
+    for request in pending:
+        handled = GroupJoinHandled(group_id=group_id, request_id=request.request_id, accepted=False)
+        editing.tell([request.user_id], handled)
+    requests.reject_all(editing.connection, group_id)
+    members.remove_all(editing.connection, group_id)
+    editing.columns |= {"dismissed_at": editing.now, "member_count": 0}
+    editing.record("group_dismissed", dismissed=True)
 
 
 def as_member(found: tuple[Group, Role | None] | None, group_id: int) -> tuple[Group, Role]:

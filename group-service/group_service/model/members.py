@@ -91,6 +91,17 @@ def ids(connection: Connection, group_id: int, *, least: Role = Role.MEMBER) -> 
     return list((connection.execute(query.order_by(_m.user_id))).scalars())
 
 
+def heir(connection: Connection, group_id: int, owner_id: int) -> int | None:
+    """Who has the group when its owner is no more: of the highest role, who joined first."""
+    query = (
+        select(_m.user_id)
+        .where(_m.group_id == group_id, _m.user_id != owner_id)
+        .order_by(_m.role.desc(), _m.joined_at, _m.user_id)
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
 def existing(connection: Connection, group_id: int, user_ids: Collection[int]) -> set[int]:
     """Those of the users who are members."""
     query = select(_m.user_id).where(_m.group_id == group_id, _m.user_id.in_(user_ids))

@@ -68,6 +68,12 @@ def page(
     return _all(connection, query.order_by(_t.request_id.desc()).limit(limit))
 
 
+def pending_from(connection: Connection, user_id: int, *, limit: int) -> list[JoinRequest]:
+    """In any group."""
+    query = select(*_columns).where(_t.pending_user_id == user_id)
+    return _all(connection, query.limit(limit))
+
+
 def decide(connection: Connection, request_ids: Collection[int], status: Status) -> None:
     query = update(group_join_requests).where(_t.request_id.in_(request_ids))
     connection.execute(query.values(status=status, pending_user_id=None))

@@ -117,6 +117,7 @@ group_join_requests = Table(
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("group_id", "pending_user_id", name="uq_group_join_requests_pending"),
     Index("ix_group_join_requests_page", "group_id", "status", "request_id"),
+    Index("ix_group_join_requests_user", "pending_user_id"),
     sqlite_autoincrement=True,
     **MYSQL_TABLE,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from group_service.logic import groups, joining, members
+from group_service.logic import forgetting, groups, joining, members
 from group_service.server import views
 from group_service.svc import ServiceContext
 from im.group.v1 import group_pb2 as pb
@@ -172,6 +172,9 @@ class GroupServicer(GroupServiceServicer):
         return pb.ListReadersResponse(
             readers=[views.reader(*one) for one in found], next_cursor=next_cursor
         )
+
+    async def ForgetUser(self, request: pb.ForgetUserRequest, _: Any) -> pb.ForgetUserResponse:
+        return pb.ForgetUserResponse(done=await forgetting.forget_user(self._svc, request.user_id))
 
     async def BatchGetSendInfo(
         self, request: pb.BatchGetSendInfoRequest, _: Any

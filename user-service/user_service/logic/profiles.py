@@ -107,6 +107,17 @@ async def create_profile(
         await _check_twin(svc, user_id)
 
 
+async def delete_profile(svc: ServiceContext, user_id: int) -> None:
+    """Leaves nothing of the user but the id, for what they wrote. The name is free; nobody finds the
+    user, or can write to them. Again, or without a profile, nothing happens."""
+
+    def forget(connection: Connection) -> None:
+        if users.exists(connection, user_id):
+            users.forget(connection, user_id, now=now_ms())
+
+    await svc.db.write(forget)
+
+
 async def check_users(svc: ServiceContext, user_ids: Sequence[int]) -> list[int]:
     """Those that exist and are not disabled."""
     if len(user_ids) > MOST_CHECKED:

@@ -33,6 +33,8 @@ from im_common.sql.db import MYSQL_TABLE, ExactText, ascii_key
 from im_common.sql.keys import is_beyond
 
 MAX_NICKNAME_KEY = 128
+# Of who is no more; the username is then `~` and the id, which nobody can register.
+DELETED_NICKNAME = "Deleted user"
 # ASCII, without space around it.
 _USERNAME = re.compile(r"(?! )[\x20-\x7e]{1,32}(?<! )")
 # No character comes after it.
@@ -188,6 +190,27 @@ def profile(connection: Connection, user_id: int) -> Profile | None:
 
 def change(connection: Connection, user_id: int, values: Mapping[str, Any]) -> None:
     connection.execute(update(users).where(_t.user_id == user_id).values(**values))
+
+
+def forget(connection: Connection, user_id: int, *, now: int) -> None:
+    """Makes it nobody's."""
+    username = f"~{user_id}"
+    nobody = {
+        "username": username,
+        "username_key": username,
+        "nickname": DELETED_NICKNAME,
+        "nickname_key": nickname_key(DELETED_NICKNAME),
+        "email": "",
+        "avatar": "",
+        "gender": 0,
+        "signature": "",
+        "birthday": "",
+        "ext": "{}",
+        "presence_hidden": True,
+        "disabled": True,
+        "updated_at": now,
+    }
+    change(connection, user_id, nobody)
 
 
 def id_of_username(connection: Connection, username: str) -> int | None:

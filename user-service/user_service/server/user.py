@@ -46,6 +46,12 @@ class UserServicer(UserServiceServicer):
         )
         return pb.SearchUsersResponse(users=map(_user, found), next_cursor=next_cursor)
 
+    async def DeleteProfile(
+        self, request: pb.DeleteProfileRequest, _: Any
+    ) -> pb.DeleteProfileResponse:
+        await profiles.delete_profile(self._svc, request.user_id)
+        return pb.DeleteProfileResponse()
+
     async def CreateProfile(
         self, request: pb.CreateProfileRequest, _: Any
     ) -> pb.CreateProfileResponse:

@@ -75,6 +75,11 @@ class AuthServiceStub:
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.DeleteAccount = channel.unary_unary(
+                '/im.auth.v1.AuthService/DeleteAccount',
+                request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountResponse.FromString,
+                _registered_method=True)
         self.DisableAccount = channel.unary_unary(
                 '/im.auth.v1.AuthService/DisableAccount',
                 request_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DisableAccountRequest.SerializeToString,
@@ -156,6 +161,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteAccount(self, request, context):
+        """DeleteAccount ends the caller's account for good: sessions at once; the profile, friendships and
+        memberships soon after, whatever is away meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DisableAccount(self, request, context):
         """DisableAccount shuts an account and ends its sessions, or opens it again.
         """
@@ -219,6 +232,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.FromString,
                     response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountResponse.SerializeToString,
             ),
             'DisableAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DisableAccount,
@@ -453,6 +471,33 @@ class AuthService:
             '/im.auth.v1.AuthService/ChangePassword',
             im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
             im_dot_auth_dot_v1_dot_auth__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AuthService/DeleteAccount',
+            im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_auth__pb2.DeleteAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

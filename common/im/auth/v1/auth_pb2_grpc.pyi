@@ -56,6 +56,10 @@ class AuthServiceStub:
     """RevokeSession ends one of the caller's sessions, or all but the current one."""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _auth_pb2.ChangePasswordResponse]
     """ChangePassword replaces the password and ends the caller's other sessions."""
+    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteAccountRequest, _auth_pb2.DeleteAccountResponse]
+    """DeleteAccount ends the caller's account for good: sessions at once; the profile, friendships and
+    memberships soon after, whatever is away meanwhile.
+    """
     DisableAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]
     """DisableAccount shuts an account and ends its sessions, or opens it again."""
     SeeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]
@@ -91,6 +95,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """RevokeSession ends one of the caller's sessions, or all but the current one."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _auth_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """ChangePassword replaces the password and ends the caller's other sessions."""
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteAccountRequest, _auth_pb2.DeleteAccountResponse]  # type: ignore[assignment]
+    """DeleteAccount ends the caller's account for good: sessions at once; the profile, friendships and
+    memberships soon after, whatever is away meanwhile.
+    """
     DisableAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]  # type: ignore[assignment]
     """DisableAccount shuts an account and ends its sessions, or opens it again."""
     SeeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]  # type: ignore[assignment]
@@ -171,6 +179,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_pb2.ChangePasswordResponse]]:
         """ChangePassword replaces the password and ends the caller's other sessions."""
+
+    @_abc_1.abstractmethod
+    def DeleteAccount(
+        self,
+        request: _auth_pb2.DeleteAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.DeleteAccountResponse, _abc.Awaitable[_auth_pb2.DeleteAccountResponse]]:
+        """DeleteAccount ends the caller's account for good: sessions at once; the profile, friendships and
+        memberships soon after, whatever is away meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def DisableAccount(

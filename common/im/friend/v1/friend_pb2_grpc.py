@@ -100,6 +100,11 @@ class FriendServiceStub:
                 request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.SerializeToString,
                 response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.FromString,
                 _registered_method=True)
+        self.ForgetUser = channel.unary_unary(
+                '/im.friend.v1.FriendService/ForgetUser',
+                request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserRequest.SerializeToString,
+                response_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserResponse.FromString,
+                _registered_method=True)
         self.BatchListFriendIds = channel.unary_unary(
                 '/im.friend.v1.FriendService/BatchListFriendIds',
                 request_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchListFriendIdsRequest.SerializeToString,
@@ -204,6 +209,14 @@ class FriendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetUser(self, request, context):
+        """ForgetUser ends what is between a user who is no more and others, a part at a time, and tells them.
+        Again, nothing happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchListFriendIds(self, request, context):
         """BatchListFriendIds gives the friends of many users, whole lists.
         """
@@ -278,6 +291,11 @@ def add_FriendServiceServicer_to_server(servicer, server):
                     servicer.BatchIsBlocked,
                     request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.FromString,
                     response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.SerializeToString,
+            ),
+            'ForgetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetUser,
+                    request_deserializer=im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserRequest.FromString,
+                    response_serializer=im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserResponse.SerializeToString,
             ),
             'BatchListFriendIds': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchListFriendIds,
@@ -637,6 +655,33 @@ class FriendService:
             '/im.friend.v1.FriendService/BatchIsBlocked',
             im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedRequest.SerializeToString,
             im_dot_friend_dot_v1_dot_friend__pb2.BatchIsBlockedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.friend.v1.FriendService/ForgetUser',
+            im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserRequest.SerializeToString,
+            im_dot_friend_dot_v1_dot_friend__pb2.ForgetUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

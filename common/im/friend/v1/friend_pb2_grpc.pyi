@@ -63,6 +63,10 @@ class FriendServiceStub:
     """IsBlocked is true when target_id has blocked user_id."""
     BatchIsBlocked: _grpc.UnaryUnaryMultiCallable[_friend_pb2.BatchIsBlockedRequest, _friend_pb2.BatchIsBlockedResponse]
     """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+    ForgetUser: _grpc.UnaryUnaryMultiCallable[_friend_pb2.ForgetUserRequest, _friend_pb2.ForgetUserResponse]
+    """ForgetUser ends what is between a user who is no more and others, a part at a time, and tells them.
+    Again, nothing happens.
+    """
     BatchListFriendIds: _grpc.UnaryUnaryMultiCallable[_friend_pb2.BatchListFriendIdsRequest, _friend_pb2.BatchListFriendIdsResponse]
     """BatchListFriendIds gives the friends of many users, whole lists."""
 
@@ -101,6 +105,10 @@ class FriendServiceAsyncStub(FriendServiceStub):
     """IsBlocked is true when target_id has blocked user_id."""
     BatchIsBlocked: _aio.UnaryUnaryMultiCallable[_friend_pb2.BatchIsBlockedRequest, _friend_pb2.BatchIsBlockedResponse]  # type: ignore[assignment]
     """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+    ForgetUser: _aio.UnaryUnaryMultiCallable[_friend_pb2.ForgetUserRequest, _friend_pb2.ForgetUserResponse]  # type: ignore[assignment]
+    """ForgetUser ends what is between a user who is no more and others, a part at a time, and tells them.
+    Again, nothing happens.
+    """
     BatchListFriendIds: _aio.UnaryUnaryMultiCallable[_friend_pb2.BatchListFriendIdsRequest, _friend_pb2.BatchListFriendIdsResponse]  # type: ignore[assignment]
     """BatchListFriendIds gives the friends of many users, whole lists."""
 
@@ -214,6 +222,16 @@ class FriendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_friend_pb2.BatchIsBlockedResponse, _abc.Awaitable[_friend_pb2.BatchIsBlockedResponse]]:
         """BatchIsBlocked answers IsBlocked for many pairs at once, in order."""
+
+    @_abc_1.abstractmethod
+    def ForgetUser(
+        self,
+        request: _friend_pb2.ForgetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_friend_pb2.ForgetUserResponse, _abc.Awaitable[_friend_pb2.ForgetUserResponse]]:
+        """ForgetUser ends what is between a user who is no more and others, a part at a time, and tells them.
+        Again, nothing happens.
+        """
 
     @_abc_1.abstractmethod
     def BatchListFriendIds(

@@ -125,6 +125,11 @@ class GroupServiceStub:
                 request_serializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.SerializeToString,
                 response_deserializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.FromString,
                 _registered_method=True)
+        self.ForgetUser = channel.unary_unary(
+                '/im.group.v1.GroupService/ForgetUser',
+                request_serializer=im_dot_group_dot_v1_dot_group__pb2.ForgetUserRequest.SerializeToString,
+                response_deserializer=im_dot_group_dot_v1_dot_group__pb2.ForgetUserResponse.FromString,
+                _registered_method=True)
         self.BatchGetSendInfo = channel.unary_unary(
                 '/im.group.v1.GroupService/BatchGetSendInfo',
                 request_serializer=im_dot_group_dot_v1_dot_group__pb2.BatchGetSendInfoRequest.SerializeToString,
@@ -262,6 +267,14 @@ class GroupServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetUser(self, request, context):
+        """ForgetUser takes a user who is no more out of groups, some at a time: a group of theirs goes to the
+        oldest admin, or else the oldest member, or is dismissed. Again, nothing happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchGetSendInfo(self, request, context):
         """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write.
         """
@@ -361,6 +374,11 @@ def add_GroupServiceServicer_to_server(servicer, server):
                     servicer.ListReaders,
                     request_deserializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.FromString,
                     response_serializer=im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.SerializeToString,
+            ),
+            'ForgetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetUser,
+                    request_deserializer=im_dot_group_dot_v1_dot_group__pb2.ForgetUserRequest.FromString,
+                    response_serializer=im_dot_group_dot_v1_dot_group__pb2.ForgetUserResponse.SerializeToString,
             ),
             'BatchGetSendInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetSendInfo,
@@ -855,6 +873,33 @@ class GroupService:
             '/im.group.v1.GroupService/ListReaders',
             im_dot_group_dot_v1_dot_group__pb2.ListReadersRequest.SerializeToString,
             im_dot_group_dot_v1_dot_group__pb2.ListReadersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.group.v1.GroupService/ForgetUser',
+            im_dot_group_dot_v1_dot_group__pb2.ForgetUserRequest.SerializeToString,
+            im_dot_group_dot_v1_dot_group__pb2.ForgetUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class GroupServiceStub:
     """SetGroupNickname sets the caller's own name in a group."""
     ListReaders: _grpc.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]
     """ListReaders lists who has read a message, to who sent it."""
+    ForgetUser: _grpc.UnaryUnaryMultiCallable[_group_pb2.ForgetUserRequest, _group_pb2.ForgetUserResponse]
+    """ForgetUser takes a user who is no more out of groups, some at a time: a group of theirs goes to the
+    oldest admin, or else the oldest member, or is dismissed. Again, nothing happens.
+    """
     BatchGetSendInfo: _grpc.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]
     """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write."""
 
@@ -113,6 +117,10 @@ class GroupServiceAsyncStub(GroupServiceStub):
     """SetGroupNickname sets the caller's own name in a group."""
     ListReaders: _aio.UnaryUnaryMultiCallable[_group_pb2.ListReadersRequest, _group_pb2.ListReadersResponse]  # type: ignore[assignment]
     """ListReaders lists who has read a message, to who sent it."""
+    ForgetUser: _aio.UnaryUnaryMultiCallable[_group_pb2.ForgetUserRequest, _group_pb2.ForgetUserResponse]  # type: ignore[assignment]
+    """ForgetUser takes a user who is no more out of groups, some at a time: a group of theirs goes to the
+    oldest admin, or else the oldest member, or is dismissed. Again, nothing happens.
+    """
     BatchGetSendInfo: _aio.UnaryUnaryMultiCallable[_group_pb2.BatchGetSendInfoRequest, _group_pb2.BatchGetSendInfoResponse]  # type: ignore[assignment]
     """BatchGetSendInfo tells, for many groups at once, which of some users are members and may write."""
 
@@ -262,6 +270,16 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.ListReadersResponse, _abc.Awaitable[_group_pb2.ListReadersResponse]]:
         """ListReaders lists who has read a message, to who sent it."""
+
+    @_abc_1.abstractmethod
+    def ForgetUser(
+        self,
+        request: _group_pb2.ForgetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.ForgetUserResponse, _abc.Awaitable[_group_pb2.ForgetUserResponse]]:
+        """ForgetUser takes a user who is no more out of groups, some at a time: a group of theirs goes to the
+        oldest admin, or else the oldest member, or is dismissed. Again, nothing happens.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetSendInfo(

@@ -65,6 +65,11 @@ class UserServiceStub:
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.SerializeToString,
                 response_deserializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.FromString,
                 _registered_method=True)
+        self.DeleteProfile = channel.unary_unary(
+                '/im.user.v1.UserService/DeleteProfile',
+                request_serializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.SerializeToString,
+                response_deserializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.FromString,
+                _registered_method=True)
         self.GetNames = channel.unary_unary(
                 '/im.user.v1.UserService/GetNames',
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesRequest.SerializeToString,
@@ -123,6 +128,14 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteProfile(self, request, context):
+        """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
+        happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetNames(self, request, context):
         """GetNames gives the names of those ids that exist, for lists that are sorted by them.
         """
@@ -169,6 +182,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.CreateProfile,
                     request_deserializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.FromString,
                     response_serializer=im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.SerializeToString,
+            ),
+            'DeleteProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProfile,
+                    request_deserializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.FromString,
+                    response_serializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.SerializeToString,
             ),
             'GetNames': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNames,
@@ -344,6 +362,33 @@ class UserService:
             '/im.user.v1.UserService/CreateProfile',
             im_dot_user_dot_v1_dot_user__pb2.CreateProfileRequest.SerializeToString,
             im_dot_user_dot_v1_dot_user__pb2.CreateProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.user.v1.UserService/DeleteProfile',
+            im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.SerializeToString,
+            im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class UserServiceStub:
     """SearchUsers finds users by id, by exact username, or by a prefix of username or nickname."""
     CreateProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateProfileRequest, _user_pb2.CreateProfileResponse]
     """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+    DeleteProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteProfileRequest, _user_pb2.DeleteProfileResponse]
+    """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
+    happens.
+    """
     GetNames: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]
     """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
     CheckUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.CheckUsersRequest, _user_pb2.CheckUsersResponse]
@@ -67,6 +71,10 @@ class UserServiceAsyncStub(UserServiceStub):
     """SearchUsers finds users by id, by exact username, or by a prefix of username or nickname."""
     CreateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateProfileRequest, _user_pb2.CreateProfileResponse]  # type: ignore[assignment]
     """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+    DeleteProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteProfileRequest, _user_pb2.DeleteProfileResponse]  # type: ignore[assignment]
+    """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
+    happens.
+    """
     GetNames: _aio.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]  # type: ignore[assignment]
     """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
     CheckUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.CheckUsersRequest, _user_pb2.CheckUsersResponse]  # type: ignore[assignment]
@@ -122,6 +130,16 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.CreateProfileResponse, _abc.Awaitable[_user_pb2.CreateProfileResponse]]:
         """CreateProfile makes the profile of a new account; a second call for the same user changes nothing."""
+
+    @_abc_1.abstractmethod
+    def DeleteProfile(
+        self,
+        request: _user_pb2.DeleteProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.DeleteProfileResponse, _abc.Awaitable[_user_pb2.DeleteProfileResponse]]:
+        """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
+        happens.
+        """
 
     @_abc_1.abstractmethod
     def GetNames(

@@ -41,6 +41,7 @@ from im_common.sql.db import (
 )
 from im_common.sql.direct import PreparedInsert, Statement, select_in, send
 from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.queries import counted_queries
 from im_common.testing.waiting import eventually
 
 metadata = MetaData()
@@ -249,6 +250,27 @@ async def test_hundreds_of_rows_are_one_statement(db: Database) -> None:
     query = select(things.c.word).order_by(things.c.name)
     found = await db.read(lambda connection: list(connection.execute(query).scalars()))
     assert found == words
+
+
+async def test_a_prepared_upsert_is_in_the_words_of_its_server_from_the_first_on(
+    conf: DbConf,
+) -> None:
+    maker = Database(conf)
+    await maker.write(metadata.create_all)
+    await maker.close()
+    db = Database(conf)
+    prepared = PreparedInsert(ADD, ["name", "word", "seq"])
+    with counted_queries() as statements:
+        await db.write(lambda connection: prepared.put_off(connection, [_row("a", 1)]))
+    is_mysql = await db.read(
+        lambda connection: (
+            connection.dialect.name == "mysql" and not getattr(connection.dialect, "is_mariadb", 0)
+        )
+    )
+    # There VALUES(seq) will be no more one day; to MariaDB and SQLite the other is a syntax error.
+    (upsert,) = [one for one in statements if "INSERT" in one]
+    assert (" AS new ON DUPLICATE KEY UPDATE " in upsert) == is_mysql
+    await db.close()
 
 
 async def test_an_upsert_gives_back_what_is_there_then(db: Database) -> None:

@@ -39,7 +39,8 @@ def _run(options: argparse.Namespace) -> int:
         case "infra up":
             from im_local import infra
 
-            infra.up(data, port_offset=options.port_offset, console=Console())
+            chosen = infra.Options(options.port_offset, options.only, options.variants)
+            infra.up(data, chosen, Console())
         case "infra down":
             from im_local import infra
 
@@ -91,6 +92,19 @@ def _parser() -> argparse.ArgumentParser:
     infra_up = actions.add_parser("up", help="start what does not run; writes DIR/infra.yaml")
     infra_up.set_defaults(command="infra up")
     infra_up.add_argument("--port-offset", type=int, metavar="N", help="added to every port")
+    infra_up.add_argument(
+        "--only",
+        action="append",
+        choices=("mysql", "redis", "etcd", "kafka"),
+        help="start this alone; may be given for several",
+    )
+    infra_up.add_argument(
+        "--with",
+        dest="variants",
+        action="append",
+        choices=("mysql",),
+        help="mysql: MySQL itself instead of MariaDB",
+    )
     infra_down = actions.add_parser("down", help="end all of it; the data stays")
     infra_down.set_defaults(command="infra down")
     for command in (down, infra_up, infra_down):

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from im_local import probes
+from im_local import mysql, probes
 from im_local.console import Console
 from im_local.errors import LocalError
 from im_local.files import FileLock, rotate, tail, write_atomically
@@ -24,25 +26,47 @@ READY_LIMIT_S = 90.0
 TERM_LIMIT_S = 10.0
 
 
-def up(data: DataDir, *, port_offset: int | None, console: Console) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How the servers are started; None takes what the last start on this folder had."""
+
+    port_offset: int | None = None
+    # Names of PORTS; all of them at first.
+    only: list[str] | None = None
+    # Of VARIANTS.
+    variants: list[str] | None = None
+
+
+def up(data: DataDir, options: Options, console: Console) -> None:
     """Start what does not run, wait until all of it answers, and write DIR/infra.yaml.
 
-    Without an offset, the one of the last start on this folder is taken. Raises LocalError.
+    Raises LocalError.
     """
     data.make()
     with FileLock(_lock(data), wait=True):
         before = _read(data)
-        offset = _offset(data, before, port_offset)
+        offset: int = _kept(data, before, "port_offset", options.port_offset, 0)
+        only: list[str] = _kept(data, before, "only", options.only, list(PORTS))
+        variants: list[str] = _kept(data, before, "with", options.variants, [])
         running = _running(data, before)
-        missing = [s for s in infra_servers(data, port_offset=offset) if s.name not in running]
+        servers = infra_servers(data, port_offset=offset, variants=variants)
+        missing = [s for s in servers if s.name in only and s.name not in running]
         if not missing:
             console.step(f"already running: {', '.join(running)}")
             return
-        log = data.log("infra-install")
-        install([server.name for server in missing], log=log, console=console)
+        _install([server.name for server in missing], variants, data, console)
         pids = running | asyncio.run(_start_all(data, missing, console))
-        write_atomically(data.infra, yaml.safe_dump(_description(offset, pids), sort_keys=False))
+        described = _description(offset, pids) | {"only": only, "with": variants}
+        write_atomically(data.infra, yaml.safe_dump(described, sort_keys=False))
         console.step(f"all ready; addresses in {data.infra}")
+
+
+def _install(servers: list[str], variants: Sequence[str], data: DataDir, console: Console) -> None:
+    log = data.log("infra-install")
+    if "mysql" in servers and "mysql" in variants:
+        mysql.fetch(log=log, console=console)
+        servers = [name for name in servers if name != "mysql"]
+    install(servers, log=log, console=console)
 
 
 def down(data: DataDir, *, console: Console) -> None:
@@ -79,14 +103,15 @@ def _read(data: DataDir) -> dict[str, Any]:
     return known
 
 
-def _offset(data: DataDir, before: dict[str, Any], wanted: int | None) -> int:
-    known: int = before.get("port_offset", 0)
+def _kept(data: DataDir, before: dict[str, Any], option: str, wanted: Any, default: Any) -> Any:
+    known = before.get(option, default)
     if wanted is None or wanted == known:
         return known
     if _running(data, before):
+        words = " ".join(known) if isinstance(known, list) else known
         raise LocalError(
-            f"The servers of {data.path} run with --port-offset {known}; end them with "
-            f"`scripts/infra down --data {data.path}` first."
+            f"The servers of {data.path} run with --{option.replace('_', '-')} {words}; end them "
+            f"with `scripts/infra down --data {data.path}` first."
         )
     return wanted
 
@@ -170,7 +195,7 @@ def _reason(error: BaseException) -> BaseException:
 
 def _description(offset: int, pids: dict[str, int]) -> dict[str, Any]:
     port = {name: base + offset for name, base in PORTS.items()}
-    return {
+    servers = {
         "mysql": {
             "host": HOST,
             "port": port["mysql"],
@@ -180,7 +205,10 @@ def _description(offset: int, pids: dict[str, int]) -> dict[str, Any]:
         "kafka": {"brokers": [f"{HOST}:{port['kafka']}"]},
         "redis": {"host": HOST, "port": port["redis"]},
         "etcd": {"hosts": [f"{HOST}:{port['etcd']}"]},
-        "pids": {name: pids[name] for name in PORTS},
+    }
+    return {
+        **{name: server for name, server in servers.items() if name in pids},
+        "pids": {name: pids[name] for name in PORTS if name in pids},
         "port_offset": offset,
     }
 

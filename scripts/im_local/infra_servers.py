@@ -3,13 +3,14 @@
 import base64
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from im_local import probes
 from im_local.files import secret_once, write_atomically
 from im_local.install import KAFKA_LIBS, program
+from im_local.mysql import mysql_argv
 from im_local.paths import DataDir
 from im_local.ports import HOST
 from im_local.probes import Probe
@@ -17,6 +18,8 @@ from im_local.servers import etcd_argv, redis_argv
 from im_local.sql_servers import account, mariadb_argv, must_run, write_accounts
 
 MYSQL_USER = "im"
+# What may run in the place of something else: MySQL instead of MariaDB.
+VARIANTS = ("mysql",)
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 
 _ETCD_PEER = 12397
@@ -38,19 +41,20 @@ class Server:
     prepare: Callable[[], list[str]]
 
 
-def infra_servers(data: DataDir, *, port_offset: int) -> list[Server]:
-    """All real servers, with their data below DIR/infra."""
+def infra_servers(data: DataDir, *, port_offset: int, variants: Sequence[str]) -> list[Server]:
+    """All real servers, with their data below DIR/infra; ``variants`` are some of VARIANTS."""
     folder = data.path / "infra"
     port = {name: base + port_offset for name, base in PORTS.items()}
     peer, controller = _ETCD_PEER + port_offset, _KAFKA_CONTROLLER + port_offset
-    mysql, redis, etcd, kafka = (folder / name for name in ("mysql", "redis", "etcd", "kafka"))
+    redis, etcd, kafka = (folder / name for name in ("redis", "etcd", "kafka"))
+    mysql = folder / ("mysql-itself" if "mysql" in variants else "mysql")
     return [
         Server(
             "mysql",
             mysql,
             [port["mysql"]],
             probes.mysql(port["mysql"]),
-            lambda: _mysql(mysql, port["mysql"], data.secrets),
+            lambda: _mysql(mysql, port["mysql"], data.secrets, variants),
         ),
         Server(
             "redis",
@@ -76,10 +80,15 @@ def infra_servers(data: DataDir, *, port_offset: int) -> list[Server]:
     ]
 
 
-def _mysql(folder: Path, port: int, secrets: Path) -> list[str]:
+def _mysql(folder: Path, port: int, secrets: Path, variants: Sequence[str]) -> list[str]:
     password = secret_once(secrets / "mysql_password", bytes_of_entropy=24)
     statements = account(MYSQL_USER, password, r"ALL PRIVILEGES ON `im\_%`.*")
-    return mariadb_argv(folder, port, write_accounts(secrets / "mysql_account.sql", statements))
+    if "mysql" not in variants:
+        accounts = write_accounts(secrets / "mysql_account.sql", statements)
+        return mariadb_argv(folder, port, accounts)
+    # It has no password at first.
+    statements.append("ALTER USER root@localhost ACCOUNT LOCK")
+    return mysql_argv(folder, port, write_accounts(secrets / "mysql_account.sql", statements))
 
 
 def _kafka(folder: Path, port: int, controller: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""MariaDB and MySQL: how the data is made once, and the command line."""
+"""MariaDB: how the data is made once, and the command line; and what MySQL has of that too."""
 
 import getpass
 import os
@@ -31,7 +31,7 @@ def mariadb_argv(
     # No socket file: root may log in only by one, so nobody can, and a path cannot be too long.
     return [
         program("mariadbd"),
-        *_common(folder, port, accounts),
+        *common_options(folder, port, accounts),
         "--socket=",
         *settings,
     ]
@@ -54,7 +54,8 @@ def account(user: str, password: str, rights: str) -> list[str]:
     ]
 
 
-def _common(folder: Path, port: int, accounts: Path) -> list[str]:
+def common_options(folder: Path, port: int, accounts: Path) -> list[str]:
+    """What MariaDB and MySQL are both told."""
     user = ["--user=root"] if os.geteuid() == 0 else []
     return [
         "--no-defaults",

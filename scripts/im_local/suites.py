@@ -14,13 +14,14 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from im_local import last_will
+from im_local import last_will, mysql
 from im_local.console import Console
+from im_local.errors import LocalError
 from im_local.paths import PYTHON, ROOT
 from im_local.processes import SERVICES, folders
 
@@ -41,6 +42,11 @@ LOGINS = ["auth-service/tests/test_login.py"]
 # They start embedded servers of their own, wherever they run.
 OWN_SERVERS = ["tests/test_large_groups.py"]
 EMBEDDED, REAL = "embedded", "real"
+# MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
+MYSQL = "MySQL"
+# Beside the real servers.
+MYSQL_PORT_OFFSET = 500
+OF_DATABASES = ["common/tests/test_db.py", "common/tests/test_outbox_plans.py"]
 VARIABLE = "IM_TEST_INFRA"
 
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
@@ -48,11 +54,12 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 @dataclass(frozen=True)
 class Suite:
-    """Paths for one pytest, on the embedded or the real servers."""
+    """Paths for one pytest, on the embedded or the real servers or on MySQL."""
 
     servers: str
     paths: Sequence[str]
     without: Sequence[str] = ()
+    options: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -60,7 +67,7 @@ class Suite:
 
     def command(self, options: Sequence[str]) -> list[str]:
         ignored = [f"--ignore={path}" for path in self.without]
-        return [PYTHON, "-P", "-m", "pytest", *ignored, *options, *self.paths]
+        return [PYTHON, "-P", "-m", "pytest", *ignored, *self.options, *options, *self.paths]
 
 
 Lane = list[Suite]
@@ -85,7 +92,13 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
         [Suite(on, [path], _left_out(path, once if on == REAL else ())) for path in paths]
         for on, paths in plan
     ]
-    each = sorted(servers)
+    if MYSQL in servers:
+        # Only what runs on such a database: the rest has run by then.
+        only = ("-k", "mysql")
+        lanes.append(
+            [Suite(MYSQL, [p], _left_out(p, ()), only) for p in (*OF_DATABASES, *services)]
+        )
+    each = sorted(set(servers) - {MYSQL})
     kills = [[Suite(on, KILLS)] for on in each]
     return [lanes, kills, [[*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS)]]]
 
@@ -97,9 +110,9 @@ def _left_out(path: str, more: Sequence[str]) -> list[str]:
 
 
 class Run:
-    """One run of suites; `infra` is the file that names the real servers, where there are any."""
+    """One run of suites; `infra` has the files that name the servers, for REAL and MYSQL."""
 
-    def __init__(self, options: Sequence[str], infra: Path | None, console: Console) -> None:
+    def __init__(self, options: Sequence[str], infra: Mapping[str, Path], console: Console) -> None:
         self._options = options
         self._infra = infra
         self._console = console
@@ -143,8 +156,8 @@ class Run:
         environ = dict(os.environ)
         if self._infra:
             environ.pop(VARIABLE, None)
-            if suite.servers == REAL:
-                environ[VARIABLE] = str(self._infra)
+            if suite.servers in self._infra:
+                environ[VARIABLE] = str(self._infra[suite.servers])
         with tempfile.TemporaryFile() as output:
             process = start(suite.command(self._options), environ, output.fileno())
             self._running.add(process)
@@ -193,18 +206,30 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextlib.contextmanager
-def real_servers() -> Iterator[Path]:
-    """The file that names them, for as long as the block lasts; gone then, also with us."""
+def real_servers(*options: str) -> Iterator[Path]:
+    """The file that names them, for as long as the block lasts; gone then, also with us. The options
+    are those of `scripts/infra up`."""
     infra = str(ROOT / "scripts/infra")
     with tempfile.TemporaryDirectory() as data:
         down = [infra, "down", "--data", data]
         revoke = last_will.run_at_our_end(down)
         try:
-            subprocess.run([infra, "up", "--data", data], check=True)
+            subprocess.run([infra, "up", "--data", data, *options], check=True)
             yield Path(data) / "infra.yaml"
         finally:
             subprocess.run(down, check=False)
             revoke()
+
+
+def has_mysql(console: Console) -> bool:
+    """Fetches it if need be; says so when it cannot be had."""
+    with tempfile.NamedTemporaryFile() as log:
+        try:
+            mysql.fetch(log=Path(log.name), console=console)
+        except LocalError as error:
+            console.block(f"NOTHING RUNS ON MYSQL ITSELF: {error}")
+            return False
+    return True
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -215,12 +240,19 @@ def main(arguments: Sequence[str]) -> int:
     elif options[:1] == ["--all"]:
         servers, options = [EMBEDDED, REAL], options[1:]
     has_path = any((ROOT / word.partition("::")[0]).exists() for word in options if word)
-    with real_servers() if REAL in servers else contextlib.nullcontext() as infra:
+    with contextlib.ExitStack() as stack:
+        infra: dict[str, Path] = {}
+        if REAL in servers:
+            infra[REAL] = stack.enter_context(real_servers())
         if has_path:
-            given = {VARIABLE: str(infra)} if infra else {}
+            given = {VARIABLE: str(infra[REAL])} if infra else {}
             return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))
-        running = Run(options, infra, Console())
-        for lanes in stages(servers):
+        console = Console()
+        if REAL in servers and has_mysql(console):
+            only = ("--only", "mysql", "--with", "mysql", "--port-offset", str(MYSQL_PORT_OFFSET))
+            infra[MYSQL] = stack.enter_context(real_servers(*only))
+        running = Run(options, infra, console)
+        for lanes in stages([*servers, *infra]):
             running.all(lanes)
     for name in running.failed:
         print(f"FAILED {name}")

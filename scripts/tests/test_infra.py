@@ -55,3 +55,21 @@ def test_only_what_is_dead_is_started_again(infra: Infra, is_gone: Callable[[int
     infra.run("down")
     assert all(is_gone(pid) for pid in after["pids"].values())
     assert "nothing runs" in infra.run("down")
+
+
+@pytest.mark.infra
+def test_those_that_were_chosen_are_started_again_and_no_others(infra: Infra) -> None:
+    offset = free_port_offset([PORTS["redis"]])
+    infra.run("up", "--only", "redis", "--with", "mysql", "--port-offset", str(offset))
+    before = infra.read()
+    assert set(before["pids"]) == {"redis"}
+    assert "mysql" not in before
+    os.kill(before["pids"]["redis"], signal.SIGKILL)
+    infra.run("up")
+    after = infra.read()
+    assert {**after, "pids": 0} == {**before, "pids": 0}
+
+    command = [str(INFRA), "up", "--data", str(infra.data), "--only", "etcd"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "run with --only redis; end them" in refused.stderr

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from im_local import last_will, suites
+from im_local import last_will, mysql, suites
 from im_local.console import Console
 from im_local.paths import ROOT
-from im_local.suites import EMBEDDED, OWN_SERVERS, REAL, Run, Suite, stages
+from im_local.suites import EMBEDDED, MYSQL, OWN_SERVERS, REAL, Run, Suite, stages
 
 
 @pytest.mark.parametrize("servers", [[EMBEDDED], [REAL], [EMBEDDED, REAL]])
@@ -39,6 +39,28 @@ def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str])
     assert len(alone) == 1
 
 
+def test_what_is_about_a_database_runs_on_mysql_too(tmp_path: Path) -> None:
+    """Its tests on such a database alone, and nothing that kills a server."""
+    lane = stages([EMBEDDED, REAL, MYSQL])[0][-1]
+    assert {suite.servers for suite in lane} == {MYSQL}
+    assert all(suite.command([])[-3:-1] == ["-k", "mysql"] for suite in lane)
+    for file in ROOT.glob("*/tests/**/test_*plans.py"):
+        assert any(_runs(suite, file) for suite in lane), file
+    without = stages([EMBEDDED, REAL])
+    assert stages([EMBEDDED, REAL, MYSQL]) == [[*without[0], lane], *without[1:]]
+
+
+def test_where_mysql_cannot_be_had_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(mysql.VARIABLE, str(tmp_path))
+    assert not suites.has_mysql(Console())
+    assert (
+        f"NOTHING RUNS ON MYSQL ITSELF: MYSQL_ROOT: there is no usr/sbin/mysqld in {tmp_path}"
+        in (capsys.readouterr().out)
+    )
+
+
 def test_outcomes_add_up_and_a_failure_fails_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,7 +69,7 @@ def test_outcomes_add_up_and_a_failure_fails_the_run(
     good.write_text("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n")
     bad.write_text("def test_a(): pass\ndef test_b(): assert not 'the reason'\n")
     dies.write_text("import os\ndef test_a(): os._exit(7)\n")
-    run = Run([], None, Console())
+    run = Run([], {}, Console())
     run.all([[Suite(EMBEDDED, [str(good)])], [Suite(EMBEDDED, [str(p)]) for p in (bad, dies)]])
     assert dict(run.counts) == {"passed": 2, "failed": 2, "skipped": 1}
     assert run.failed == [f"{bad} (embedded)", f"{dies} (embedded)"]
@@ -76,7 +98,7 @@ def test_an_interruption_ends_what_runs_in_order(tmp_path: Path) -> None:
         from im_local.console import Console
         from im_local.suites import EMBEDDED, Run, Suite
         slow = Suite(EMBEDDED, ["{tmp_path}/test_slow.py"])
-        Run([], None, Console()).all([[slow, slow]])
+        Run([], {{}}, Console()).all([[slow, slow]])
     """
     command = [sys.executable, "-P", "-c", program]
     run = subprocess.Popen(

@@ -14,6 +14,8 @@ from api_gateway.config import FilesConf, PicturesConf
 from api_gateway.files.store import key_of, thumbnail_key_of
 from api_gateway.files.sweep import remove_unused
 from im.chat.v1 import file_pb2 as pb
+from im.group.v1 import group_pb2
+from im.user.v1 import user_pb2
 from im_common.errors import AppError, Code, not_found
 from im_common.testing.waiting import eventually
 
@@ -304,3 +306,35 @@ async def test_a_store_that_fails_keeps_what_is_to_be_removed(
     with pytest.raises(AppError):
         await remove_unused(stub, Away())  # type: ignore[arg-type]
     assert known.forgotten == []
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "answer", "holder"),
+    [
+        ("/v1/users/me", "UpdateProfile", user_pb2.UpdateProfileResponse, {"user_id": 1001}),
+        ("/v1/groups/7", "UpdateGroup", group_pb2.UpdateGroupResponse, {"group_id": 7}),
+    ],
+)
+async def test_a_file_that_becomes_an_avatar_is_for_all_from_then_on(
+    gateway: Gateway, known: Known, path: str, method: str, answer: Any, holder: Any
+) -> None:
+    await _upload(gateway, b"x")
+    services = gateway.services
+    services.answers[method] = (
+        answer(profile=user_pb2.Profile(user=user_pb2.User(user_id=1001)))
+        if "user_id" in holder
+        else answer(group=group_pb2.Group(group_id=7))
+    )
+    services.answers["UseAsAvatar"] = pb.UseAsAvatarResponse()
+    services.calls.clear()
+    response = await gateway.request("PATCH", path, json={"avatar": URL})
+    assert response.status_code == 200, response.text
+    assert [call.method for call in services.calls] == ["GetFile", method, "UseAsAvatar"]
+    assert services.last.message == pb.UseAsAvatarRequest(file_id=FILE_ID, **holder)
+    # Of one that the caller may not see nothing is done, and one from elsewhere is nobody's business.
+    services.calls.clear()
+    response = await gateway.request("PATCH", path, json={"avatar": "f_" + "0" * 32})
+    assert (response.status_code, response.json()["field"]) == (404, "avatar")
+    response = await gateway.request("PATCH", path, json={"avatar": "https://example.com/a.png"})
+    assert response.status_code == 200
+    assert [call.method for call in services.calls] == ["GetFile", method]

@@ -106,14 +106,15 @@ async def test_who_deletes_or_clears_sees_it_no_more(desk: Desk) -> None:
 
 async def test_a_picture_of_somebody_is_for_all(desk: Desk) -> None:
     file_id = await _file(desk)
-    error = await refusal(files.use_as_avatar(desk.svc, B, file_id, "u:1002"))
+    unfinished = await files.create_file(desk.svc, A)
+    error = await refusal(files.use_as_avatar(desk.svc, unfinished, "u:1001"))
     assert error.code is Code.NOT_FOUND
-    await files.use_as_avatar(desk.svc, A, file_id, "u:1001")
+    await files.use_as_avatar(desk.svc, file_id, "u:1001")
     assert await _who_sees(desk, file_id) == [A, B, C]
     assert await _unused(desk, now_ms() + UNUSED_MS) == []
     # The three newest of a holder stay.
     for _ in range(3):
-        await files.use_as_avatar(desk.svc, A, await _file(desk), "u:1001")
+        await files.use_as_avatar(desk.svc, await _file(desk), "u:1001")
     assert await _who_sees(desk, file_id) == [A]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from api_gateway.files.avatars import file_of_avatar, show_to_all
 from api_gateway.routes import group_members
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import (
@@ -72,7 +73,10 @@ async def update_group(group_id: GroupIdPath, body: GroupChangeBody, svc: Svc) -
     request = pb.UpdateGroupRequest(
         group=body.group(group_id), update_mask=FieldMask(paths=sorted(body.model_fields_set))
     )
-    return Group.of((await svc.groups.UpdateGroup(request)).group)
+    picture = await file_of_avatar(svc.files, body.avatar)
+    changed = await svc.groups.UpdateGroup(request)
+    await show_to_all(svc.files, picture, group_id=group_id)
+    return Group.of(changed.group)
 
 
 @router.delete("/{group_id}", status_code=204, summary="End a group")

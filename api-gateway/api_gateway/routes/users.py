@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from api_gateway.files.avatars import file_of_avatar, show_to_all
 from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import DeletionBody, Me, Presence, Presences, ProfileBody, User
@@ -33,7 +34,10 @@ async def update_me(body: ProfileBody, svc: Svc) -> Me:
     request = pb.UpdateProfileRequest(
         profile=body.profile(), update_mask=FieldMask(paths=sorted(body.model_fields_set))
     )
-    return Me.of_profile((await svc.users.UpdateProfile(request)).profile)
+    picture = await file_of_avatar(svc.files, body.avatar)
+    me = Me.of_profile((await svc.users.UpdateProfile(request)).profile)
+    await show_to_all(svc.files, picture, user_id=me.user_id)
+    return me
 
 
 @router.delete("/me", status_code=204, summary="End the caller's account for good")

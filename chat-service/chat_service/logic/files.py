@@ -12,7 +12,7 @@ from chat_service.model import files
 from chat_service.model.files import Kind
 from chat_service.svc import ServiceContext
 from im_common.domain.file_ids import may_be_file_id, new_file_id
-from im_common.domain.ids import check_id, now_ms
+from im_common.domain.ids import now_ms
 from im_common.errors import invalid, not_found
 
 # Pictures that are kept of a user or group. The gateway says what the new one is after the profile
@@ -51,11 +51,11 @@ async def get_file(svc: ServiceContext, user_id: int, file_id: str) -> Row[Any]:
     return found
 
 
-async def use_as_avatar(svc: ServiceContext, user_id: int, file_id: str, holder: str) -> None:
-    """Lets everybody see it: ``user_id``, who may see it, has made it the picture of ``holder``."""
-    check_id("by_user_id", user_id)
+async def use_as_avatar(svc: ServiceContext, file_id: str, holder: str) -> None:
+    """Lets everybody see it: it is the picture of ``holder`` now. NOT_FOUND."""
     _check(file_id)
-    if not await svc.db.read(files.visible, [(user_id, file_id)]):
+    found = await svc.db.read(files.find, file_id)
+    if found is None or found.size is None or found.is_ending:
         raise not_found("file")
     await svc.db.write(files.put_avatar, file_id, holder, now=now_ms(), most=MOST_AVATARS)
 

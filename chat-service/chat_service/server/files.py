@@ -33,8 +33,7 @@ class FileServicer(FileServiceServicer):
         return pb.GetFileResponse(file=_file(row))
 
     async def UseAsAvatar(self, request: pb.UseAsAvatarRequest, _: Any) -> pb.UseAsAvatarResponse:
-        holder = _holder(request)
-        await files.use_as_avatar(self._svc, request.by_user_id, request.file_id, holder)
+        await files.use_as_avatar(self._svc, request.file_id, _holder(request))
         return pb.UseAsAvatarResponse()
 
     async def ListUnusedFiles(

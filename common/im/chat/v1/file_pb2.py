@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/chat/v1/file.proto\x12\nim.chat.v1\x1a\x19im/common/v1/access.proto\"\x86\x01\n\x04\x46ile\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x16\n\x0ethumbnail_size\x18\x06 \x01(\x05\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\x13\n\x11\x43reateFileRequest\"%\n\x12\x43reateFileResponse\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"3\n\x11\x46inishFileRequest\x12\x1e\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x10.im.chat.v1.File\"\x14\n\x12\x46inishFileResponse\"!\n\x0eGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"1\n\x0fGetFileResponse\x12\x1e\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x10.im.chat.v1.File\"j\n\x12UseAsAvatarRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x11\n\x07user_id\x18\x02 \x01(\x03H\x00\x12\x12\n\x08group_id\x18\x03 \x01(\x03H\x00\x12\x12\n\nby_user_id\x18\x04 \x01(\x03\x42\x08\n\x06holder\"\x15\n\x13UseAsAvatarResponse\"\'\n\x16ListUnusedFilesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"+\n\x17ListUnusedFilesResponse\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"&\n\x12\x46orgetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"\x15\n\x13\x46orgetFilesResponse2\x97\x04\n\x0b\x46ileService\x12Q\n\nCreateFile\x12\x1d.im.chat.v1.CreateFileRequest\x1a\x1e.im.chat.v1.CreateFileResponse\"\x04\xc8\xf3\x18\x02\x12T\n\nFinishFile\x12\x1d.im.chat.v1.FinishFileRequest\x1a\x1e.im.chat.v1.FinishFileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12K\n\x07GetFile\x12\x1a.im.chat.v1.GetFileRequest\x1a\x1b.im.chat.v1.GetFileResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12W\n\x0bUseAsAvatar\x12\x1e.im.chat.v1.UseAsAvatarRequest\x1a\x1f.im.chat.v1.UseAsAvatarResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12`\n\x0fListUnusedFiles\x12\".im.chat.v1.ListUnusedFilesRequest\x1a#.im.chat.v1.ListUnusedFilesResponse\"\x04\xc8\xf3\x18\x03\x12W\n\x0b\x46orgetFiles\x12\x1e.im.chat.v1.ForgetFilesRequest\x1a\x1f.im.chat.v1.ForgetFilesResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/chat/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/chat/v1/file.proto\x12\nim.chat.v1\x1a\x19im/common/v1/access.proto\"\x86\x01\n\x04\x46ile\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x16\n\x0ethumbnail_size\x18\x06 \x01(\x05\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\x13\n\x11\x43reateFileRequest\"%\n\x12\x43reateFileResponse\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"3\n\x11\x46inishFileRequest\x12\x1e\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x10.im.chat.v1.File\"\x14\n\x12\x46inishFileResponse\"!\n\x0eGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"1\n\x0fGetFileResponse\x12\x1e\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x10.im.chat.v1.File\"\\\n\x12UseAsAvatarRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x11\n\x07user_id\x18\x02 \x01(\x03H\x00\x12\x12\n\x08group_id\x18\x03 \x01(\x03H\x00\x42\x08\n\x06holderJ\x04\x08\x04\x10\x05\"\x15\n\x13UseAsAvatarResponse\"\'\n\x16ListUnusedFilesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"+\n\x17ListUnusedFilesResponse\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"&\n\x12\x46orgetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"\x15\n\x13\x46orgetFilesResponse2\x97\x04\n\x0b\x46ileService\x12Q\n\nCreateFile\x12\x1d.im.chat.v1.CreateFileRequest\x1a\x1e.im.chat.v1.CreateFileResponse\"\x04\xc8\xf3\x18\x02\x12T\n\nFinishFile\x12\x1d.im.chat.v1.FinishFileRequest\x1a\x1e.im.chat.v1.FinishFileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12K\n\x07GetFile\x12\x1a.im.chat.v1.GetFileRequest\x1a\x1b.im.chat.v1.GetFileResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12W\n\x0bUseAsAvatar\x12\x1e.im.chat.v1.UseAsAvatarRequest\x1a\x1f.im.chat.v1.UseAsAvatarResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12`\n\x0fListUnusedFiles\x12\".im.chat.v1.ListUnusedFilesRequest\x1a#.im.chat.v1.ListUnusedFilesResponse\"\x04\xc8\xf3\x18\x03\x12W\n\x0b\x46orgetFiles\x12\x1e.im.chat.v1.ForgetFilesRequest\x1a\x1f.im.chat.v1.ForgetFilesResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/chat/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,17 +60,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETFILERESPONSE']._serialized_start=371
   _globals['_GETFILERESPONSE']._serialized_end=420
   _globals['_USEASAVATARREQUEST']._serialized_start=422
-  _globals['_USEASAVATARREQUEST']._serialized_end=528
-  _globals['_USEASAVATARRESPONSE']._serialized_start=530
-  _globals['_USEASAVATARRESPONSE']._serialized_end=551
-  _globals['_LISTUNUSEDFILESREQUEST']._serialized_start=553
-  _globals['_LISTUNUSEDFILESREQUEST']._serialized_end=592
-  _globals['_LISTUNUSEDFILESRESPONSE']._serialized_start=594
-  _globals['_LISTUNUSEDFILESRESPONSE']._serialized_end=637
-  _globals['_FORGETFILESREQUEST']._serialized_start=639
-  _globals['_FORGETFILESREQUEST']._serialized_end=677
-  _globals['_FORGETFILESRESPONSE']._serialized_start=679
-  _globals['_FORGETFILESRESPONSE']._serialized_end=700
-  _globals['_FILESERVICE']._serialized_start=703
-  _globals['_FILESERVICE']._serialized_end=1238
+  _globals['_USEASAVATARREQUEST']._serialized_end=514
+  _globals['_USEASAVATARRESPONSE']._serialized_start=516
+  _globals['_USEASAVATARRESPONSE']._serialized_end=537
+  _globals['_LISTUNUSEDFILESREQUEST']._serialized_start=539
+  _globals['_LISTUNUSEDFILESREQUEST']._serialized_end=578
+  _globals['_LISTUNUSEDFILESRESPONSE']._serialized_start=580
+  _globals['_LISTUNUSEDFILESRESPONSE']._serialized_end=623
+  _globals['_FORGETFILESREQUEST']._serialized_start=625
+  _globals['_FORGETFILESREQUEST']._serialized_end=663
+  _globals['_FORGETFILESRESPONSE']._serialized_start=665
+  _globals['_FORGETFILESRESPONSE']._serialized_end=686
+  _globals['_FILESERVICE']._serialized_start=689
+  _globals['_FILESERVICE']._serialized_end=1224
 # @@protoc_insertion_point(module_scope)

@@ -179,23 +179,19 @@ class UseAsAvatarRequest(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
-    BY_USER_ID_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     user_id: _builtins.int
     group_id: _builtins.int
-    by_user_id: _builtins.int
-    """Who made it that, and may see it."""
     def __init__(
         self,
         *,
         file_id: _builtins.str = ...,
         user_id: _builtins.int = ...,
         group_id: _builtins.int = ...,
-        by_user_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "holder", b"holder", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_user_id", b"by_user_id", "file_id", b"file_id", "group_id", b"group_id", "holder", b"holder", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "group_id", b"group_id", "holder", b"holder", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_holder: _TypeAlias = _typing.Literal["user_id", "group_id"]  # noqa: Y015
     _WhichOneofArgType_holder: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015

@@ -95,7 +95,8 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UseAsAvatar(self, request, context):
-        """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now.
+        """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now; whoever
+        made it that may see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

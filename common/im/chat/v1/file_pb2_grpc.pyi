@@ -42,7 +42,9 @@ class FileServiceStub:
     GetFile: _grpc.UnaryUnaryMultiCallable[_file_pb2.GetFileRequest, _file_pb2.GetFileResponse]
     """GetFile tells of a file to who may see it; it is NOT_FOUND for all others."""
     UseAsAvatar: _grpc.UnaryUnaryMultiCallable[_file_pb2.UseAsAvatarRequest, _file_pb2.UseAsAvatarResponse]
-    """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now."""
+    """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now; whoever
+    made it that may see it.
+    """
     ListUnusedFiles: _grpc.UnaryUnaryMultiCallable[_file_pb2.ListUnusedFilesRequest, _file_pb2.ListUnusedFilesResponse]
     """ListUnusedFiles gives files that nothing uses any more, whose bytes are to be removed."""
     ForgetFiles: _grpc.UnaryUnaryMultiCallable[_file_pb2.ForgetFilesRequest, _file_pb2.ForgetFilesResponse]
@@ -62,7 +64,9 @@ class FileServiceAsyncStub(FileServiceStub):
     GetFile: _aio.UnaryUnaryMultiCallable[_file_pb2.GetFileRequest, _file_pb2.GetFileResponse]  # type: ignore[assignment]
     """GetFile tells of a file to who may see it; it is NOT_FOUND for all others."""
     UseAsAvatar: _aio.UnaryUnaryMultiCallable[_file_pb2.UseAsAvatarRequest, _file_pb2.UseAsAvatarResponse]  # type: ignore[assignment]
-    """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now."""
+    """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now; whoever
+    made it that may see it.
+    """
     ListUnusedFiles: _aio.UnaryUnaryMultiCallable[_file_pb2.ListUnusedFilesRequest, _file_pb2.ListUnusedFilesResponse]  # type: ignore[assignment]
     """ListUnusedFiles gives files that nothing uses any more, whose bytes are to be removed."""
     ForgetFiles: _aio.UnaryUnaryMultiCallable[_file_pb2.ForgetFilesRequest, _file_pb2.ForgetFilesResponse]  # type: ignore[assignment]
@@ -103,7 +107,9 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_pb2.UseAsAvatarRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_file_pb2.UseAsAvatarResponse, _abc.Awaitable[_file_pb2.UseAsAvatarResponse]]:
-        """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now."""
+        """UseAsAvatar lets everybody who is logged in see a file, as it is somebody's picture now; whoever
+        made it that may see it.
+        """
 
     @_abc_1.abstractmethod
     def ListUnusedFiles(

@@ -1,4 +1,5 @@
-"""`scripts/bench messages | group | overload | friends | history | logins | me | idle | reconnect`"""
+"""`scripts/bench` and what is measured:
+`messages | group | overload | friends | history | logins | me | http | idle | reconnect`"""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from im_bench import (
     messages,
     overload,
     reconnect,
+    routes,
 )
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
@@ -36,6 +38,7 @@ BENCHMARKS = {
     "history": history,
     "logins": logins,
     "me": me,
+    "http": routes,
     "idle": idle,
     "reconnect": reconnect,
 }

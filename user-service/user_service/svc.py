@@ -9,10 +9,13 @@ from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_common.domain.access_tokens import AccessTokens, RemoteKeys
 from im_common.domain.comings import Comings
+from im_common.runtime.gathering import Gathered
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
 from user_service.config import Settings
+from user_service.model import users
 from user_service.model.presence import PresenceTable
+from user_service.model.users import Profile
 
 if TYPE_CHECKING:
     from im.friend.v1.friend_pb2_grpc import FriendServiceAsyncStub
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 class ServiceContext:
     settings: Settings
     db: Database
+    # A profile by its user, from the database: those that are asked for at once by one query.
+    profiles: Gathered[int, Profile | None]
     presence: PresenceTable
     friends: FriendServiceAsyncStub
     comings: Comings
@@ -31,9 +36,11 @@ class ServiceContext:
 async def build(settings: Settings, resources: Resources) -> ServiceContext:
     auth = AuthServiceStub(await resources.channel(settings.auth_rpc))
     redis = resources.redis()
+    db = resources.database(settings.db)
     return ServiceContext(
         settings=settings,
-        db=resources.database(settings.db),
+        db=db,
+        profiles=Gathered(lambda user_ids: db.read(users.profiles, user_ids)),
         presence=PresenceTable(redis),
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),
         comings=Comings(redis),

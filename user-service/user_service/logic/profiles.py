@@ -51,7 +51,7 @@ async def get_names(svc: ServiceContext, user_ids: Sequence[int]) -> list[Names]
 
 
 async def get_profile(svc: ServiceContext, user_id: int) -> Profile:
-    found = await svc.db.read(users.profile, user_id)
+    found = await svc.profiles(user_id)
     if found is None:
         raise not_found("user")
     return found

@@ -181,11 +181,17 @@ def names(connection: Connection, user_ids: Collection[int]) -> list[Names]:
 
 
 def profile(connection: Connection, user_id: int) -> Profile | None:
-    query = select(*_public, *_own).where(_t.user_id == user_id)
-    row = (connection.execute(query)).first()
-    if row is None:
-        return None
-    return Profile(User(*row[: len(_public)]), *row[len(_public) :])
+    return profiles(connection, [user_id])[0]
+
+
+def profiles(connection: Connection, user_ids: Sequence[int]) -> list[Profile | None]:
+    """One for each id, in their order."""
+    query = select(*_public, *_own).where(_t.user_id.in_(set(user_ids)))
+    found = {
+        row[0]: Profile(User(*row[: len(_public)]), *row[len(_public) :])
+        for row in connection.execute(query)
+    }
+    return [found.get(user_id) for user_id in user_ids]
 
 
 def change(connection: Connection, user_id: int, values: Mapping[str, Any]) -> None:

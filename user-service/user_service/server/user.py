@@ -91,10 +91,16 @@ def _profile(profile: Profile) -> pb.Profile:
         user=_user(profile.user),
         email=profile.email,
         birthday=profile.birthday,
-        ext=json_format.Parse(profile.ext, struct_pb2.Struct()),
+        ext=_struct(profile.ext),
         presence_hidden=profile.presence_hidden,
         updated_at=profile.updated_at,
     )
+
+
+def _struct(text: str) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    # Most have none.
+    return struct if text == "{}" else json_format.Parse(text, struct)
 
 
 def _plain(value: Any) -> Any:

@@ -140,3 +140,24 @@ async def test_the_end_does_not_wait_for_ever(box: Outbox, monkeypatch: pytest.M
     async with asyncio.timeout(5):
         await outlet.ended.wait()
     assert (outlet.closed, box.unsent()) == ((0, "aborted"), [b"1"])
+
+
+async def test_who_has_too_many_bytes_waiting_is_too_slow_before_there_are_too_many_frames(
+    box: Outbox,
+) -> None:
+    big = b"x" * 60_000
+    taken = 0
+    while taken < 100 and box.put(Queued(big, True)):
+        taken += 1
+    assert outbox_module.MOST_BYTES // len(big) <= taken < outbox_module.MOST_BYTES // len(big) + 16
+    assert len(box.unsent()) == taken + 1
+
+
+async def test_answers_do_not_count_as_bytes_that_wait(box: Outbox) -> None:
+    for _ in range(90):
+        assert box.put(Queued(b"x" * 60_000, False))
+
+
+async def test_messages_that_come_together_count_in_bytes_as_well(box: Outbox) -> None:
+    assert box.put_all([Queued(b"x" * 60_000, True)] * 50)
+    assert not box.put_all([Queued(b"x" * 60_000, True)] * 40)

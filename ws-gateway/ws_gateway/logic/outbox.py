@@ -12,6 +12,10 @@ from typing import NamedTuple, Protocol
 SEND_TIMEOUT_S = 2.0
 # What was queued before the end is still sent, for so long at most.
 FINISH_TIMEOUT_S = 4.0
+# Bytes of messages that may wait for one client, but for its newest frames: they are counted now and
+# then only.
+MOST_BYTES = 4 * 1024 * 1024
+_COUNT_EVERY = 16
 # Frames in one write, under one time limit.
 BURST = 64
 
@@ -84,14 +88,16 @@ class Outbox:
         self.queue.append(item)
         if not self._due:
             self._soon()
-        return len(self.queue) <= self._most
+        waiting = len(self.queue)
+        return waiting <= self._most and (waiting < _COUNT_EVERY or self._has_room(waiting))
 
     def put_all(self, items: Sequence[Queued]) -> bool:
         """The same of several."""
         self.queue.extend(items)
         if not self._due:
             self._soon()
-        return len(self.queue) <= self._most
+        waiting = len(self.queue)
+        return waiting <= self._most and (waiting < _COUNT_EVERY or self._has_room(0))
 
     def finish(self, ending: Ending) -> None:
         """The socket is closed, after what is queued if the ending says so. What is put in later stays
@@ -132,6 +138,12 @@ class Outbox:
         elif self._written and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(SEND_TIMEOUT_S, self._too_slow)
+
+    def _has_room(self, waiting: int) -> bool:
+        """Whether the messages that wait are few enough in bytes."""
+        if waiting % _COUNT_EVERY:
+            return True
+        return sum(len(item.frame) for item in self.queue if item.is_message) <= MOST_BYTES
 
     def _soon(self) -> None:
         if self._outlet is not None:

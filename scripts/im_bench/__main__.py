@@ -1,5 +1,5 @@
 """`scripts/bench` and what is measured:
-`messages | group | overload | friends | history | logins | me | http | idle | reconnect`"""
+`messages | group | overload | friends | history | logins | me | http | files | idle | reconnect`"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from im_bench import (
+    files,
     friends,
     group,
     history,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "logins": logins,
     "me": me,
     "http": routes,
+    "files": files,
     "idle": idle,
     "reconnect": reconnect,
 }

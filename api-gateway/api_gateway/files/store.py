@@ -81,10 +81,10 @@ class FileStore:
                 )
 
     async def get(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` to before ``end``, in pieces. NOT_FOUND when it is not there."""
+        """The bytes from ``start`` to before ``end``, in pieces. FileNotFoundError when it is gone."""
         if start == end:
             return _nothing()
-        with _answering():
+        with _answering(is_read=True):
             found = await obstore.get_async(self._store, key, options={"range": (start, end)})
         return _pieces(found.stream(min_chunk_size=_READ_BYTES))
 
@@ -98,7 +98,7 @@ class FileStore:
     async def remove(self, key: str) -> None:
         """Safe to repeat."""
         try:
-            with _answering():
+            with _answering(is_read=True):
                 await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
@@ -114,12 +114,13 @@ def thumbnail_key_of(file_id: str) -> str:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(*, is_read: bool = False) -> Iterator[None]:
+    """``is_read``: lets FileNotFoundError through; for others it says that there is no such bucket."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (BaseError, OSError) as error:
+        if is_read and isinstance(error, FileNotFoundError):
+            raise
         # Its text names hosts and folders.
         log.error("the store of files fails", error=str(error))
         raise unavailable("the store of files does not answer") from error

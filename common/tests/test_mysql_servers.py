@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
 from im_common.sql.db import Database
+from im_common.sql.direct import Statement, send
 from im_common.testing.databases import missing
 from im_common.testing.mariadb import MariadbServer
 
@@ -91,13 +92,22 @@ def _cipher(connection: Connection) -> str:
     return str(connection.execute(text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1])
 
 
-async def test_a_primary_that_became_read_only_is_left(db: Database, server: MariadbServer) -> None:
+def _on_the_driver(connection: Connection, statement: str) -> None:
+    send(connection, Statement(statement))
+
+
+@pytest.mark.parametrize(
+    "write", [_execute, _on_the_driver], ids=["by SQLAlchemy", "on the driver"]
+)
+async def test_a_primary_that_became_read_only_is_left(
+    db: Database, server: MariadbServer, write: Callable[[Connection, str], None]
+) -> None:
     await db.ping()
     before = {await db.write(_connection_id), await db.read(_connection_id)}
     await server.execute("SET GLOBAL read_only = 1")
     try:
         with pytest.raises(Exception) as caught:
-            await db.write(_execute, "INSERT INTO seen VALUES ()")
+            await db.write(write, "INSERT INTO seen VALUES ()")
         assert is_outage(caught.value)
     finally:
         await server.execute("SET GLOBAL read_only = 0")

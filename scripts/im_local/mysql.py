@@ -52,7 +52,10 @@ def mysql_argv(folder: Path, port: int, accounts: Path) -> list[str]:
         f"--lc-messages-dir={_root() / 'usr/share/mysql'}",
         "--secure-file-priv=NULL",
         "--mysqlx=OFF",
+        # What is committed survives its own end, not the machine's: it makes tables in half the time.
         "--skip-log-bin",
+        "--innodb-flush-log-at-trx-commit=2",
+        "--innodb-doublewrite=OFF",
     ]
     common = common_options(folder, port, accounts)
     if not (folder / "data").exists():

@@ -33,6 +33,7 @@ NOTHING_RUN = 5
 KILLS = [
     "tests/test_events.py",
     "tests/test_faults.py",
+    "tests/test_gateways.py",
     "tests/test_js_client.py",
     "tests/test_kills.py",
 ]

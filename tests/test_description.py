@@ -84,8 +84,9 @@ CHECKS = [
     checks.response_schema_conformance,
     checks.response_headers_conformance,
 ]
-# Those that make and end the sessions of the cast are sent by the test itself.
-APART = {"register", "login", "logout"}
+# Those that make and end the sessions of the cast, and what is no JSON, are sent by the test itself; a
+# text has no thumbnail.
+APART = {"register", "login", "logout", "upload_file", "get_file", "get_thumbnail"}
 
 
 @pytest.fixture
@@ -181,10 +182,25 @@ async def test_every_example_is_taken_and_answered_as_it_says(
             cast.real |= {2001: answer["group_id"]}
         elif kept == "message":
             cast.real |= {_parameter_of(api, "recall_message"): answer["message_id"]}
+    await _check_files(api, bob)
     cast.real[password] = "correct horse battery"
     await cast.send("carol", "delete_me")
     sent.add("delete_me")
     assert sent == {one["operationId"] for _, _, one in operations(api)}
+
+
+async def _check_files(api: Any, user: User) -> None:
+    [upload] = [one for _, _, one in operations(api) if one["operationId"] == "upload_file"]
+    example = upload["responses"]["201"]["content"]["application/json"]["example"]
+    response = await user.request("POST", "/v1/files", files={"file": ("a.txt", b"hello")})
+    assert response.status_code == 201, response.text
+    uploaded = response.json()
+    same = ("size", "content_type")
+    assert [uploaded[name] for name in same] == [example[name] for name in same]
+    _same_names("upload_file", uploaded, example)
+    path = example["url"].replace(_parameter_of(api, "get_file"), uploaded["file_id"])
+    assert path == uploaded["url"]
+    assert (await user.request("GET", path)).content == b"hello"
 
 
 def _example_of(api: Any, name: str) -> Any:

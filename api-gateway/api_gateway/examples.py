@@ -13,6 +13,7 @@ from typing import Any
 Json = Any
 
 MESSAGE_ID = "019a5f0e-7c1b-7d2a-9f3e-1b2c3d4e5f60"
+FILE_ID = "019a5f0e-9a11-7c33-8d45-6e7f80912a3b"
 SESSION_ID = "0f8fad5bd9cb469fa16570867728950e"
 REFRESH_TOKEN = f"{SESSION_ID}.Zm9yIGV4YW1wbGU"
 PASSWORD = "correct horse battery"
@@ -224,6 +225,15 @@ EXAMPLES: dict[str, Example] = {
         },
         {"to": 1002, "content": "hello", "client_msg_id": "c-1"},
     ),
+    "upload_file": Example(
+        {
+            "file_id": FILE_ID,
+            "url": f"/v1/files/{FILE_ID}",
+            "size": 5,
+            "content_type": "text/plain",
+        }
+    ),
+    "get_file": Example(given={"file_id": FILE_ID}),
     "recall_message": Example(
         {"conversation_id": "s:1001:1002", "seq": 1, "message_id": MESSAGE_ID},
         given={"message_id": MESSAGE_ID},

@@ -86,7 +86,7 @@ CHECKS = [
 ]
 # Those that make and end the sessions of the cast, and what is no JSON, are sent by the test itself; a
 # text has no thumbnail.
-APART = {"register", "login", "logout", "upload_file", "get_file", "get_thumbnail"}
+APART = {"register", "login", "logout", "upload_file", "get_file", "get_thumbnail", "export_me"}
 
 
 @pytest.fixture

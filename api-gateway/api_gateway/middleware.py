@@ -51,6 +51,7 @@ _OF_THE_API = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
 FILES_PATH = "/v1/files"
+EXPORT_PATH = "/v1/users/me/export"
 _IS_HEAD = "im.is_head"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -104,7 +105,7 @@ class RequestMiddleware:
             scope = {**scope, "method": "GET", _IS_HEAD: True}
         scope = {**scope, "query_string": _without_empty(scope["query_string"])}
         headers = Headers(scope=scope)
-        timeout_s = self._files.timeout_s if _is_of_files(scope) else self._timeout_s
+        timeout_s = self._files.timeout_s if _takes_long(scope) else self._timeout_s
         request = context.begin(
             request_id=headers.get(context.REQUEST_ID),
             parent=headers.get(context.TRACEPARENT),
@@ -156,9 +157,10 @@ def is_head(request: Request) -> bool:
     return _IS_HEAD in request.scope
 
 
-def _is_of_files(scope: Scope) -> bool:
+def _takes_long(scope: Scope) -> bool:
+    """Whether much is sent or received."""
     path: str = scope["path"]
-    return path == FILES_PATH or path.startswith(FILES_PATH + "/")
+    return path in (FILES_PATH, EXPORT_PATH) or path.startswith(FILES_PATH + "/")
 
 
 class _Answer:

@@ -37,6 +37,7 @@ CLASSES: dict[tuple[str, str], RateClass] = {
     ("DELETE", "/v1/users/me"): "login",
     ("GET", "/v1/users"): "search",
     ("GET", "/v1/messages/search"): "search",
+    ("GET", "/v1/users/me/export"): "search",
     ("POST", "/v1/files"): "upload",
     ("POST", "/v1/sync"): "read",
 }

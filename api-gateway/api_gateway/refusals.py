@@ -56,6 +56,7 @@ REFUSALS: dict[str, tuple[Code, ...]] = {
     "change_password": _PASSWORD,
     "revoke_session": (Code.NOT_FOUND,),
     "get_me": (Code.NOT_FOUND,),
+    "export_me": (Code.NOT_FOUND,),
     "update_me": (Code.NOT_FOUND,),
     "delete_me": _PASSWORD,
     "get_user": (Code.NOT_FOUND,),

@@ -27,6 +27,7 @@ ROUTES = {
     "DELETE /v1/auth/sessions/{session_id}": "revoke_session",
     "GET /v1/users/me": "get_me",
     "PATCH /v1/users/me": "update_me",
+    "GET /v1/users/me/export": "export_me",
     "DELETE /v1/users/me": "delete_me",
     "GET /v1/users/{user_id}": "get_user",
     "GET /v1/users": "search_users",
@@ -120,7 +121,7 @@ async def test_every_route_says_what_it_is_for_and_what_it_answers(api: Any) -> 
         statuses = {status for status in operation["responses"] if status[0] == "2"}
         assert len(statuses) == (2 if route in TWO_OUTCOMES else 1), route
         for status in statuses:
-            if route in BYTES:
+            if route in (*BYTES, "GET /v1/users/me/export"):
                 continue
             assert status in ("200", "201", "204"), route
             described = operation["responses"][status].get("content")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
 from im.user.v1 import user_pb2 as user
+from im_common.errors import AppError, Code
 
 # A fixture of conftest.py, which tests do not import.
 Check = Any
+Gateway = Any
 
 
 _USER: dict[str, Any] = {
@@ -121,3 +124,15 @@ async def test_presence_is_told_for_each_id_that_is_asked(check: Check) -> None:
         },
         path="/v1/users/online?ids=1001,1002",
     )
+
+
+async def test_an_export_that_is_not_whole_says_so(gateway: Gateway) -> None:
+    gateway.services.answers["GetProfile"] = user.GetProfileResponse()
+    gateway.services.answers["ListSessions"] = AppError(Code.UNAVAILABLE, "away")
+    response = await gateway.request("GET", "/v1/users/me/export")
+    assert response.status_code == 200
+    lines = [json.loads(line) for line in response.text.splitlines()]
+    assert [line["kind"] for line in lines] == ["profile", "error"]
+    assert lines[-1]["data"]["code"] == "UNAVAILABLE"
+    gateway.services.answers["GetProfile"] = AppError(Code.UNAVAILABLE, "away")
+    assert (await gateway.request("GET", "/v1/users/me/export")).status_code == 503

@@ -1,10 +1,11 @@
 """The routes, one module for each area: JSON in, one gRPC call, JSON out."""
 
-from api_gateway.routes import auth, conversations, files, friends, groups, messages, users
+from api_gateway.routes import auth, conversations, export, files, friends, groups, messages, users
 
 ROUTERS = (
     auth.router,
     auth.keys_router,
+    export.router,
     users.router,
     friends.router,
     friends.blocks_router,

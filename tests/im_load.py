@@ -79,11 +79,21 @@ class Pair:
 class Load:
     """``rate`` messages a second in all, over some pairs, from `start` to `finish`."""
 
-    def __init__(self, system: System, http: httpx.AsyncClient, *, pairs: int, rate: int) -> None:
+    def __init__(
+        self,
+        system: System,
+        http: httpx.AsyncClient,
+        *,
+        pairs: int,
+        rate: int,
+        stay_s: tuple[float, float] = (0.5, 3.0),
+    ) -> None:
+        """``stay_s``: for how long, at least and at most, each phone is connected at a time."""
         self._system = system
         self._http = http
         self._pairs_wanted = pairs
         self._pause_s = pairs / rate
+        self._stay_s = stay_s
         self._sending = True
         self._tasks: list[asyncio.Task[None]] = []
         self.pairs: list[Pair] = []
@@ -122,7 +132,7 @@ class Load:
             for running in (
                 pair.device.run(lambda: None),
                 pair.copy.run(lambda: None),
-                pair.phone.run(lambda: random.uniform(0.5, 3) if self._sending else None),
+                pair.phone.run(lambda: random.uniform(*self._stay_s) if self._sending else None),
                 self._send(pair),
             ):
                 self._tasks.append(asyncio.create_task(running))

@@ -18,6 +18,9 @@ from im_local.testing import System
 
 # By hand with more: each pair is two users, four devices.
 PAIRS = int(os.environ.get("GATEWAY_TEST_PAIRS", "12"))
+RATE = min(300, 10 * PAIRS)
+# As many phones come and go in a second, however many there are.
+STAY_S = (PAIRS / 24, PAIRS / 4)
 OFFLINE_WITHIN_S = 15.0
 WRITTEN_AGAIN_WITHIN_S = 10.0
 
@@ -44,7 +47,7 @@ async def test_one_gateway_killed_and_all_restarted_in_turn_under_load(
     wide: System, api: httpx.AsyncClient
 ) -> None:
     """Everything that was answered `sent` is stored once, in order, and received by every device."""
-    load = Load(wide, api, pairs=PAIRS, rate=10 * PAIRS)
+    load = Load(wide, api, pairs=PAIRS, rate=RATE, stay_s=STAY_S)
     await load.start()
     await load.sent_after(0.0)
     load.watch("one of two gateways killed, then both drained in turn", gateway_dies=True)

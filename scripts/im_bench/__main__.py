@@ -1,5 +1,6 @@
 """`scripts/bench` and what is measured:
-`messages | group | overload | friends | history | logins | me | http | files | idle | reconnect`"""
+`messages | group | overload | friends | history | logins | me | http | files | idle |
+reconnect | slow`"""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from im_bench import (
     overload,
     reconnect,
     routes,
+    slow,
 )
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
@@ -43,6 +45,7 @@ BENCHMARKS = {
     "files": files,
     "idle": idle,
     "reconnect": reconnect,
+    "slow": slow,
 }
 # What a run may take beside the time measured.
 MORE_S = 120.0

@@ -65,6 +65,11 @@ class Socket(asyncio.Protocol):
             self.write(_frame(_CLOSE, (1000).to_bytes(2, "big")))
             self._transport.close()
 
+    def pause(self) -> None:
+        """It reads nothing any more."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
     def abort(self) -> None:
         """Ends it without a word, as a network does."""
         if self._transport is not None:

@@ -18,6 +18,8 @@ RPC_CALLED = Histogram(
 FAULTS = Counter("im_faults_total", "Unexpected exceptions", ["where"])
 IN_FLIGHT = Gauge("im_messages_in_flight", "Messages without an answer yet")
 REFUSED = Counter("im_messages_refused_total", "Messages that were to be sent again", ["why"])
+CONNECTIONS = Gauge("im_connections", "WebSockets that are open")
+CONNECTIONS_ENDED = Counter("im_connections_ended_total", "WebSockets that we ended", ["code"])
 OUTBOX_RECORDS = Gauge(
     "im_outbox_records", "Records that wait for the bus; 10,000 stands for more, too"
 )

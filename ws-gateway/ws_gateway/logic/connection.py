@@ -15,6 +15,7 @@ from im_common.domain.frames import Kick, encode
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route
+from im_common.runtime import metrics
 from im_common.runtime.addresses import network
 from im_common.runtime.context import Identity
 from ws_gateway.logic.backlog import Backlog, place_of
@@ -265,6 +266,7 @@ class Connection:
         """Its socket is closed; the first reason counts."""
         if self.ending is None:
             self.ending = Ending(code, reason, flush=code != TOO_SLOW)
+            metrics.CONNECTIONS_ENDED.labels(code).inc()
             self.outbox.finish(self.ending)
 
     def read_until(self) -> int:
@@ -357,12 +359,14 @@ class Connections:
         self._by_user.setdefault(connection.user_id, []).append(connection)
         self._by_network[connection.network] += 1
         self._count += 1
+        metrics.CONNECTIONS.set(self._count)
 
     def remove(self, connection: Connection) -> None:
         of_user = self._by_user.get(connection.user_id, [])
         if connection in of_user:
             of_user.remove(connection)
             self._count -= 1
+            metrics.CONNECTIONS.set(self._count)
             self._by_network[connection.network] -= 1
             if not self._by_network[connection.network]:
                 del self._by_network[connection.network]

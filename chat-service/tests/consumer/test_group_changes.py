@@ -148,7 +148,7 @@ async def test_who_is_removed_gets_nothing_more_though_the_route_was_lost(world:
     _group(world, A, B)
     await world.online(B)
     await world.handle([world.change(A, 5, "group_created", joined_user_ids=[A, B])])
-    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await RouteTable(world.redis).remove(B, Route(world.gateway.address, 1, "web", "d"))
     removed = world.change(A, 5, "member_removed", left_user_ids=[B])
     await world.handle([_say(world, "1"), removed])
     await world.handle([_say(world, "2")])
@@ -161,7 +161,7 @@ async def test_a_member_who_goes_away_and_comes_back_misses_nothing(world: World
     await world.handle([_say(world, "1")])
     # Gone from where it was the last time.
     world.gateway.users.discard(B)
-    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await RouteTable(world.redis).remove(B, Route(world.gateway.address, 1, "web", "d"))
     await world.handle([_say(world, "2")])
     await world.handle([_say(world, "3")])
     await world.online(B, 2)

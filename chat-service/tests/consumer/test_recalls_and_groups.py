@@ -50,7 +50,7 @@ async def test_a_recall_is_told_to_all_in_its_place_and_kept_for_the_absent(worl
         assert world.gateway.delivered(A)[-1]["type"] == "recalled"
     assert (await world.stored())[0] == ("s:1001:1002", 1, "")
     world.gateway.users.clear()
-    await RouteTable(world.redis).remove([(B, Route(world.gateway.address, 1, "web", "d"))])
+    await RouteTable(world.redis).remove(B, Route(world.gateway.address, 1, "web", "d"))
     await world.handle([recall])
     assert [f["type"] for f in await world.offline(B)] == ["recalled"]
     assert await world.offline(A) == []

@@ -36,6 +36,7 @@ KILLS = [
     "tests/test_gateways.py",
     "tests/test_js_client.py",
     "tests/test_kills.py",
+    "tests/test_web_client.py",
 ]
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]

@@ -60,6 +60,8 @@ export class Directory {
   incoming: FriendRequest[] = [];
   outgoing: FriendRequest[] = [];
   #wanted = new Set<number>();
+  // Once: who is not there now will not be later.
+  #asked = new Set<number>();
   #asking = 0;
   #groupsAsked = new Set<number>();
 
@@ -167,7 +169,8 @@ export class Directory {
   /** What is known of somebody; asks when it is nothing. */
   person(userId: number): Person | undefined {
     const known = this.people.get(userId);
-    if (!known && !this.#wanted.has(userId)) {
+    if (!known && !this.#asked.has(userId)) {
+      this.#asked.add(userId);
       this.#wanted.add(userId);
       void this.#askNext();
     }
@@ -210,8 +213,8 @@ export class Directory {
     if (this.#asking >= PARALLEL) return;
     this.#asking += 1;
     for (const userId of this.#wanted) {
-      if (this.people.has(userId)) continue;
       this.#wanted.delete(userId);
+      if (this.people.has(userId)) continue;
       await this.loadPerson(userId).catch(() => {});
     }
     this.#asking -= 1;

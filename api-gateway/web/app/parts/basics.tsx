@@ -8,7 +8,7 @@ const HUES = 8;
 /** The first letter on a colour that stays the same for the same one. */
 export function Avatar(props: { id: number; name: string; online?: boolean; isGroup?: boolean; large?: boolean }): JSX.Element {
   const letter = [...props.name.replace(/^[^\p{L}\p{N}]+/u, "")][0]?.toUpperCase() ?? "?";
-  const classes = ["avatar", `hue-${props.id % HUES}`, props.large && "large", props.isGroup && "group"];
+  const classes = ["avatar", `hue-${(props.id + (props.isGroup ? 4 : 0)) % HUES}`, props.large && "large", props.isGroup && "group"];
   return (
     <span class={classes.filter(Boolean).join(" ")} aria-hidden="true">
       {letter}
@@ -115,15 +115,15 @@ export function Modal(props: { title: string; onClose: () => void; children: Com
   );
 }
 
-export function Empty(props: { icon: IconName; title: string; hint?: string; children?: ComponentChildren }): JSX.Element {
+export function Empty(props: { icon: IconName; title: string; hint?: string; isPage?: boolean }): JSX.Element {
+  const Title = props.isPage ? "h1" : "p";
   return (
     <div class="empty">
       <span class="empty-icon">
         <Icon name={props.icon} />
       </span>
-      <p class="empty-title">{props.title}</p>
+      <Title class="empty-title">{props.title}</Title>
       {props.hint && <p class="hint">{props.hint}</p>}
-      {props.children}
     </div>
   );
 }

@@ -16,6 +16,8 @@ interface Props<Item> {
   /** The first item is near: more may be put before it. */
   onNearTop?: () => void;
   onAtEnd?: (isAtEnd: boolean) => void;
+  /** When it changes the list goes to its end. */
+  toEnd?: number;
   /** Shown in the middle when it changes. */
   goTo?: string;
 }
@@ -32,7 +34,11 @@ export class VirtualList<Item> extends Component<Props<Item>> {
   #isAtEnd = true;
   #anchor: { key: string; top: number } | null = null;
   #goingTo = "";
-  #ownScroll = -1;
+  #ended = this.props.toEnd;
+  /** As they were laid out. */
+  #items: readonly Item[] = [];
+  /** Where the list was scrolled to when we last looked, or put it. */
+  #top = 0;
   #observer = new ResizeObserver((entries) => this.#measured(entries));
   #frame = 0;
 
@@ -52,13 +58,14 @@ export class VirtualList<Item> extends Component<Props<Item>> {
     cancelAnimationFrame(this.#frame);
   }
 
-  toEnd(): void {
-    this.#isAtEnd = true;
-    this.forceUpdate();
-  }
-
   override render(): JSX.Element {
     const { items, keyOf, render } = this.props;
+    // Somebody may have scrolled since, and the event not be here yet.
+    this.#lookAgain();
+    if (this.props.toEnd !== this.#ended) {
+      this.#ended = this.props.toEnd;
+      this.#isAtEnd = true;
+    }
     this.#lay();
     if (this.props.goTo && this.props.goTo !== this.#goingTo) this.#aim(this.props.goTo);
     const [first, last] = this.#seen();
@@ -108,6 +115,7 @@ export class VirtualList<Item> extends Component<Props<Item>> {
       top += this.#heights.get(keyOf(items[at]!)) ?? estimate;
     }
     this.#offsets[items.length] = top;
+    this.#items = items;
   }
 
   #seen(): [number, number] {
@@ -132,7 +140,7 @@ export class VirtualList<Item> extends Component<Props<Item>> {
   /** The item at a height, by halving. */
   #at(y: number): number {
     let low = 0;
-    let high = this.props.items.length;
+    let high = this.#items.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.#offsets[middle + 1]! <= y) low = middle + 1;
@@ -159,32 +167,35 @@ export class VirtualList<Item> extends Component<Props<Item>> {
   #settle(): void {
     const scroller = this.#scroller.current!;
     const top = Math.round(this.#wantedTop(scroller.clientHeight));
-    if (Math.abs(scroller.scrollTop - top) >= 1) {
-      this.#ownScroll = top;
-      scroller.scrollTop = top;
-    }
+    if (Math.abs(scroller.scrollTop - top) >= 1) scroller.scrollTop = top;
+    this.#top = scroller.scrollTop;
     this.#remember();
     if (scroller.scrollTop < NEAR_TOP) this.props.onNearTop?.();
   }
 
   #scrolled = (): void => {
-    const scroller = this.#scroller.current!;
-    const isOwn = Math.abs(scroller.scrollTop - this.#ownScroll) < 2;
-    this.#ownScroll = -1;
-    if (isOwn) return;
-    this.#isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
-    this.props.onAtEnd?.(this.#isAtEnd);
+    if (this.#lookAgain()) this.#again();
+  };
+
+  /** Whether somebody has scrolled; then what they look at now is what stays. */
+  #lookAgain(): boolean {
+    const scroller = this.#scroller.current;
+    if (!scroller || Math.abs(scroller.scrollTop - this.#top) < 1) return false;
+    this.#top = scroller.scrollTop;
+    const isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
+    if (isAtEnd !== this.#isAtEnd) queueMicrotask(() => this.props.onAtEnd?.(isAtEnd));
+    this.#isAtEnd = isAtEnd;
     this.#anchor = null;
     this.#remember();
-    this.#again();
-  };
+    return true;
+  }
 
   /** What is at the top now is what is to stay there. */
   #remember(): void {
-    const scroller = this.#scroller.current!;
-    if (!this.props.items.length || this.#anchor) return;
-    const at = Math.min(this.#at(scroller.scrollTop), this.props.items.length - 1);
-    this.#anchor = { key: this.props.keyOf(this.props.items[at]!), top: this.#offsets[at]! - scroller.scrollTop };
+    const top = this.#scroller.current!.scrollTop;
+    if (!this.#items.length || this.#anchor) return;
+    const at = Math.min(this.#at(top), this.#items.length - 1);
+    this.#anchor = { key: this.props.keyOf(this.#items[at]!), top: this.#offsets[at]! - top };
   }
 
   #measured(entries: ResizeObserverEntry[]): void {

@@ -37,6 +37,7 @@ export const en = {
   people: "People",
   conversations: "Conversations",
   in_messages: "In texts",
+  draft: "Draft: {text}",
   you: "You",
   you_said: "You: {text}",
   today: "Today",

@@ -39,6 +39,7 @@ export const zh: Record<keyof typeof en, string> = {
   people: "用户",
   conversations: "聊天",
   in_messages: "聊天内容",
+  draft: "草稿：{text}",
   you: "我",
   you_said: "我：{text}",
   today: "今天",

@@ -20,7 +20,7 @@ export function ChatView(props: { id: string }): JSX.Element {
   const { client, directory } = model;
   const { id } = props;
   const conversation = client.conversation(id);
-  const list = useRef<VirtualList<Item>>(null);
+  const [toEnd, setToEnd] = useState(0);
   const [uploads] = useState(() => new Uploads(client, id));
   const [replyTo, setReplyTo] = useState<Message | null>(null);
   const [isAtEnd, setAtEnd] = useState(true);
@@ -32,6 +32,10 @@ export function ChatView(props: { id: string }): JSX.Element {
   useClientEvents(["state"]);
   useMembers(model, id);
   useReading(model, conversation, isAtEnd);
+  const goToEnd = (): void => {
+    setAtEnd(true);
+    setToEnd((count) => count + 1);
+  };
   const items = itemsOf(conversation.messages, client.pending(id), uploads.list, firstUnread);
   return (
     <div class="chat" {...dropTarget((files) => uploads.add(files))}>
@@ -40,7 +44,6 @@ export function ChatView(props: { id: string }): JSX.Element {
         <div class="messages">{loader.isBusy ? null : <Empty icon="chats" title={t("no_messages")} />}</div>
       ) : (
         <VirtualList<Item>
-          ref={list}
           class="messages"
           label={t("conversations")}
           items={items}
@@ -48,6 +51,7 @@ export function ChatView(props: { id: string }): JSX.Element {
           estimate={60}
           isLog
           goTo={goTo}
+          toEnd={toEnd}
           onNearTop={loader.load}
           onAtEnd={setAtEnd}
           render={(item) => (
@@ -56,7 +60,7 @@ export function ChatView(props: { id: string }): JSX.Element {
         />
       )}
       {!isAtEnd && (
-        <IconButton icon="down" label={t("to_end")} class="to-end" onClick={() => (setAtEnd(true), list.current?.toEnd())} />
+        <IconButton icon="down" label={t("to_end")} class="to-end" onClick={goToEnd} />
       )}
       <Typists id={id} />
       <Announcer conversation={conversation} />
@@ -65,7 +69,7 @@ export function ChatView(props: { id: string }): JSX.Element {
         replyTo={replyTo}
         onReplied={() => setReplyTo(null)}
         onFiles={(files) => uploads.add(files)}
-        onSent={() => list.current?.toEnd()}
+        onSent={goToEnd}
       />
     </div>
   );

@@ -15,9 +15,9 @@ export function ContactsView(): JSX.Element {
   return (
     <>
       <header class="side-header">
-        <h1>{t("contacts")}</h1>
+        <h2>{t("contacts")}</h2>
       </header>
-      <div class="scroll" tabIndex={0} role="region" aria-label={t("contacts")}>
+      <div class="scroll" tabIndex={0}>
         <Requests />
         <h2>{t("groups")}</h2>
         <div class="buttons">

@@ -106,6 +106,8 @@ function Row(props: { conversation: Conversation; isCurrent: boolean }): JSX.Ele
           <span class="row-detail">
             {typists.length ? (
               <em>{t("typing_one")}</em>
+            ) : conversation.draft && !props.isCurrent ? (
+              <em class="row-summary">{t("draft", { text: conversation.draft })}</em>
             ) : (
               <>
                 {pending ? <StateMark state={pending.state} /> : isMine && <StateMark state={conversation.stateOf(last)} />}

@@ -83,7 +83,8 @@ export function SearchResults(props: { query: string; onChosen: () => void }): J
         {messages.map((message) => (
           <PersonRow
             key={message.message_id}
-            id={message.from}
+            id={directory.otherOf(message.conversation_id) ?? Number(message.conversation_id.slice(2))}
+            isGroup={Boolean(message.group_id)}
             name={`${directory.title(message.conversation_id)} · ${brief(message.timestamp)}`}
             detail={contentText(message)}
             onClick={() => choose(message.conversation_id, message.seq)}

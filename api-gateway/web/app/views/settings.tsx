@@ -26,9 +26,9 @@ export function SettingsView(): JSX.Element {
   return (
     <>
       <header class="side-header">
-        <h1>{t("settings")}</h1>
+        <h2>{t("settings")}</h2>
       </header>
-      <div class="scroll settings" tabIndex={0} role="region" aria-label={t("settings")}>
+      <div class="scroll settings" tabIndex={0}>
         <Profile />
         <Looks />
         <Sessions />

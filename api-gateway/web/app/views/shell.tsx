@@ -32,7 +32,7 @@ export function Shell(): JSX.Element {
         {conversation ? (
           <ChatView key={conversation} id={conversation} />
         ) : (
-          <Empty icon="chats" title={t("pick_chat")} hint={t("pick_chat_hint")} />
+          <Empty isPage icon="chats" title={t("pick_chat")} hint={t("pick_chat_hint")} />
         )}
       </main>
       <div class="notice" role="status" aria-live="polite">

@@ -1,0 +1,124 @@
+"""People at the web client, in Debian's Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from im_client import PASSWORD
+from im_node import WEB
+from playwright.async_api import Browser, Locator, Page, async_playwright
+
+from im_local.paths import ROOT
+
+AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
+# Where pictures of the views are put, if they are wanted.
+SHOTS = os.environ.get("IM_TEST_SCREENSHOTS")
+LIMIT_MS = 15_000
+_numbers = itertools.count(1)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Skips the test where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
+    async with async_playwright() as driver:
+        # Its sandbox cannot be set up by root, nor in most containers; what it loads is our own.
+        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Visitor:
+    """Somebody at a page of their own, as in a private window."""
+
+    page: Page
+    name: str = ""
+    # What the page complained of: exceptions, and all that its policy refused.
+    complaints: list[str] = field(default_factory=list)
+
+    @classmethod
+    async def open(cls, browser: Browser, url: str, **look: Any) -> Visitor:
+        context = await browser.new_context(**{"viewport": {"width": 1200, "height": 760}, **look})
+        page = await context.new_page()
+        page.set_default_timeout(LIMIT_MS)
+        visitor = cls(page)
+        page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+        page.on("console", visitor._listen)
+        await page.goto(f"{url}/")
+        return visitor
+
+    def _listen(self, said: Any) -> None:
+        if "Content Security Policy" in said.text or "TrustedHTML" in said.text:
+            self.complaints.append(said.text)
+
+    async def create_account(self, name: str) -> None:
+        """``name`` is made one that nobody has."""
+        self.name = f"{name}{next(_numbers)}{secrets.token_hex(2)}"
+        await self.page.get_by_role("textbox", name="Username").fill(self.name)
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.button("Create account").click()
+        await self.page.get_by_role("textbox", name="Search").wait_for()
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    async def open_chat(self, other: str) -> None:
+        await self.page.get_by_role("textbox", name="Search").fill(other)
+        await self.page.get_by_role("button", name=other).first.click()
+        await self.page.get_by_role("heading", name=other).wait_for()
+
+    async def say(self, text: str) -> None:
+        await self.page.get_by_role("textbox", name="Message").fill(text)
+        await self.button("Send").click()
+
+    def message(self, text: str) -> Locator:
+        return self.page.get_by_role("article").filter(has_text=text)
+
+    async def sees(self, text: str) -> None:
+        await self.message(text).last.wait_for()
+
+    async def choose(self, text: str, choice: str) -> None:
+        """Something of a message's menu."""
+        await self.message(text).hover()
+        await self.message(text).get_by_role("button", name="More").click()
+        await self.page.get_by_role("menuitem", name=choice).click()
+
+    async def texts(self) -> list[str]:
+        """Of all messages that are in the page."""
+        return await self.page.locator("article .text").all_inner_texts()
+
+    async def is_accessible(self) -> None:
+        """Fails with what axe finds that is serious or critical."""
+        if not AXE.exists():
+            await (
+                await asyncio.create_subprocess_exec(ROOT / "scripts/build-web", "--install")
+            ).wait()
+        devtools = await self.page.context.new_cdp_session(self.page)
+        await devtools.send("Page.setBypassCSP", {"enabled": True})
+        await self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = await self.page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        grave = [
+            (one["id"], one["help"], [node["html"][:200] for node in one["nodes"]])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert not grave, grave
+
+    async def picture(self, name: str) -> None:
+        if SHOTS:
+            # So that what was just opened has come to rest.
+            await self.page.wait_for_timeout(400)
+            await self.page.screenshot(path=Path(SHOTS) / f"{name}.png")

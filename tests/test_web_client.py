@@ -1,0 +1,259 @@
+"""The web client in a real browser, on the whole system.
+
+With IM_TEST_SCREENSHOTS=docs/screenshots the pictures of the documentation are made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from im_browser import Visitor, chromium
+from playwright.async_api import Browser, Route, expect
+
+from im_local.testing import System
+
+DARK = {"color_scheme": "dark"}
+PHONE = {"viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+async def test_two_people_talk_and_see_how_far_their_messages_are(
+    system: System, browser: Browser
+) -> None:
+    api = system.ready.api
+    ann, bob = await Visitor.open(browser, api), await Visitor.open(browser, api, **DARK)
+    await ann.picture("login")
+    await ann.is_accessible()
+    await ann.create_account("ann")
+    await bob.create_account("bob")
+    await ann.is_accessible()
+    await ann.open_chat(bob.name)
+    await ann.say("Hello! Did you read https://example.com/lake?day=6 already?")
+    row = bob.page.get_by_role("button", name=ann.name)
+    await expect(row).to_contain_text("1 unread")
+    await expect(ann.message("Hello!").get_by_text("Delivered")).to_be_attached()
+    await row.click()
+    await expect(ann.message("Hello!").get_by_text("Read", exact=True)).to_be_attached()
+    await expect(row).not_to_contain_text("unread")
+    await bob.page.get_by_role("textbox", name="Message").press_sequentially("Yes")
+    await ann.page.get_by_text(f"{bob.name} is typing").wait_for()
+    await bob.page.keyboard.press("Enter")
+    await ann.sees("Yes")
+    # What others write is text and nothing else.
+    await bob.say("<img src=x onerror=alert(1)><script>alert(2)</script>")
+    await ann.sees("<script>alert(2)</script>")
+    assert await ann.page.locator("article img, article script").count() == 0
+    await ann.choose("Yes", "Reply")
+    await ann.say("Good. See you there!")
+    await expect(bob.message("See you there!")).to_contain_text("Yes")
+    await ann.say("Wrong window")
+    await expect(ann.message("Wrong window").get_by_text("Read", exact=True)).to_be_attached()
+    await ann.choose("Wrong window", "Take back")
+    await bob.sees("took this back")
+    assert await bob.message("Wrong window").count() == 0
+    await bob.is_accessible()
+    await ann.page.reload()
+    await ann.page.get_by_role("button", name=bob.name).click()
+    await ann.sees("See you there!")
+    assert await bob.message("See you there!").count() == 1
+    await ann.button("Log out").click()
+    await ann.button("Log in").wait_for()
+    assert ann.complaints + bob.complaints == []
+
+
+async def test_friends_groups_and_what_one_may_do_there(system: System, browser: Browser) -> None:
+    api = system.ready.api
+    ann, bob = await Visitor.open(browser, api), await Visitor.open(browser, api, **DARK)
+    await ann.create_account("Ann")
+    await bob.create_account("Bob")
+    await ann.open_chat(bob.name)
+    await ann.button("Details").click()
+    await ann.button("Add friend").click()
+    await ann.page.get_by_text("Request sent.").wait_for()
+    await ann.page.keyboard.press("Escape")
+    await bob.button("Contacts").click()
+    await bob.button("Accept").wait_for()
+    await bob.is_accessible()
+    await bob.button("Accept").click()
+    await ann.page.get_by_text("online", exact=True).first.wait_for()
+
+    await ann.button("New group").click()
+    await ann.page.get_by_label("Group name").fill("Weekend trip")
+    await ann.page.get_by_role("checkbox", name=bob.name).check()
+    await ann.is_accessible()
+    await ann.button("Create group").click()
+    await ann.page.get_by_role("heading", name="Weekend trip").wait_for()
+    await ann.say("Shall we go to the lake on Saturday?")
+    await bob.button("Chats").click()
+    await bob.page.get_by_role("button", name="Weekend trip").click()
+    await bob.sees("on Saturday?")
+    await bob.say("Yes! I can drive, and I bring the tent.")
+    await ann.sees("I can drive")
+    await ann.page.get_by_role("textbox", name="Message").press_sequentially("@bo")
+    await ann.page.keyboard.press("Enter")
+    await ann.page.keyboard.type("that is very kind of you")
+    await ann.page.keyboard.press("Enter")
+    await expect(bob.page.locator("mark.me")).to_have_text(f"@{bob.name}")
+    await ann.choose("on Saturday?", "Read by")
+    await ann.page.get_by_role("dialog").get_by_text(bob.name).wait_for()
+    await ann.page.keyboard.press("Escape")
+
+    await bob.picture("group-dark")
+    await ann.picture("group")
+    await ann.is_accessible()
+    await bob.is_accessible()
+    await ann.button("Details").click()
+    dialog = ann.page.get_by_role("dialog")
+    await dialog.get_by_text("owner", exact=True).wait_for()
+    await ann.is_accessible()
+    await dialog.get_by_label("Only owner and admins may write").check()
+    await bob.page.get_by_text("Only owner and admins may write in this group.").wait_for()
+    await dialog.get_by_role("button", name="More").click()
+    await ann.page.get_by_role("menuitem", name="Make admin").click()
+    await bob.page.get_by_role("textbox", name="Message").wait_for()
+    await ann.page.keyboard.press("Escape")
+    await bob.page.get_by_role("textbox", name="Search").fill("lake")
+    await bob.page.get_by_role("button", name="Weekend trip").filter(has_text="lake").click()
+    await expect(bob.message("on Saturday?")).to_have_class(re.compile("found"))
+    assert ann.complaints + bob.complaints == []
+
+
+async def test_a_phone_another_language_and_the_sessions(system: System, browser: Browser) -> None:
+    api = system.ready.api
+    ann = await Visitor.open(browser, api)
+    phone = await Visitor.open(browser, api, **PHONE)
+    await ann.create_account("Ann")
+    await phone.create_account("Zoe")
+    await phone.open_chat(ann.name)
+    for text in ("Are you there?", "The train leaves at nine, from platform 4."):
+        await phone.say(text)
+        await ann.page.get_by_role("button", name=phone.name).get_by_text(text).wait_for()
+    await ann.page.get_by_role("button", name=phone.name).click()
+    await ann.say("On my way!")
+    await phone.sees("On my way!")
+    await phone.picture("phone")
+    await phone.is_accessible()
+    await phone.button("Back").click()
+    await phone.page.get_by_role("button", name=ann.name).wait_for()
+    await phone.is_accessible()
+
+    second = await Visitor.open(browser, api)
+    await second.page.get_by_role("textbox", name="Username").fill(ann.name)
+    await second.page.get_by_label("Password").fill("not the password")
+    await second.button("Log in").click()
+    await second.page.get_by_text("Username or password is wrong.").wait_for()
+    await second.page.get_by_label("Password").fill("correct horse battery")
+    await second.button("Log in").click()
+    await second.page.get_by_role("button", name=phone.name).wait_for()
+    await ann.button("Settings").click()
+    await ann.is_accessible()
+    await ann.button("End").click()
+    await second.page.get_by_text("Your session has ended.").wait_for()
+    await ann.page.get_by_label("Language").select_option("zh")
+    await ann.button("聊天").click()
+    await ann.page.get_by_role("button", name=phone.name).click()
+    await ann.page.get_by_role("textbox", name="消息").wait_for()
+    await ann.picture("chinese")
+    await ann.is_accessible()
+    assert ann.complaints + phone.complaints + second.complaints == []
+
+
+async def test_nothing_is_lost_or_doubled_when_a_gateway_dies_and_pages_are_reloaded(
+    system: System, browser: Browser
+) -> None:
+    api = system.ready.api
+    # All of it is in the page.
+    tall = {"viewport": {"width": 1000, "height": 5000}}
+    ann = await Visitor.open(browser, api, **tall)
+    bob = await Visitor.open(browser, api, **tall)
+    await ann.create_account("ann")
+    await bob.create_account("bob")
+    await ann.open_chat(bob.name)
+    await ann.say("0")
+    await bob.page.get_by_role("button", name=ann.name).click()
+    await bob.sees("0")
+    for number in range(1, 60):
+        if number == 20:
+            system.kill(next(name for name in system.ready.pids if name.startswith("ws-gateway")))
+        await ann.say(f"{number}")
+        if number == 40:
+            await ann.page.reload()
+            await ann.page.get_by_role("button", name=bob.name).click()
+            await ann.page.get_by_role("heading", name=bob.name).wait_for()
+        if number == 50:
+            await bob.page.reload()
+            await bob.page.get_by_role("button", name=ann.name).click()
+    wanted = [f"{number}" for number in range(60)]
+    for visitor in (ann, bob):
+        await expect(visitor.page.locator("article .text")).to_have_count(60, timeout=60_000)
+        assert await visitor.texts() == wanted
+    await expect(ann.page.locator("article").get_by_text("Sending")).to_have_count(0)
+    assert ann.complaints + bob.complaints == []
+    await asyncio.to_thread(system.wait_ready, "ws-gateway")
+
+
+async def test_of_a_hundred_thousand_messages_only_what_is_seen_is_in_the_page(
+    system: System, browser: Browser
+) -> None:
+    ann = await Visitor.open(browser, system.ready.api)
+    bob = await Visitor.open(browser, system.ready.api)
+    await ann.create_account("ann")
+    await bob.create_account("bob")
+
+    async def made_up(route: Route) -> None:
+        """Ten thousand at once, below what is asked for."""
+        url = urlsplit(route.request.url)
+        conversation = url.path.split("/")[3]
+        before = int(parse_qs(url.query)["before_seq"][0])
+        items = [
+            {"message_id": f"m{seq}", "conversation_id": conversation, "seq": seq, "from": 1,
+             "content_type": "text", "content": f"number {seq} " + "word " * (seq % 40),
+             "timestamp": 1_790_000_000_000 + seq * 1000}
+            for seq in range(before - 10_000, before)
+        ]  # fmt: skip
+        await route.fulfill(body=json.dumps({"items": items}), content_type="application/json")
+
+    await ann.page.route("**/v1/conversations/*/messages*", made_up)
+    await ann.open_chat(bob.name)
+    await ann.say("the last one")
+    await ann.sees("the last one")
+    scroller = ann.page.locator(".messages.virtual")
+    rows = ann.page.locator(".messages [aria-setsize]")
+    count = 0
+    while count < 100_000:
+        await scroller.evaluate("element => element.scrollTop = 0")
+        await expect(rows.first).not_to_have_attribute("aria-setsize", str(count))
+        count = int(await rows.first.get_attribute("aria-setsize") or 0)
+    # Up and down through all of it: what is in the page stays little, and is what is seen.
+    for part in (0.5, 0.9, 0.1, 0.7):
+        await scroller.evaluate(_SCROLL_TO, part)
+        await expect(scroller).to_have_attribute("data-full", "true")
+        assert await ann.page.locator("article").count() < 100
+    await ann.button("Go to the newest").click()
+    await expect(ann.message("the last one")).to_be_in_viewport()
+    assert ann.complaints == []
+
+
+# Scrolls there, and notes when the middle of the list is a message, and not an empty place.
+_SCROLL_TO = """(list, part) => {
+  list.dataset.full = "false";
+  list.scrollTop = list.scrollHeight * part;
+  const look = () => {
+    const { left, top, width, height } = list.getBoundingClientRect();
+    const column = list.querySelector(".virtual-space").getBoundingClientRect();
+    const seen = document.elementFromPoint(column.left + 30, top + height / 2);
+    list.dataset.full = String(Boolean(seen?.closest(".virtual-item")));
+    if (list.dataset.full !== "true") requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""

@@ -1,6 +1,6 @@
 """How long it takes from the Enter key to the other one's page, in two windows of one Chromium.
 
-python -P tests/bench_web_client.py, on a machine with nothing else to do; the median of 50 and the slowest.
+`python -P tests/bench_web_client.py`, on a machine with nothing else to do.
 """
 
 from __future__ import annotations

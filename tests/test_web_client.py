@@ -32,7 +32,6 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
 ) -> None:
     api = system.ready.api
     ann, bob = await Visitor.open(browser, api), await Visitor.open(browser, api, **DARK)
-    await ann.picture("login")
     await ann.is_accessible()
     await ann.create_account("ann")
     await bob.create_account("bob")
@@ -56,6 +55,16 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     await ann.choose("Yes", "Reply")
     await ann.say("Good. See you there!")
     await expect(bob.message("See you there!")).to_contain_text("Yes")
+    files = [
+        {"name": "page.png", "mimeType": "image/png", "buffer": await ann.page.screenshot()},
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"three words here"},
+    ]
+    await ann.page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+    await bob.page.get_by_role("button", name="Open the picture page.png").locator("img").wait_for()
+    async with bob.page.expect_download() as saving:
+        await bob.page.get_by_role("button", name="notes.txt").click()
+    saved = await (await saving.value).path()
+    assert saved.read_bytes() == b"three words here"
     await ann.say("Wrong window")
     await expect(ann.message("Wrong window").get_by_text("Read", exact=True)).to_be_attached()
     await ann.choose("Wrong window", "Take back")

@@ -37,10 +37,10 @@ export function t(name: Text, values: Record<string, string | number> = {}): str
 
 /** What went wrong, in words for people; `fallback` when the server's own are no better. */
 export function explain(error: unknown): string {
-  const code = (error as { code?: string }).code ?? "";
+  const { code = "", message = "" } = error as { code?: string; message?: string };
   const name = `error_${code}` as Text;
   if (name in en) return t(name);
-  if (language === "en" && error instanceof Error && error.message) return sentence(error.message);
+  if (language === "en" && code && message) return sentence(message);
   return t("error_INTERNAL");
 }
 

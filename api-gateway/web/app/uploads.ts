@@ -15,6 +15,7 @@ export interface Upload {
 }
 
 interface Stored {
+  file_id: string;
   url: string;
   size: number;
   content_type: string;
@@ -59,8 +60,8 @@ export class Uploads {
   async #run(upload: Upload): Promise<void> {
     try {
       const stored = await this.#send(upload);
-      const { url, size, content_type: type, width, height, thumbnail_url } = stored;
-      const ext = { name: upload.file.name, size, content_type: type, width, height, thumbnail_url };
+      const { file_id, url, size, content_type: type, width, height, thumbnail_url } = stored;
+      const ext = { file_id, name: upload.file.name, size, content_type: type, width, height, thumbnail_url };
       const kind = type.startsWith("image/") && width && height ? "image" : "file";
       await this.client.send(this.conversation, url, { content_type: kind, ext: withoutEmpty(ext) });
       this.#remove(upload);

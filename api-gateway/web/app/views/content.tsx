@@ -67,7 +67,8 @@ const BOX = { width: 320, height: 320 };
 
 function Picture(props: { message: Shown }): JSX.Element {
   const model = useModel();
-  const { content: url, ext = {} } = props.message;
+  const { ext = {} } = props.message;
+  const url = fileOf(props.message);
   const name = text(ext.name) || t("picture");
   const small = text(ext.thumbnail_url) || url;
   const blob = useBlob(small);
@@ -87,9 +88,9 @@ function Picture(props: { message: Shown }): JSX.Element {
 }
 
 function FileCard(props: { message: Shown }): JSX.Element {
-  const { content: url, ext = {} } = props.message;
+  const { ext = {} } = props.message;
   const name = contentText(props.message);
-  const saving = useSaving(url, name);
+  const saving = useSaving(fileOf(props.message), name);
   const bytes = number(ext.size);
   return (
     <button type="button" class="file-card" onClick={saving.save} disabled={saving.isBusy} title={t("download")}>
@@ -102,6 +103,12 @@ function FileCard(props: { message: Shown }): JSX.Element {
       </span>
     </button>
   );
+}
+
+/** Where the file of a message is: applications may put into the content what they like. */
+function fileOf(message: Shown): string {
+  const id = text(message.ext?.file_id);
+  return /^f_[0-9a-f]{32}$/.test(id) ? `/v1/files/${id}` : message.content;
 }
 
 function fit(width: number, height: number): [number, number] {

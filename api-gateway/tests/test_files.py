@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,24 @@ async def test_what_is_no_upload_is_refused_with_the_reason(
     response = await gateway.request("POST", "/v1/files", **arguments)
     assert (response.status_code, response.json()["code"]) == (400, "INVALID_ARGUMENT")
     assert [call.method for call in gateway.services.calls] == ["CreateFile"]
+
+
+async def test_a_repeat_with_the_same_key_makes_no_second_file(
+    gateway: Gateway, known: Known
+) -> None:
+    key = {"Idempotency-Key": f"upload-{os.urandom(8).hex()}"}
+    send = partial(gateway.request, "POST", "/v1/files", headers=key)
+    first = await send(files={"file": ("x", b"the same")})
+    again = await send(files={"file": ("another name", b"the same")})
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert [call.method for call in gateway.services.calls].count("FinishFile") == 1
+    other = await send(files={"file": ("x", b"another")})
+    assert (other.status_code, other.json()["field"]) == (409, "Idempotency-Key")
+    key["Idempotency-Key"] = "x" * 65
+    response = await gateway.request("POST", "/v1/files", headers=key, files={"file": ("x", b"1")})
+    assert (response.status_code, response.json()["field"]) == (400, "Idempotency-Key")
 
 
 async def test_a_file_that_is_too_large_is_refused(start: Start, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO, cast
@@ -58,6 +59,15 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[IO[bytes]]
         yield cast("IO[bytes]", part.file)
     finally:
         await form.close()
+
+
+def digest_of(content: IO[bytes]) -> bytes:
+    """Of all of it; takes a while."""
+    content.seek(0)
+    found = hashlib.sha256()
+    while piece := content.read(FRAMING_BYTES):
+        found.update(piece)
+    return found.digest()
 
 
 async def keep(file_id: str, content: IO[bytes], store: FileStore, pictures: Pictures) -> File:

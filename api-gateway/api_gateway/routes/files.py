@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ from api_gateway.errors import http_problem
 from api_gateway.files.kinds import THUMBNAIL_TYPE, disposition_of
 from api_gateway.files.ranges import Part, Unsatisfiable, is_known, wanted_part
 from api_gateway.files.store import key_of, thumbnail_key_of
-from api_gateway.files.upload import BYTES, keep, received
+from api_gateway.files.upload import BYTES, digest_of, keep, received
 from api_gateway.middleware import is_head
+from api_gateway.routes.keyed import key_of as idempotency_key
+from api_gateway.routes.keyed import keyed, once
 from api_gateway.routes.parts import Svc, signed_in
 from api_gateway.schemas.files import UploadedFile
 from api_gateway.svc import ServiceContext
@@ -54,16 +57,34 @@ _HEADERS = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=_BODY, summary="Upload a file")
-async def upload_file(request: Request, svc: Svc) -> UploadedFile:
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=_BODY,
+    summary="Upload a file",
+    response_model=UploadedFile,
+    dependencies=[keyed],
+)
+async def upload_file(request: Request, svc: Svc) -> Response:
     """One part named `file`. What it is, is found out from its content. A file that no message and no
     profile names is removed after a day."""
     # First of all, so that nothing is taken of who is not signed in, and nothing is left by who dies.
+    key = idempotency_key(request)
     file_id = (await svc.files.CreateFile(pb.CreateFileRequest())).file_id
     async with received(request, svc.settings.files.max_bytes) as content:
-        file = await keep(file_id, content, svc.store, svc.pictures)
-    await svc.files.FinishFile(pb.FinishFileRequest(file=file))
-    return UploadedFile.of(file)
+
+        async def make() -> Response:
+            file = await keep(file_id, content, svc.store, svc.pictures)
+            await svc.files.FinishFile(pb.FinishFileRequest(file=file))
+            told = UploadedFile.of(file).model_dump_json()
+            return Response(told, 201, media_type="application/json")
+
+        if key is None:
+            return await make()
+        # Known by its content: each sending has a boundary of its own. What was begun for a repeat,
+        # or by who died in between, nothing uses.
+        digest = await asyncio.to_thread(digest_of, content)
+        return await once(request, key, "/v1/files", digest, make)
 
 
 @router.get(

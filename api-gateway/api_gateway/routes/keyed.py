@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -60,25 +61,35 @@ class KeyedRoute(APIRoute):
         route = self.path_format
 
         async def answer_once(request: Request) -> Response:
-            key = request.headers.get(HEADER)
+            key = key_of(request)
             if key is None:
                 return await handle(request)
-            if not _KEY.fullmatch(key):
-                raise invalid(HEADER, "must have 1 to 64 plain characters")
-            return await _answer_once(handle, request, key, route)
+            body = _plain(await request.body())
+            return await once(request, key, route, body, partial(handle, request))
 
         return answer_once
 
 
-async def _answer_once(
-    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+def key_of(request: Request) -> str | None:
+    """Raises INVALID_ARGUMENT."""
+    key = request.headers.get(HEADER)
+    if key is not None and not _KEY.fullmatch(key):
+        raise invalid(HEADER, "must have 1 to 64 plain characters")
+    return key
+
+
+async def once(
     request: Request,
     key: str,
     route: str,
+    body: bytes,
+    handle: Callable[[], Coroutine[Any, Any, Response]],
 ) -> Response:
+    """What ``handle`` answers, or has answered to the same request before; ``body`` stands for what
+    was sent. Raises what ``KeptAnswers.begin`` does."""
     svc = cast("ServiceContext", request.app.state.svc)
     who = await _who(svc, request)
-    body = request.url.path.encode() + b"\0" + _plain(await request.body())
+    body = request.url.path.encode() + b"\0" + body
     asked = Asked(who=who, route=route, key=key, body=body)
     found = await svc.kept.begin(asked)
     if isinstance(found, Answer):
@@ -86,7 +97,7 @@ async def _answer_once(
         return Response(found.body, found.status, headers, media_type=found.media_type or None)
     request.state.attempt = found
     try:
-        response = await handle(request)
+        response = await handle()
     except RequestValidationError:
         await svc.kept.forget(found)
         raise

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 from prometheus_client import Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,18 +37,19 @@ REQUESTS = Histogram(
     ["method", "route", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
+_REQUEST_ID = context.REQUEST_ID.encode()
 # What a browser is told with every answer, unless the route says it itself: to believe the content
 # type, to put the answer into no frame, and to tell nobody the address, which may hold an id.
 _OF_ALL = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
 )
 # What the API says is for its caller alone, and nothing to be shown as a page.
 _OF_THE_API = (
     *_OF_ALL,
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 FILES_PATH = "/v1/files"
 EXPORT_PATH = "/v1/users/me/export"
@@ -175,10 +176,10 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[context.REQUEST_ID] = self._request_id
-            for name, value in self._protection:
-                headers.setdefault(name, value)
+            headers = message.setdefault("headers", [])
+            said = {name for name, _ in headers}
+            headers.append((_REQUEST_ID, self._request_id.encode()))
+            headers.extend(header for header in self._protection if header[0] not in said)
         await self._send(message)
 
 

@@ -68,6 +68,15 @@ export class Conversation {
     return true;
   }
 
+  /** What the server has counted: what came since then is not in it. */
+  counted({ last_seq: lastSeq, read_seq: readSeq, unread }, me) {
+    this.lastSeq = Math.max(this.lastSeq, lastSeq);
+    if (readSeq < this.readSeq) return;
+    this.readSeq = readSeq;
+    const isLater = (message) => message.seq > Math.max(lastSeq, readSeq) && message.from !== me && !message.recalled;
+    this.unread = unread + this.messages.filter(isLater).length;
+  }
+
   /** Older messages, as the server's history has them. */
   prepend(items) {
     const first = this.messages[0]?.seq ?? Infinity;

@@ -308,11 +308,7 @@ export class Inbox {
       if (entry) out.changes.push([entry.key, undefined]);
       if (message.seq > conversation.cursor) this.#show(conversation, message, out);
     }
-    conversation.lastSeq = Math.max(conversation.lastSeq, delta.last_seq);
-    if (delta.read_seq >= conversation.readSeq) {
-      conversation.readSeq = delta.read_seq;
-      conversation.unread = delta.unread;
-    }
+    conversation.counted(delta, this.#options.me);
     out.touched.add(conversation.id);
   }
 

@@ -30,6 +30,7 @@ from im_bench import (
     routes,
     slow,
 )
+from im_bench.options import whole
 from im_bench.report import Failed, Row, print_table
 from im_bench.target import target
 
@@ -65,7 +66,13 @@ def main(argv: Sequence[str]) -> int:
     env = {**SETTINGS, **({} if benchmark is logins else CHEAP_HASHES)}
     described = machine.describe()
     try:
-        with target(data=options.data, ready=options.ready, infra=options.infra, env=env) as ready:
+        with target(
+            data=options.data,
+            ready=options.ready,
+            infra=options.infra,
+            env=env,
+            gateways=options.gateways,
+        ) as ready:
             gc.freeze()
             gc.disable()
             longest_s = benchmark.longest_s(options) + MORE_S
@@ -98,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--data", type=Path, help="keep the data in this folder")
         where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
         sub.add_argument("--infra", type=Path, help="servers to use, as of scripts/infra")
+        sub.add_argument("--gateways", type=whole(), default=1, help="WebSocket gateways to start")
         module.add_options(sub)
     return parser
 

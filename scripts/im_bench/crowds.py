@@ -63,7 +63,7 @@ async def talking(ready: Ready, sender: Person, receiver: Person) -> AsyncIterat
     delivered once, in order, and is stored."""
     window = Window()
     pair = Pair(sender, receiver, window)
-    await pair.connect(ready.ws)
+    await pair.connect(ready.ws, ready.ws)
     window.begin = clock()
 
     async def talk() -> None:

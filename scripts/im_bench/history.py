@@ -82,7 +82,7 @@ async def _fill(
         if memory is not None and memory.note(offered):
             print(f"bench: {offered} of {window.most} messages", file=sys.stderr, flush=True)
 
-    async with connected(ready.ws, [pair]):
+    async with connected([ready.ws], [pair]):
         pair.keep_in_flight(in_flight)
         await run_out([pair], window, note)
         await settle([pair])

@@ -18,8 +18,12 @@ SLOWEST = 100
 
 
 @asynccontextmanager
-async def connected(url: str, pairs: Sequence[Pair]) -> AsyncIterator[None]:
-    await asyncio.gather(*(pair.connect(url) for pair in pairs))
+async def connected(urls: Sequence[str], pairs: Sequence[Pair]) -> AsyncIterator[None]:
+    """The pairs are spread over the gateways, and the two of each are at different ones."""
+    turns = len(urls)
+    await asyncio.gather(
+        *(pair.connect(urls[i % turns], urls[(i + 1) % turns]) for i, pair in enumerate(pairs))
+    )
     try:
         yield
     finally:

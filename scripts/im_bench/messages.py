@@ -50,7 +50,7 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     window = Window() if options.messages is None else Window(most=options.messages)
     pairs = [Pair(people[2 * i], people[2 * i + 1], window) for i in range(options.pairs)]
     receivers = [pair.acknowledge for pair in pairs]
-    async with connected(ready.ws, pairs), acknowledging(options.acks, receivers):
+    async with connected(ready.ws_gateways, pairs), acknowledging(options.acks, receivers):
         rows = await _measure(options, ready, pairs, window)
     await check(ready.api, pairs)
     checked = f"all {window.offered}: answered once, delivered once, in order, stored"

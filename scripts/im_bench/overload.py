@@ -80,7 +80,7 @@ async def capacity(url: str, people: Sequence[Person], seconds: float = MEASURE_
     """Messages a second when each of half as many pairs has sixteen without an answer."""
     window = Window()
     pairs = [Pair(people[i], people[i + 1], window) for i in range(0, len(people), 2)]
-    async with connected(url, pairs), acknowledging(1, [pair.acknowledge for pair in pairs]):
+    async with connected([url], pairs), acknowledging(1, [pair.acknowledge for pair in pairs]):
         window.begin = clock() + WARM_UP_S
         window.end = window.begin + seconds
         for pair in pairs:

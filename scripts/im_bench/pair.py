@@ -83,9 +83,9 @@ class Pair:
     def history(self) -> str:
         return f"/v1/conversations/{self.conversation_id}/messages"
 
-    async def connect(self, url: str) -> None:
-        self._out = await connect(url, self.sender.token, self._on_answer)
-        self._in: Socket = await connect(url, self.receiver.token, self._on_message)
+    async def connect(self, sends_to: str, receives_from: str) -> None:
+        self._out = await connect(sends_to, self.sender.token, self._on_answer)
+        self._in: Socket = await connect(receives_from, self.receiver.token, self._on_message)
 
     def close(self) -> None:
         self._out.close()

@@ -16,20 +16,30 @@ from im_local.testing import Ready, System
 
 @contextmanager
 def target(
-    *, data: Path | None, ready: Path | None, infra: Path | None, env: Mapping[str, str]
+    *,
+    data: Path | None,
+    ready: Path | None,
+    infra: Path | None,
+    env: Mapping[str, str],
+    gateways: int = 1,
 ) -> Iterator[Ready]:
-    """Starts the system (unless ``ready`` names one) and ends it after the block.
+    """Starts the system (unless ``ready`` names one), with so many WebSocket gateways, and ends it
+    after the block.
 
     Raises RuntimeError when it does not start.
     """
     if ready is not None:
-        yield _with_servers(Ready(**json.loads(ready.read_text(encoding="utf-8"))), infra)
+        described = json.loads(ready.read_text(encoding="utf-8"))
+        # It may be an older one, to compare with.
+        described = {"ws_gateways": [described["ws"]], "dev": {}} | described
+        yield _with_servers(Ready(**described), infra)
         return
     with ExitStack() as stack:
         if data is None:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="im-bench-")))
         infra = infra.absolute() if infra else None
-        system = stack.enter_context(System.start(data, infra=infra, env=env))
+        scale = {"ws-gateway": gateways} if gateways > 1 else {}
+        system = stack.enter_context(System.start(data, infra=infra, env=env, scale=scale))
         yield _with_servers(system.ready, infra)
 
 

@@ -25,16 +25,17 @@ export function backoff(attempt, random = Math.random) {
 
 /**
  * What to do after a close: `refresh` the token and come back, treat the session as `ended`, or come
- * `back` after `waitMs`, to another gateway when `elsewhere`. `attempt` counts failures in a row, from 0.
+ * `back` after `waitMs`, to another gateway when `elsewhere`. `attempt` counts failures in a row, from 0;
+ * the `reason` of a close may say how long to wait.
  */
-export function afterClose(code, attempt, random = Math.random) {
+export function afterClose(code, attempt, random = Math.random, reason = "") {
   switch (code) {
     case TOKEN_INVALID:
       return { action: "refresh", waitMs: attempt ? backoff(attempt, random) : 0, elsewhere: false };
     case KICKED:
       return { action: "ended", waitMs: 0, elsewhere: false };
     case GOING_AWAY:
-      return { action: "back", waitMs: random() * SCATTER_MS, elsewhere: true };
+      return { action: "back", waitMs: told(reason) ?? random() * SCATTER_MS, elsewhere: true };
     case TRY_LATER:
       return { action: "back", waitMs: SCATTER_MS / 3 + backoff(attempt, random), elsewhere: true };
     case RATE_IGNORED:
@@ -46,4 +47,9 @@ export function afterClose(code, attempt, random = Math.random) {
       // 1006 and whatever a proxy makes up: that gateway may be gone.
       return { action: "back", waitMs: backoff(attempt, random), elsewhere: true };
   }
+}
+
+function told(reason) {
+  const found = /retry_after_ms=(\d{1,5})\b/.exec(reason);
+  return found ? Number(found[1]) : undefined;
 }

@@ -71,7 +71,7 @@ export class Connection {
     this.#socket = socket;
     this.#timers.hello = setTimeout(() => this.#lost(socket, 1006, token), HELLO_MS);
     socket.onmessage = (event) => this.#heard(socket, event.data);
-    socket.onclose = (event) => this.#lost(socket, event.code, token);
+    socket.onclose = (event) => this.#lost(socket, event.code, token, event.reason);
     socket.onerror = () => {};
   }
 
@@ -115,12 +115,12 @@ export class Connection {
     this.#timers.pong = setTimeout(() => this.#lost(socket, 1006), PONG_MS);
   }
 
-  #lost(socket, code, token) {
+  #lost(socket, code, token, reason) {
     if (socket !== this.#socket) return;
     if (this.#greetedAt && Date.now() - this.#greetedAt > PROVEN_MS) this.#attempt = 0;
     this.#forget();
     if (!this.#isRunning) return;
-    const next = afterClose(code, this.#attempt, this.#options.random);
+    const next = afterClose(code, this.#attempt, this.#options.random, reason);
     this.#attempt += 1;
     this.#isElsewhere = next.elsewhere;
     if (next.action === "ended" && this.#kickedFor === REPLACED) {

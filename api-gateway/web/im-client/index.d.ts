@@ -208,4 +208,5 @@ export declare function afterClose(
   code: number,
   attempt: number,
   random?: () => number,
+  reason?: string,
 ): { action: "refresh" | "ended" | "back"; waitMs: number; elsewhere: boolean };

@@ -115,6 +115,8 @@ for (const [code, isElsewhere] of [[1001, true], [1013, true], [1006, true], [40
 }
 
 test("who ignored a limit, or broke the protocol, stays away for five seconds", () => {
+  assert.equal(afterClose(1001, 3, () => 0.5, "going away; retry_after_ms=1234").waitMs, 1234);
+  assert.equal(afterClose(1001, 3, () => 0.5, "going away").waitMs, 1500);
   for (const code of [4004, 4008]) assert.ok(afterClose(code, 0, () => 0).waitMs >= 5_000);
 });
 

@@ -91,7 +91,9 @@ class World:
         await Comings(self.redis).touch(user_ids)
 
     async def go(self, *user_ids: int, connection_id: int = 1) -> None:
-        await RouteTable(self.redis).remove(_routes(user_ids, connection_id))
+        table = RouteTable(self.redis)
+        for user_id, route in _routes(user_ids, connection_id):
+            await table.remove(user_id, route)
         await Comings(self.redis).touch(user_ids)
 
     @asynccontextmanager

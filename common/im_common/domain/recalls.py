@@ -43,6 +43,7 @@ class RecallLog:
         self._redis = redis
         self._missed = redis.register_script(_MISSED)
         self._missed_one = Gathered(self._missed_all)
+        self._heard_one = Gathered(self._heard_all)
 
     async def add(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
         """Adds frames to the recalls of users, by one pipeline. Safe to repeat."""
@@ -78,7 +79,14 @@ class RecallLog:
 
     async def heard(self, user_id: int, device_id: str, at_ms: int) -> None:
         """The device had read until then what it was sent."""
-        await self._redis.set(_heard(user_id, device_id), at_ms, ex=KEEP_S)
+        await self._heard_one((_heard(user_id, device_id), at_ms))
+
+    async def _heard_all(self, heard: Sequence[tuple[str, int]]) -> list[None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, at_ms in heard:
+            pipeline.set(key, at_ms, ex=KEEP_S)
+        await pipeline.execute()
+        return [None] * len(heard)
 
 
 class _Frame(msgspec.Struct):

@@ -29,7 +29,7 @@ LOST_AFTER_S = 2 * ANSWER_WITHIN_S
 # So many are taken however slow the last ones were; with more, as many as are answered in QUEUE_S.
 LEAST = 2_000
 MOST = 16_000
-QUEUE_S = 2.0
+QUEUE_S = 1.0
 # When one of a lane waits this long, its lane takes no more for now.
 STUCK_S = 3.0
 # Conversations of one lane share a partition, for the usual numbers of partitions.

@@ -16,7 +16,7 @@ from im_common.domain.ids import now_ms
 from im_common.runtime.gathering import Gathered
 
 # The users of a gateway that was killed are away when it has passed.
-TTL_MS = 14_000
+TTL_MS = 30_000
 RENEW_EVERY_S = 4.0
 
 # A command for many users: a pipeline of as many costs the client several times that. So many at once,

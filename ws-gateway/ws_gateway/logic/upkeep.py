@@ -7,9 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import structlog
+
 from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
 from im_common.runtime.faults import report
 from ws_gateway.svc import ServiceContext
+
+log = structlog.get_logger(__name__)
 
 ENDED_EVERY_S = 1.0
 SESSIONS_EVERY_S = 30.0
@@ -21,7 +25,7 @@ RETRY_S = 1.0
 # Its append-only file is synced every second, and a sync may take another.
 REDIS_LOSES_S = 3.0
 # Routes count as lost so long before they are: nobody's clock is exact.
-LAPSE_S = 4.0
+LAPSE_S = 5.0
 
 
 async def renew_routes(svc: ServiceContext) -> None:
@@ -41,6 +45,9 @@ def end_lapsed(svc: ServiceContext, now: float) -> bool:
     nothing newer is to reach them than what others put into the lists of their users."""
     if now - svc.routes_put_at <= TTL_MS / 1000 - LAPSE_S:
         return False
+    if len(svc.connections):
+        late_s = round(now - svc.routes_put_at, 1)
+        log.warning("routes have run out", connections=len(svc.connections), late_s=late_s)
     for connection in svc.connections.all():
         connection.passed_over()
     return True

@@ -20,6 +20,11 @@ from playwright.async_api import Browser, Locator, Page, async_playwright
 
 from im_local.paths import ROOT
 
+SETTLED = """Promise.allSettled(
+    document.getAnimations()
+        .filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime))
+        .map((one) => one.finished)
+)"""
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 # Where pictures of the views are put, if they are wanted.
 SHOTS = os.environ.get("IM_TEST_SCREENSHOTS")
@@ -109,6 +114,8 @@ class Visitor:
         devtools = await self.page.context.new_cdp_session(self.page)
         await devtools.send("Page.setBypassCSP", {"enabled": True})
         await self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        # What fades in has its contrast only then.
+        await self.page.evaluate(SETTLED)
         found = await self.page.evaluate("axe.run({ resultTypes: ['violations'] })")
         grave = [
             (one["id"], one["help"], [node["html"][:200] for node in one["nodes"]])

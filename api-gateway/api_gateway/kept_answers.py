@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -116,7 +116,7 @@ class KeptAnswers:
         while True:
             said = await self._ask(attempt)
             if len(said) == 1:
-                return _with_repeat(attempt, said[0] == b"again")
+                return replace(attempt, is_repeat=said[0] == b"again")
             if said[0].decode() != attempt.print:
                 raise AppError(
                     Code.FAILED_PRECONDITION,
@@ -191,10 +191,6 @@ class KeptAnswers:
         except InvalidTag:
             raise RuntimeError("a kept answer is not what was sealed") from None
         return msgspec.msgpack.decode(content, type=Answer)
-
-
-def _with_repeat(attempt: Attempt, is_repeat: bool) -> Attempt:
-    return Attempt(attempt.print, is_repeat, attempt.place, attempt.owner, attempt.seal)
 
 
 def _time_left_s() -> float:

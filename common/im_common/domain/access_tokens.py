@@ -24,6 +24,7 @@ from im.auth.v1 import auth_pb2, auth_pb2_grpc
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
 from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_keys import KeysThere
 from im_common.runtime.signed_claims import read_claims
 
 ISSUER = "im-auth"
@@ -43,17 +44,6 @@ def unused_field(pair_id: str) -> str:
     return f"unused:{pair_id}"
 
 
-# Sessions of one command, that Redis is not kept from other clients for long.
-_AT_ONCE = 1000
-_OVER = """
-local over = {}
-for i, key in ipairs(KEYS) do
-  if redis.call('EXISTS', key) == 0 then over[#over + 1] = i end
-end
-return over
-"""
-
-
 _BEGIN_USE = """
 local there = {}
 for i, key in ipairs(KEYS) do
@@ -68,9 +58,8 @@ class LiveSessions:
     """Which sessions there are. What is asked for one is asked for together with what others ask."""
 
     def __init__(self, redis: Redis) -> None:
-        self._script = redis.register_script(_OVER)
+        self._keys = KeysThere(redis)
         self._use_script = redis.register_script(_BEGIN_USE)
-        self._is_over = Gathered(self._are_over)
         self._begin_use = Gathered(self._begin_all)
 
     async def begin_use(self, session_id: str, pair_id: str) -> bool:
@@ -85,23 +74,12 @@ class LiveSessions:
 
     async def is_over(self, session_id: str) -> bool:
         """Whether it is no more."""
-        return await self._is_over(session_id)
+        return not await self._keys.one(session_key(session_id))
 
     async def over(self, session_ids: Sequence[str]) -> set[str]:
         """Those that are no more."""
-        over: set[str] = set()
-        for start in range(0, len(session_ids), _AT_ONCE):
-            some = session_ids[start : start + _AT_ONCE]
-            are_over = await self._are_over(some)
-            over.update(one for one, is_over in zip(some, are_over, strict=True) if is_over)
-        return over
-
-    async def _are_over(self, session_ids: Sequence[str]) -> list[bool]:
-        places: list[int] = await self._script(keys=[session_key(one) for one in session_ids])
-        are_over = [False] * len(session_ids)
-        for place in places:
-            are_over[place - 1] = True
-        return are_over
+        there = await self._keys.each([session_key(one) for one in session_ids])
+        return {one for one, is_there in zip(session_ids, there, strict=True) if not is_there}
 
 
 class PublicKeys(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_keys import KeysThere
 
 MOST_FRAMES = 1000
 KEEP_S = 30 * 24 * 3600
@@ -35,25 +35,13 @@ return taken
 """
 
 
-# Users of one command, that Redis is not kept from other clients for long.
-_AT_ONCE = 1000
-_THERE = """
-local there = {}
-for i, key in ipairs(KEYS) do
-  if redis.call('EXISTS', key) == 1 then there[#there + 1] = i end
-end
-return there
-"""
-
-
 class OfflineList:
     """Appends, reads and confirms."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._confirm = redis.register_script(_CONFIRM)
-        self._there = redis.register_script(_THERE)
-        self._is_there = Gathered(self._are_there)
+        self._keys = KeysThere(redis)
 
     async def append(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
         """Adds frames, in order, to the lists of users; one pipeline for all."""
@@ -69,7 +57,7 @@ class OfflineList:
         """The oldest frames, fewer than ``limit`` when they are long, and how many wait after
         them."""
         # Nearly all are empty: that is asked for by one command for many.
-        if not await self._is_there(user_id):
+        if not await self._keys.one(_key(user_id)):
             return [], 0
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.lrange(_key(user_id), 0, limit - 1)
@@ -80,17 +68,8 @@ class OfflineList:
 
     async def waiting(self, user_ids: Sequence[int]) -> list[int]:
         """Those of the users who have frames, by few commands."""
-        there: list[bool] = []
-        for start in range(0, len(user_ids), _AT_ONCE):
-            there += await self._are_there(user_ids[start : start + _AT_ONCE])
+        there = await self._keys.each([_key(user_id) for user_id in user_ids])
         return [user_id for user_id, has_any in zip(user_ids, there, strict=True) if has_any]
-
-    async def _are_there(self, user_ids: Sequence[int]) -> list[bool]:
-        places: list[int] = await self._there(keys=[_key(user_id) for user_id in user_ids])
-        there = [False] * len(user_ids)
-        for place in places:
-            there[place - 1] = True
-        return there
 
     async def confirm(self, user_id: int, frames: Sequence[bytes]) -> None:
         """Takes frames away that a device has confirmed. Safe to repeat."""

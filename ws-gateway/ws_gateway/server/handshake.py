@@ -16,6 +16,7 @@ from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime import context
 from im_common.runtime.addresses import client_address
 from im_common.runtime.context import Identity
+from im_common.runtime.faults import as_unavailable
 from im_common.runtime.http_limits import affordable
 from ws_gateway.logic.connection import KICKED, RATE_IGNORED, TOKEN_INVALID
 from ws_gateway.svc import ServiceContext
@@ -114,8 +115,11 @@ async def _admit(
         device_id = clean_text("device_id", query.get("device_id", ""), most=MAX_DEVICE_ID)
     except AppError as error:
         return _refusal(error)
-    except RedisError:
-        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
+    except RedisError as error:
+        away = as_unavailable(error)
+        if away is None:
+            raise
+        return _refusal(away)
     platform = query.get("platform") or identity.platform
     if platform not in PLATFORMS:
         return Refusal(HTTPStatus.BAD_REQUEST, f"platform: one of {', '.join(PLATFORMS)}")

@@ -15,6 +15,7 @@ from ws_server import Gateway, gateway, redis, valkey
 from im.gateway.v1.push_pb2 import Delivery, GroupStanding, GroupTarget
 from im_common.domain import in_flight as in_flight_module
 from im_common.domain.offline import OfflineList
+from im_common.domain.routes import TTL_MS
 from im_common.testing.waiting import eventually
 from ws_gateway.logic import upkeep
 
@@ -170,6 +171,28 @@ async def test_when_redis_was_started_again_members_of_a_group_that_it_does_not_
         svc.redis_run_id = "the one before"
         await upkeep.look_at_redis(svc)
         assert (member.ending is not None, other.ending) == (True, None)
+
+
+async def test_who_comes_when_the_routes_had_run_out_is_found_for_its_groups(
+    gateway: Gateway, redis: Redis
+) -> None:
+    """Redis stood still; that this gateway holds a member is over, too, and not yet written again."""
+    svc = gateway.svc
+    async with gateway.user(7):
+        [old] = svc.connections.of(7)
+        joined = GroupTarget(is_change=True, moved=[GroupStanding(user_id=7, min_seq=0)])
+        message = Delivery(frame=b"{}", conversation_id="g:5", seq=1, group=joined)
+        svc.rosters.deliver(message)
+        await svc.rosters.register()
+        await redis.delete("gateways:g:5")
+        svc.routes_put_at -= TTL_MS / 1000
+        async with gateway.user(7):
+            assert old.ending is not None
+            assert await redis.exists("gateways:g:5")
+            # It stays, whatever comes next.
+            async with gateway.user(8):
+                endings = [one.ending for one in svc.connections.all() if one is not old]
+                assert endings == [None, None]
 
 
 async def test_routes_are_not_written_again_before_it_is_known_who_was_lost(

@@ -106,7 +106,8 @@ class Rosters:
 
     def _knows(self, connection: Connection) -> bool:
         """Whether the groups of its user have been followed without a gap since it was opened."""
-        return connection.opened_at is not None and connection not in self._late
+        is_open = connection.opened_at is not None and connection.ending is None
+        return is_open and connection not in self._late
 
     def forget(self, connection: Connection) -> None:
         """It has gone."""
@@ -207,6 +208,11 @@ class Rosters:
     async def renew(self) -> None:
         """The same of all groups, as routes are renewed."""
         await self._gateways.put(self.address, list(self._groups))
+
+    def lapse(self) -> None:
+        """Nobody finds this gateway for its groups any more, until it has said so again."""
+        self._unregistered.update(self._groups)
+        self._known_since.clear()
 
     async def end_those_forgotten(self, since: float) -> None:
         """Redis may have lost what it was told since then (time.monotonic() seconds): nobody has found

@@ -42,7 +42,8 @@ async def renew_routes(svc: ServiceContext) -> None:
 
 def end_lapsed(svc: ServiceContext, now: float) -> bool:
     """Ends all connections if their routes may have run out, by ``now`` (time.monotonic() seconds):
-    nothing newer is to reach them than what others put into the lists of their users."""
+    nothing newer is to reach them than what others put into the lists of their users. Who comes next
+    writes a route of its own, and its groups are found anew."""
     if now - svc.routes_put_at <= TTL_MS / 1000 - LAPSE_S:
         return False
     if len(svc.connections):
@@ -50,6 +51,8 @@ def end_lapsed(svc: ServiceContext, now: float) -> bool:
         log.warning("routes have run out", connections=len(svc.connections), late_s=late_s)
     for connection in svc.connections.all():
         connection.passed_over()
+    svc.rosters.lapse()
+    svc.routes_put_at = now
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from im_common.runtime.context import current
 from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
+from ws_gateway.logic import upkeep
 from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
@@ -118,6 +120,7 @@ class WebSocketServer:
 
     async def _serve_one(self, socket: Socket, admission: Admission) -> None:
         svc, connection = self._svc, self._connection(admission)
+        upkeep.end_lapsed(svc, time.monotonic())
         socket.on_writable = connection.outbox.flush
         connection.begin(socket)
         # First in the table, then in Redis: whoever finds the route finds the connection.

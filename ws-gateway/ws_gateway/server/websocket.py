@@ -37,10 +37,12 @@ from ws_gateway.svc import ServiceContext
 
 # Frames of one connection that are worked on before others have their turn. While messages are
 # refused, which takes little time, one connection has a turn in each turn of the event loop, so that
-# answers pass quickly; and it is read only so often, as what comes together costs much less.
+# answers pass quickly; and it is read only so often, as what comes together costs much less. Who sends
+# more than a few meanwhile is read on at once: else frames would wait unread, longer and longer.
 FRAMES_A_TURN = 16
 REFUSED_A_TURN = 128
 REFUSED_REST_S = 0.5
+REFUSED_FEW = 64
 # What a connection was not sent is tried to be put into the list for as long as its route lasts.
 LIST_AGAIN_S = 0.5
 LIST_WITHIN_S = 30.0
@@ -190,15 +192,17 @@ class WebSocketServer:
             if not svc.in_flight.has_room:
                 await svc.turns.take()
             connection.heard_at = now_ms()
-            for _ in range(FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN):
+            taken, most = 0, FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN
+            while taken < most:
                 if connection.ending is not None:
                     return
                 if not socket.has_waiting:
                     break
                 if (producing := inbound.handle(socket.take())) is not None:
                     await producing
+                taken += 1
             if not svc.in_flight.has_room:
-                if not socket.has_waiting:
+                if not socket.has_waiting and taken < REFUSED_FEW:
                     await socket.rest(REFUSED_REST_S)
             elif socket.has_waiting:
                 await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 
@@ -73,3 +74,16 @@ async def test_a_groups_files_are_its_members_and_its_picture_is_for_all(
     response = await owner.request("PATCH", f"/v1/groups/{group_id}", json=body)
     assert response.status_code == 200, response.text
     assert await _statuses(picture["thumbnail_url"], owner, member, stranger) == [200] * 3
+
+
+async def test_each_of_many_pictures_gets_a_small_one(new_user: MakeUser) -> None:
+    """Some of the processes that make them would be ended while they begin."""
+    user = await new_user()
+    at_once = asyncio.Semaphore(4)
+
+    async def upload() -> dict[str, object]:
+        async with at_once:
+            return await _upload(user, _picture())
+
+    files = await asyncio.gather(*(upload() for _ in range(40)))
+    assert [file for file in files if "thumbnail_url" not in file] == []

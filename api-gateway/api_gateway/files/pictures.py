@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from contextlib import suppress
 from typing import IO, NamedTuple
 
 import msgspec
@@ -54,28 +53,25 @@ class Pictures:
         conf, timeout_s = self._conf, self._conf.timeout / 1000
         limits = [kind, conf.max_pixels, conf.thumbnail_side]
         limits += [_OWN_BYTES + _BYTES_A_PIXEL * conf.max_pixels, max(1, round(timeout_s))]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-m", "api_gateway.files.picture_process"),
-            *map(str, limits),
-            stdin=content.fileno(),
-            stdout=PIPE,
-            stderr=DEVNULL,
-            # None of ours: they hold secrets.
-            env={"MALLOC_ARENA_MAX": "1"},
-        )
+        command = [sys.executable, "-I", "-m", "api_gateway.files.picture_process"]
+        # Not by the event loop: uvloop forks, gRPC's handlers run in the child, and of fifty one or two
+        # end there by a signal. Python's own way (vfork) calls no handlers.
         try:
-            async with asyncio.timeout(timeout_s):
-                said, _ = await process.communicate()
-        except TimeoutError:
+            ended = await asyncio.to_thread(
+                subprocess.run,
+                [*command, *map(str, limits)],
+                stdin=content,
+                capture_output=True,
+                timeout=timeout_s,
+                # None of ours: they hold secrets.
+                env={"MALLOC_ARENA_MAX": "1"},
+            )
+        except subprocess.TimeoutExpired:
             log.warning("a picture took too long", kind=kind)
             return b""
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        return said if process.returncode == 0 else b""
+        if ended.returncode < 0:
+            log.warning("the process of a picture was ended", kind=kind, signal=-ended.returncode)
+        return ended.stdout if ended.returncode == 0 else b""
 
 
 def _read(said: bytes) -> Picture | None:

@@ -32,6 +32,7 @@ AUDIENCE = "im"
 ALGORITHM = "EdDSA"
 SESSION_CACHE_S = 2.0
 _CACHED = 20_000
+_KEYS = 64
 
 
 def session_key(session_id: str) -> str:
@@ -123,6 +124,8 @@ class AccessTokens:
         self._verified: LRUCache[str, Identity] = LRUCache(_CACHED)
         # Signed by us; nothing is said of their sessions.
         self._signed: LRUCache[str, Identity] = LRUCache(_CACHED)
+        # What tokens begin with -> the id of the key that they name.
+        self._key_ids: LRUCache[str, str] = LRUCache(_KEYS)
         # Session id -> time.monotonic() at which it was asked for, and was there.
         self._alive: TLRUCache[str, float] = TLRUCache(
             _CACHED, ttu=lambda _, asked_at, __: asked_at + session_cache_s, timer=time.monotonic
@@ -161,8 +164,7 @@ class AccessTokens:
     async def _check_signature(self, token: str) -> tuple[Identity, str]:
         """Whom it speaks for, and the id of its pair."""
         try:
-            header = jwt.get_unverified_header(token)
-            key = await self._keys.find(str(header.get("kid", "")))
+            key = await self._keys.find(self._key_id(token))
             if key is None:
                 raise unauthenticated("the access token is not valid")
             claims = read_claims(
@@ -185,6 +187,15 @@ class AccessTokens:
             raise AppError(Code.TOKEN_EXPIRED, "the access token has expired") from None
         except (jwt.PyJWTError, ValueError):
             raise unauthenticated("the access token is not valid") from None
+
+    def _key_id(self, token: str) -> str:
+        """Raises jwt.PyJWTError when it is no token."""
+        # All that were signed with one key begin alike.
+        begin = token.partition(".")[0]
+        if (key_id := self._key_ids.get(begin)) is None:
+            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+            self._key_ids[begin] = key_id
+        return key_id
 
     async def _begin_use(self, session_id: str, pair_id: str) -> None:
         asked_at = time.monotonic()

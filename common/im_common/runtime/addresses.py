@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -57,6 +58,7 @@ def client_address(socket_address: str, forwarded: Iterable[str], trusted_proxie
     return _plain(socket_address)
 
 
+@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """Whom an address stands for: with IPv6, everyone has a /64. What is no address is itself."""
     try:
@@ -89,6 +91,7 @@ def read_address(text: str) -> IPAddress:
     return mapped or address
 
 
+@lru_cache(maxsize=4096)
 def _plain(socket_address: str) -> str:
     try:
         return str(read_address(socket_address))

@@ -8,10 +8,9 @@ from im_common.runtime.cli import Program, main
 
 
 def serve(settings: Settings) -> int:
-    from api_gateway.server import serve
-    from im_common.runtime import process
+    from api_gateway import workers
 
-    return process.run(settings, serve)
+    return workers.run(settings)
 
 
 if __name__ == "__main__":

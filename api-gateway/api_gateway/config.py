@@ -17,6 +17,8 @@ _GATEWAY = re.compile(r"wss?://(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/[\w./~-]*
 
 class HttpConf(Section):
     listen_on: ListenAddress = "127.0.0.1:8080"
+    # Processes that answer there; the bounds below are of each.
+    workers: int = Field(default=1, ge=1, le=64)
     # Milliseconds for one request, with all the calls it leads to.
     timeout: int = Field(default=12_000, ge=1)
     # Bytes of a request's header; the answer to more is 431.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -29,8 +30,11 @@ log = structlog.get_logger(__name__)
 KEEP_ALIVE_S = 75
 
 
-async def serve(settings: Settings, resources: Resources) -> None:
-    """Serves until the end is asked for; then finishes the requests in flight."""
+async def serve(
+    settings: Settings, resources: Resources, *, listener: socket.socket | None = None
+) -> None:
+    """Serves until the end is asked for; then finishes the requests in flight. ``listener`` is a socket
+    that others accept from, too; without it a new one is opened."""
     service = await svc.build(settings, resources)
     app = build_app(service)
     limits = replace(
@@ -38,7 +42,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         large_path=FILES_PATH.encode(),
         large_body_timeout_s=settings.files.timeout / 1000,
     )
-    server = HttpServer(app, settings.http, limits, grace_ms=settings.grace)
+    server = HttpServer(app, settings.http, limits, grace_ms=settings.grace, listener=listener)
     serving = AsyncExitStack()
 
     async def begin(_address: str) -> None:
@@ -49,15 +53,24 @@ async def serve(settings: Settings, resources: Resources) -> None:
 
 
 class HttpServer:
-    """A block in which ``app`` is served on ``conf.listen_on`` (port 0 takes a free one), within the
-    ``limits``.
+    """A block in which ``app`` is served on ``conf.listen_on`` (port 0 takes a free one), or on the
+    ``listener``, within the ``limits``.
 
     Raises OSError when the port is taken. At its end it accepts no more, and waits at most
     ``grace_ms`` for what is in flight.
     """
 
-    def __init__(self, app: ASGIApp, conf: HttpConf, limits: HttpLimits, *, grace_ms: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        conf: HttpConf,
+        limits: HttpLimits,
+        *,
+        grace_ms: int,
+        listener: socket.socket | None = None,
+    ) -> None:
         self._listen_on = conf.listen_on
+        self._listener = listener
         self._server = EmbeddedServer(
             uvicorn.Config(
                 app,
@@ -77,7 +90,7 @@ class HttpServer:
         self.address = ""
 
     async def __aenter__(self) -> HttpServer:
-        listener = listening_socket(self._listen_on)
+        listener = self._listener or listening_socket(self._listen_on)
         host = self._listen_on.rpartition(":")[0]
         self.address = f"{host}:{listener.getsockname()[1]}"
         self._task = asyncio.create_task(self._server.serve([listener]), name="http-server")

@@ -37,6 +37,8 @@ class DevServer:
         self._service = service
         self._checks: dict[str, Check] = {}
         self._started = False
+        # What /metrics shows.
+        self.measures: Callable[[], bytes] = generate_latest
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
         # Where it listens, once started.
@@ -83,7 +85,7 @@ class DevServer:
 
     async def _respond(self, path: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest()
+            return 200, CONTENT_TYPE_LATEST, self.measures()
         if path == "/healthz":
             return _json(200, {"status": "ok", "service": self._service, "version": __version__})
         if path == "/readyz":

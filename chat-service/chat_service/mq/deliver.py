@@ -15,10 +15,12 @@ from chat_service.mq.groups import GroupBatch, Groups, Routes, Target, standing
 from chat_service.mq.listed import ListedUsers
 from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest, PushResponse
+from im_common.domain.ids import now_ms
 from im_common.domain.missed import Missed, MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
+from im_common.runtime import metrics
 
 # So many gateways that were given up are remembered.
 MOST_GATEWAYS = 100
@@ -84,6 +86,9 @@ class Deliverer:
         await self._note_missed(requests, answers, times)
         absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
         await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
+        now = now_ms()
+        for item in placed:
+            metrics.DELIVERED.observe((now - item.timestamp) / 1000)
         return any(item.error is not None for item in items)
 
     def _requests(

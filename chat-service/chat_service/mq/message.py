@@ -16,7 +16,15 @@ from im_common.domain.file_ids import named_files
 from im_common.domain.ids import may_be_message_id
 from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError
+from im_common.runtime.tallies import Tally
 from im_common.sql.db import Database, is_duplicate_key
+
+_PLACED = Tally(
+    "im_messages_judged_total",
+    "Messages by what became of them",
+    "outcome",
+    ["stored", "repeated", "refused"],
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,6 +166,8 @@ class Messages:
                 if item.place is None and item.error is None:
                     item.error = item.refusal(facts)
         await self._store(items)
+        for item in items:
+            _PLACED.counts[_outcome(item)] += 1
 
     async def _store(self, items: Sequence[MessageEntry]) -> None:
         """Most batches have nothing that is stored already: the unique key tells those that have,
@@ -169,6 +179,12 @@ class Messages:
                 raise
             await store.find_places(self._db, [i for i in items if i.error is None])
             await store.store(self._db, items)
+
+
+def _outcome(item: MessageEntry) -> str:
+    if item.error is not None:
+        return "refused"
+    return "stored" if item.to_deliver else "repeated"
 
 
 def _is_allowed(item: MessageEntry, facts: Facts) -> bool:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from im_common.bus.interface import BusUnavailable
+from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import background, end
 
@@ -109,6 +110,8 @@ class BatchingProducer(ABC):
     # --- Producer ----------------------------------------------------------------------------
 
     async def start(self) -> None:
+        # Of a process's one producer.
+        metrics.BUS_BUFFERED.set_function(lambda: self._buffered)
         self._link = background(self._keep_linked(), "bus-producer")
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_WAIT_S):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from im_common.bus.interface import Producer, Record
+from im_common.runtime import metrics
 
 
 async def dead_letter(producer: Producer, topic: str, record: Record, reason: str) -> None:
@@ -22,3 +23,4 @@ async def dead_letter(producer: Producer, topic: str, record: Record, reason: st
         "dlq-at": str(time.time_ns() // 1_000_000).encode(),
     }
     await producer.send(topic, record.key, record.value, headers)
+    metrics.DEAD_LETTERS.labels(record.topic).inc()

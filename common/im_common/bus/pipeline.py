@@ -13,6 +13,7 @@ import structlog
 
 from im_common.bus.flow import Batch, Flow, Hold, Stage, Track
 from im_common.bus.interface import Handler, Record
+from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import is_told_to_end
 
@@ -217,14 +218,18 @@ class Pipeline:
         task.add_done_callback(self._working.discard)
 
     async def _store(self, batch: Batch) -> None:
-        finish = await self._persist("first stage", partial(self._handler, batch.records()))
+        records = batch.records()
+        metrics.BUS_BATCH.labels(records[0].topic).observe(len(records))
+        with metrics.BUS_STAGE.labels(records[0].topic, "1").time():
+            finish = await self._persist("first stage", partial(self._handler, records))
         self._flow.stored(batch, finish)
         self._go()
 
     async def _deliver(self, batch: Batch) -> None:
         commit_soon = False
         if batch.finish is not None:
-            commit_soon = bool(await self._persist("second stage", batch.finish))
+            with metrics.BUS_STAGE.labels(next(iter(batch.parts)).topic, "2").time():
+                commit_soon = bool(await self._persist("second stage", batch.finish))
         self._flow.finished(batch, commit_soon=commit_soon)
         self._go()
 

@@ -79,6 +79,7 @@ class Ping(ClientFrame, tag="ping"):
 
 
 AnyClientFrame = Chat | Ack | Read | Recall | Typing | Sync | OfflineAck | Ping
+CLIENT_TYPES: list[str] = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]
 _decoder: msgspec.json.Decoder[AnyClientFrame] = msgspec.json.Decoder(AnyClientFrame)
 _encoder = msgspec.json.Encoder()
 
@@ -268,9 +269,8 @@ def _slowly(text: str) -> AnyClientFrame:
 def _unusable(frame: dict[str, Any]) -> BadFrame | None:
     """What is wrong with an object, whatever its type demands."""
     client_msg_id = _client_msg_id(frame)
-    known = [kind.__struct_config__.tag for kind in AnyClientFrame.__args__]
-    if frame.get("type") not in known:
-        return BadFrame(f"type must be one of {', '.join(known)}", "type", client_msg_id)
+    if frame.get("type") not in CLIENT_TYPES:
+        return BadFrame(f"type must be one of {', '.join(CLIENT_TYPES)}", "type", client_msg_id)
     for field, value in frame.items():
         if said := free_json.text_problem(field) or free_json.problem(value):
             named = None if free_json.text_problem(field) else field

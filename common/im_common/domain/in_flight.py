@@ -127,16 +127,18 @@ class InFlight:
         return refusal(Code.UNAVAILABLE, _TOO_MANY, client_msg_id, self._retry_after_ms())
 
     def settle_all(self, answers: Iterable[Answer]) -> None:
-        """Answers came, in order."""
+        """Answers came, in order; a second one for the same token is dropped."""
+        now = time.monotonic()
         for answer in answers:
-            self.settle(answer.token, answer.frame)
+            entry = self._end(answer.token)
+            if entry is not None:
+                self._answered += 1
+                metrics.ANSWERED.observe(now - entry.began)
+                _tell(entry, answer.frame)
 
     def settle(self, token: int, frame: bytes) -> None:
-        """The answer came; a second one for the same token is dropped."""
-        entry = self._end(token)
-        if entry is not None:
-            self._answered += 1
-            _tell(entry, frame)
+        """The answer to one came."""
+        self.settle_all([Answer(token=token, frame=frame)])
 
     def give_up(self, token: int) -> None:
         """There will be no answer: who waits is told to try again with the same client_msg_id."""

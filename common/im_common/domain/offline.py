@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from im_common.runtime import metrics
 from im_common.runtime.redis_keys import KeysThere
 
 MOST_FRAMES = 1000
@@ -51,7 +52,9 @@ class OfflineList:
             pipeline.rpush(key, *items)
             pipeline.ltrim(key, -MOST_FRAMES, -1)
             pipeline.expire(key, KEEP_S)
-        await pipeline.execute()
+        for length in (await pipeline.execute())[::3]:
+            metrics.OFFLINE_LIST.observe(length)
+            metrics.OFFLINE_DROPPED.inc(max(0, length - MOST_FRAMES))
 
     async def head(self, user_id: int, limit: int = BATCH_FRAMES) -> tuple[list[bytes], int]:
         """The oldest frames, fewer than ``limit`` when they are long, and how many wait after

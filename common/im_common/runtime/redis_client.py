@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from im_common.runtime.config import RedisConf
+from im_common.runtime.timed_redis import TimedRedis
 
 # Bytes in, bytes out.
 RedisClient = Redis
@@ -20,7 +21,7 @@ RedisClient = Redis
 
 def open_redis(conf: RedisConf, *, max_connections: int = 32, timeout_s: float = 2.0) -> Redis:
     """A pool that connects when it is first used. ``timeout_s`` bounds a connect and a reply."""
-    return Redis(
+    return TimedRedis(
         connection_pool=BlockingConnectionPool(
             **connection_options(conf, timeout_s=timeout_s),
             max_connections=max_connections,

@@ -17,6 +17,7 @@ from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC, mak
 from im_common.discovery import EtcdClient
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime import metrics
 from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import open_redis
@@ -151,4 +152,7 @@ class Resources:
                 raise ConnectionError(f"not in the group of {topic}")
 
         self.dev_server.add_check(f"consumer of {topic}", check)
+        metrics.BUS_LAG.labels(topic, group).set_function(consumer.lag)
+        # So that the first one is a step up, too.
+        metrics.DEAD_LETTERS.labels(topic)
         return consumer

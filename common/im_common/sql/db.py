@@ -28,12 +28,15 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeEngine
 
+from im_common.runtime import metrics
 from im_common.runtime.config import DbConf
 from im_common.sql.backends import Backend, MysqlBackend, SqliteBackend
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Row = Mapping[str, Any]
+
+_READ, _WRITE = (metrics.DATABASE.labels(work) for work in ("read", "write"))
 
 # An id that counts up; SQLite does that only for INTEGER.
 AutoId = BigInteger().with_variant(Integer(), "sqlite")
@@ -88,7 +91,8 @@ class Database:
     ) -> T:
         """What ``work`` gives for a connection; its queries see what was committed at their time.
         Raises ConnectionError when there is none, whatever the driver says to that."""
-        return await self._backend.read(lambda connection: work(connection, *args, **kwargs))
+        with _READ.time():
+            return await self._backend.read(lambda connection: work(connection, *args, **kwargs))
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -96,7 +100,8 @@ class Database:
         """The same as one transaction: committed when ``work`` returns, rolled back when it raises.
         Who cancels it cannot know which of the two it is, but it is never committed by halves, and
         holds nothing up."""
-        return await self._backend.write(lambda connection: work(connection, *args, **kwargs))
+        with _WRITE.time():
+            return await self._backend.write(lambda connection: work(connection, *args, **kwargs))
 
     async def ping(self) -> None:
         """Raises when the database is away, or takes no writes."""

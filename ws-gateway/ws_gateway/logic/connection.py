@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -351,6 +351,8 @@ class Connections:
         self._by_user: dict[int, list[Connection]] = {}
         self._by_network: Counter[str] = Counter()
         self._count = 0
+        metrics.CONNECTION_QUEUES.set_function(lambda: sum(self._queued()))
+        metrics.CONNECTION_QUEUE.set_function(lambda: max(self._queued(), default=0))
 
     def __len__(self) -> int:
         return self._count
@@ -395,6 +397,9 @@ class Connections:
             if not is_here and not delivery.ephemeral:
                 absent.append(user_id)
         return absent
+
+    def _queued(self) -> Iterator[int]:
+        return (len(connection.outbox) for connection in self.all())
 
     def all(self) -> list[Connection]:
         return [connection for of_user in self._by_user.values() for connection in of_user]

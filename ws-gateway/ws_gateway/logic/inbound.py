@@ -17,6 +17,7 @@ from im_common.errors import AppError, Code
 from im_common.runtime import metrics
 from im_common.runtime.context import TRACEPARENT, new_traceparent
 from im_common.runtime.rate import Bucket
+from im_common.runtime.tallies import Tally
 from ws_gateway.logic.connection import BROKEN_PROTOCOL, RATE_IGNORED, Connection
 from ws_gateway.logic.relay import Relay
 
@@ -31,6 +32,9 @@ LINGER_EACH_S = 0.001
 MOST_LINGER_S = 0.005
 
 _OVER_RATE = metrics.REFUSED.labels("rate")
+_RECEIVED = Tally(
+    "im_frames_received_total", "Frames of clients", "type", [*frames.CLIENT_TYPES, "bad"]
+)
 
 
 class Inbound:
@@ -62,8 +66,10 @@ class Inbound:
                 raise frames.BadFrame("a frame must be text", None, None)
             frame = frames.decode(text)
         except frames.BadFrame as error:
+            _RECEIVED.counts["bad"] += 1
             self._refuse(error)
             return None
+        _RECEIVED.counts[str(frame.__struct_config__.tag)] += 1
         self._connection.bad_frames = 0
         if isinstance(frame, frames.Chat):
             return self._chat(frame)

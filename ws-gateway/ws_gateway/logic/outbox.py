@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from im_common.runtime.tallies import Tally
+
 # A client that takes nothing for so long is too slow.
 SEND_TIMEOUT_S = 2.0
 # What was queued before the end is still sent, for so long at most.
@@ -18,6 +20,8 @@ MOST_BYTES = 4 * 1024 * 1024
 _COUNT_EVERY = 16
 # Frames in one write, under one time limit.
 BURST = 64
+
+_SENT = Tally("im_frames_sent_total", "Frames that sockets took", "kind", ["message", "other"])
 
 
 class Queued(NamedTuple):
@@ -151,6 +155,9 @@ class Outbox:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def _forget_written(self) -> None:
+        messages = sum([item.is_message for item in islice(self.queue, self._written)])
+        _SENT.counts["message"] += messages
+        _SENT.counts["other"] += self._written - messages
         del self.queue[: self._written]
         self._written = 0
         if self._ending is None:

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 
-EVERY_S = 0.1
+from im_common.runtime.loop_delay import delays
+
 # One of those who can wait goes on for so much time that a turn of the event loop takes.
 ONE_IN_S = 0.006
 
@@ -45,7 +46,5 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
     async def run(self) -> None:
-        while True:
-            due = time.monotonic() + EVERY_S
-            await asyncio.sleep(EVERY_S)
-            self.behind_ms = max(0, int((time.monotonic() - due) * 1000))
+        async for late_s in delays():
+            self.behind_ms = int(late_s * 1000)

@@ -26,16 +26,29 @@ def start_what_is_dead() -> None:
         subprocess.run(command, check=True, capture_output=True)
 
 
+def real_pids() -> dict[str, int]:
+    """Of the real servers, as they are now; `kafka-1` and so on where there are several."""
+    if INFRA is None:
+        return {}
+    pids: dict[str, int] = yaml.safe_load(Path(INFRA).read_text()).get("pids", {})
+    return pids
+
+
+def is_real(name: str) -> bool:
+    return INFRA is not None and name.partition("-")[0] in SERVERS
+
+
 def pid_of(system: System, name: str) -> int | None:
     """The process as it is now; None when the system has none of that name."""
-    if INFRA and name in SERVERS:
-        pids: dict[str, int] = yaml.safe_load(Path(INFRA).read_text())["pids"]
-        return pids[name]
+    if is_real(name):
+        pids = real_pids()
+        # Of a cluster, one of its members.
+        return pids.get(name) or pids[f"{name}-1"]
     return system.ready.pids.get(name)
 
 
 def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-    if INFRA and name in SERVERS:
+    if is_real(name):
         os.kill(pid_of(system, name) or 0, number)
     else:
         system.kill(name, number)
@@ -44,7 +57,7 @@ def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> 
 async def kill_and_start(system: System, name: str) -> None:
     """SIGKILL, and up again: by scripts/up if it is the embedded one, else as an operator would."""
     kill(system, name)
-    if INFRA and name in SERVERS:
+    if is_real(name):
         await asyncio.to_thread(start_what_is_dead)
     else:
         await asyncio.to_thread(system.wait_ready, name)
@@ -76,11 +89,10 @@ class LossyMysql:
         server = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
         port = server.sockets[0].getsockname()[1]
         mysql = self._described["mysql"]
-        password = (self._infra.parent / mysql["password_file"]).resolve()
-        changed = mysql | {"port": port, "password_file": str(password)}
         self.infra = self._folder / "infra.yaml"
         described = {k: v for k, v in self._described.items() if k != "pids"}
-        self.infra.write_text(yaml.safe_dump(described | {"mysql": changed}))
+        changed = described | {"mysql": mysql | {"port": port}}
+        self.infra.write_text(yaml.safe_dump(_anchored(changed, self._infra.parent)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,6 +145,13 @@ class LossyMysql:
         await asyncio.gather(*tasks, return_exceptions=True)
         writer.close()
         up_writer.close()
+
+
+def _anchored(value: Any, folder: Path, key: str = "") -> Any:
+    """Files are beside the file that names them; here from anywhere."""
+    if isinstance(value, dict):
+        return {name: _anchored(inner, folder, name) for name, inner in value.items()}
+    return str((folder / value).resolve()) if key.endswith("_file") else value
 
 
 def _outcome(answers: bytes) -> bool | None:

@@ -8,6 +8,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,12 @@ PAIRS, RATE = 6, 300
 
 @pytest.fixture
 async def load(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
+    async with loaded(system, http) as running:
+        yield running
+
+
+@asynccontextmanager
+async def loaded(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
     """Runs already, with changes of friends and groups beside it; ends with the count of both."""
     running = Load(system, http, pairs=PAIRS, rate=RATE)
     await running.start()

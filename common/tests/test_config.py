@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from im_common.runtime.config import (
+    BusConf,
     ClientConf,
     ConfigError,
     DbConf,
@@ -22,6 +23,7 @@ SECRET = {"IM_INTERNAL_SECRET": "s" * 32}
 
 class Example(RpcSettings):
     db: DbConf
+    bus: BusConf = BusConf()
     user_rpc: ClientConf = ClientConf(key="user.rpc")
 
 
@@ -141,16 +143,15 @@ def test_a_client_is_found_as_go_zero_writes_it(
     [
         ("UserRpc: {Etcd: {Hosts: ['9.9.9.9:1'], Key: a}}", "UserRpc.Etcd.Hosts .* one etcd"),
         ("UserRpc: {Etcd: {Key: a}, Key: b}", "write one of them"),
-        ("UserRpc: {Etcd: {Key: a, User: u}}", "UserRpc.Etcd.User .* takes Hosts and Key"),
+        ("UserRpc: {Etcd: {Key: a, ID: 1}}", "UserRpc.Etcd.Id .* leave it out"),
+        ("UserRpc: {Etcd: {Key: a, Pass: pw}}", "UserRpc.Etcd.Pass .* IM_ETCD__PASSWORD_FILE"),
         ("UserRpc: {Target: 'direct:///a:1'}", "UserRpc.Target .* write Endpoints"),
         ("UserRpc: {Key: user.rpc, Timeout: 0}", "UserRpc.Timeout must not be 0.* milliseconds"),
         ("Timeout: 0", "Timeout must not be 0.* milliseconds"),
-        ("Etcd: {Hosts: ['127.0.0.1:1'], User: root}", "Etcd.User .* leave it out"),
-        ("Etcd: {Hosts: ['127.0.0.1:1'], Pass: pw}", "Etcd.Pass .* leave it out"),
-        ("Etcd: {CertFile: a.pem}", "Etcd.CertFile .* leave it out"),
-        ("Etcd: {CertKeyFile: a.pem}", "Etcd.CertKeyFile .* leave it out"),
-        ("Etcd: {CACertFile: a.pem}", "Etcd.CACertFile .* leave it out"),
-        ("Etcd: {Hosts: ['https://127.0.0.1:1']}", "IM_ETCD__HOSTS.* without TLS"),
+        ("Etcd: {Hosts: ['127.0.0.1:1'], Pass: pw}", "Etcd.Pass .* IM_ETCD__PASSWORD_FILE"),
+        ("Etcd: {CertFile: a.pem}", "CertFile and CertKeyFile go together"),
+        ("Etcd: {InsecureSkipVerify: true}", "Etcd.InsecureSkipVerify must be false"),
+        ("Etcd: {Hosts: ['https://a:1', 'b:1']}", "begin with https://, or none"),
         ("Redis: {Host: 'a:1', Pass: pw}", "Redis.Pass .* IM_REDIS__PASSWORD_FILE"),
         ("Redis: {Host: 'a:1', Type: cluster}", "Redis.Type must be node"),
         ("Mode: dev", "Mode .* leave it out"),
@@ -178,6 +179,53 @@ def test_what_go_zero_has_and_means_the_same_is_taken(
     assert settings.redis.username == "im"
     assert settings.etcd.hosts == ["127.0.0.1:1", "127.0.0.1:2"]
     assert settings.dev_server.port == 9
+
+
+def test_what_protects_etcd_is_spelt_as_in_go_zero(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = "Hosts: ['a:1'], User: im, CertFile: a.pem, CertKeyFile: a.key, CACertFile: ca.pem"
+    with_line(yaml, f"Etcd: {{{same}, Key: example.rpc, InsecureSkipVerify: false}}")
+    with_line(yaml, f"UserRpc: {{Etcd: {{{same}, Key: user.rpc}}}}")
+    etcd = _load(yaml, monkeypatch, IM_ETCD__PASSWORD="pw").etcd
+    assert (etcd.user, etcd.password.get_secret_value(), etcd.tls) == ("im", "pw", True)
+    assert (etcd.cert_file, etcd.cert_key_file, etcd.ca_cert_file) == ("a.pem", "a.key", "ca.pem")
+
+
+def test_hosts_of_etcd_may_say_that_there_is_tls(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_line(yaml, "Etcd: {Hosts: ['https://a:1', 'https://b:1/']}")
+    etcd = _load(yaml, monkeypatch).etcd
+    assert (etcd.hosts, etcd.tls) == (["https://a:1", "https://b:1"], True)
+    with_line(yaml, "Etcd: {Hosts: ['http://a:1', 'b:1']}")
+    assert not _load(yaml, monkeypatch).etcd.tls
+
+
+@pytest.mark.parametrize(
+    ("bus", "sentence"),
+    [
+        ("Username: im", "IM_BUS__PASSWORD go together"),
+        ("Password: pw", "IM_BUS__PASSWORD_FILE"),
+        ("Replication: 2, MinInSync: 3", "nothing could ever be written"),
+        ("TlsCaFile: ca.pem", "Tls is off"),
+        ("Mechanism: GSSAPI", "mechanism"),
+    ],
+)
+def test_settings_of_kafka_that_cannot_be_are_refused(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, bus: str, sentence: str
+) -> None:
+    with_line(yaml, f"Bus: {{{bus}}}")
+    with pytest.raises(ConfigError, match=sentence):
+        _load(yaml, monkeypatch)
+
+
+def test_the_file_that_go_queue_has_for_kafka_means_tls(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_line(yaml, "Bus: {Brokers: ['a:1'], Username: im, CaFile: ca.pem}")
+    bus = _load(yaml, monkeypatch, IM_BUS__PASSWORD="pw").bus
+    assert (bus.tls, bus.tls_ca_file) == ("verify_identity", "ca.pem")
 
 
 def test_an_unknown_key_is_told_without_a_variable_that_does_not_exist(

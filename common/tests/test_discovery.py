@@ -41,7 +41,7 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 
 @pytest.fixture
 async def client(etcd: EtcdServer) -> AsyncIterator[EtcdClient]:
-    client = EtcdClient([etcd.address], timeout_s=1.0)
+    client = EtcdClient(etcd.conf, timeout_s=1.0)
     yield client
     await client.close()
 
@@ -108,7 +108,7 @@ async def test_who_listens_on_all_interfaces_is_found_at_one(
     settings = RpcSettings(
         name="user-service",
         listen_on=f"0.0.0.0:{port}",
-        etcd=EtcdConf(hosts=[etcd.address], key="user.rpc"),
+        etcd=etcd.conf.model_copy(update={"key": "user.rpc"}),
         internal_secret=SecretStr(SECRET),
     )
     async with running(serve, settings):
@@ -147,7 +147,7 @@ async def test_an_instance_whose_lease_was_lost_registers_again(client: EtcdClie
 
 async def test_registering_waits_for_etcd_in_the_background(etcd: EtcdServer) -> None:
     etcd.kill()
-    client = EtcdClient([etcd.address], timeout_s=1.0)
+    client = EtcdClient(etcd.conf, timeout_s=1.0)
     async with asyncio.timeout(2), registered(client) as registration:
         assert not registration.registered
     async with registered(client) as registration:
@@ -341,7 +341,7 @@ async def test_a_watcher_survives_a_compaction(etcd: EtcdServer) -> None:
                 await etcd.compact((await super().range(prefix))[1])
             return found
 
-    client = LateClient([etcd.address], timeout_s=1.0)
+    client = LateClient(etcd.conf, timeout_s=1.0)
     async with watched(client) as watcher:
         assert await watcher.wait_first(3) == {HERE}
         assert LateClient.reads == 2
@@ -390,7 +390,8 @@ async def test_a_quiet_watch_ends_and_the_whole_is_compared_again(
 async def test_the_next_host_is_taken_when_one_is_away(etcd: EtcdServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts and says nothing
         dead = f"127.0.0.1:{mute.getsockname()[1]}"
-        client = EtcdClient([dead, etcd.address], timeout_s=0.3)
+        # In which order they are asked is chance.
+        client = EtcdClient(EtcdConf(hosts=[dead, dead, dead, etcd.address]), timeout_s=0.3)
         async with registered(client) as registration, watched(client) as watcher:
             await asyncio.wait_for(registration.wait_registered(), 3)
             assert await watcher.wait_first(3) == {HERE}

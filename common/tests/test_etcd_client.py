@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from im_common.discovery import Compacted, EtcdClient, EtcdError, LeaseGone
+from im_common.runtime.config import EtcdConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.pings import hasten_pings
 
@@ -23,7 +24,7 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 
 @pytest.fixture
 async def client(etcd: EtcdServer) -> AsyncIterator[EtcdClient]:
-    client = EtcdClient([etcd.address], timeout_s=1.0)
+    client = EtcdClient(etcd.conf, timeout_s=1.0)
     yield client
     await client.close()
 
@@ -43,8 +44,8 @@ async def test_a_watch_of_a_frozen_etcd_ends(
     etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pings of gRPC notice it; here they are more frequent than etcd would stand for long."""
-    hasten_pings(monkeypatch, "im_common.discovery.etcd._OPTIONS")
-    client = EtcdClient([etcd.address])
+    hasten_pings(monkeypatch, "im_common.discovery.access._OPTIONS")
+    client = EtcdClient(etcd.conf)
     async with aclosing(client.watch("user.rpc/", 0)) as changes:
         assert await anext(changes) == {}
         etcd.freeze()
@@ -64,4 +65,4 @@ async def test_a_lease_that_is_gone_is_told_apart(client: EtcdClient) -> None:
 
 async def test_a_client_without_hosts_is_an_error() -> None:
     with pytest.raises(ValueError, match="host"):
-        EtcdClient([])
+        EtcdClient(EtcdConf(hosts=[]))

@@ -21,7 +21,7 @@ from im_common.discovery import EtcdClient, Registration
 from im_common.errors import AppError, Code
 from im_common.rpc.client import AddressChannels, connect
 from im_common.runtime import context
-from im_common.runtime.config import ClientConf
+from im_common.runtime.config import ClientConf, EtcdConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.pings import hasten_pings
 from im_common.testing.push_service import (
@@ -62,7 +62,7 @@ async def test_instances_are_found_in_etcd_as_they_come_and_go(tmp_path: Path) -
     """One stub, built before there is any instance; no call fails meanwhile."""
     etcd = EtcdServer(tmp_path)
     etcd.start()
-    client = EtcdClient([etcd.address])
+    client = EtcdClient(etcd.conf)
     try:
         async with instance() as a, instance() as b:
             first, second = (Registration(client, "ws.rpc", i.address) for i in (a, b))
@@ -85,7 +85,7 @@ async def test_instances_are_found_in_etcd_as_they_come_and_go(tmp_path: Path) -
 
 
 async def test_a_service_without_instances_is_unavailable(tmp_path: Path) -> None:
-    etcd = EtcdClient(["127.0.0.1:1"])
+    etcd = EtcdClient(EtcdConf(hosts=["127.0.0.1:1"]))
     async with connect(ClientConf(key="user.rpc"), etcd, TOKENS) as channel:
         started = time.monotonic()
         error = await failing(PushServiceStub(channel).Kick(KICK))

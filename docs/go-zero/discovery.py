@@ -64,7 +64,7 @@ async def find_each_other(etcd: str) -> None:
                 if not line:
                     sys.exit("the Go program did not find python.rpc")
         sys.stdout.write("go-zero found python.rpc\n")
-        client = EtcdClient([etcd])
+        client = EtcdClient(settings.etcd)
         channel = connect(ClientConf(key="go.rpc"), client, ServiceTokens(SECRET, "python"))
         async with channel:
             health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]

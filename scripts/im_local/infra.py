@@ -17,7 +17,8 @@ from im_local import mysql, probes
 from im_local.console import Console
 from im_local.errors import LocalError
 from im_local.files import FileLock, rotate, tail, write_atomically
-from im_local.infra_servers import MYSQL_USER, PORTS, Server, infra_servers
+from im_local.infra_server import Server
+from im_local.infra_servers import PORTS, described, infra_servers
 from im_local.install import install
 from im_local.paths import DataDir
 from im_local.ports import HOST, Wanted, ensure_free
@@ -50,14 +51,24 @@ def up(data: DataDir, options: Options, console: Console) -> None:
         variants: list[str] = _kept(data, before, "with", options.variants, [])
         running = _running(data, before)
         servers = infra_servers(data, port_offset=offset, variants=variants)
-        missing = [s for s in servers if s.name in only and s.name not in running]
+        missing = [s for s in servers if s.kind in only and s.name not in running]
         if not missing:
             console.step(f"already running: {', '.join(running)}")
             return
-        _install([server.name for server in missing], variants, data, console)
+        _install([server.kind for server in missing], variants, data, console)
         pids = running | asyncio.run(_start_all(data, missing, console))
-        described = _description(offset, pids) | {"only": only, "with": variants}
-        write_atomically(data.infra, yaml.safe_dump(described, sort_keys=False))
+        content = {
+            **{
+                kind: text
+                for kind, text in described(port_offset=offset, variants=variants).items()
+                if kind in only
+            },
+            "pids": {server.name: pids[server.name] for server in servers if server.name in pids},
+            "port_offset": offset,
+            "only": only,
+            "with": variants,
+        }
+        write_atomically(data.infra, yaml.safe_dump(content, sort_keys=False))
         console.step(f"all ready; addresses in {data.infra}")
 
 
@@ -164,6 +175,7 @@ async def _start(
         if time.monotonic() > deadline:
             raise _failed(data, server, f"was not ready within {READY_LIMIT_S:.0f} s")
         await asyncio.sleep(0.05)
+    await asyncio.to_thread(server.finish)
     console.step(f"ready   {server.name} at {HOST}:{server.ports[0]}")
 
 
@@ -191,26 +203,6 @@ def _spawn(argv: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
 
 def _reason(error: BaseException) -> BaseException:
     return _reason(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _description(offset: int, pids: dict[str, int]) -> dict[str, Any]:
-    port = {name: base + offset for name, base in PORTS.items()}
-    servers = {
-        "mysql": {
-            "host": HOST,
-            "port": port["mysql"],
-            "user": MYSQL_USER,
-            "password_file": "secrets/mysql_password",
-        },
-        "kafka": {"brokers": [f"{HOST}:{port['kafka']}"]},
-        "redis": {"host": HOST, "port": port["redis"]},
-        "etcd": {"hosts": [f"{HOST}:{port['etcd']}"]},
-    }
-    return {
-        **{name: server for name, server in servers.items() if name in pids},
-        "pids": {name: pids[name] for name in PORTS if name in pids},
-        "port_offset": offset,
-    }
 
 
 def _signal(pid: int, which: signal.Signals) -> None:

@@ -17,9 +17,13 @@ class Infra:
     # `tls`, `tls_ca_file` and so on, as the services' settings of the database have them.
     mysql_tls: dict[str, str]
     kafka: list[str]
+    # `username`, `tls_ca_file` and so on, as the services' settings of the bus have them.
+    kafka_access: dict[str, str] = field(repr=False)
     redis: str
     redis_password: str = field(repr=False)
     etcd: list[str]
+    # The same of etcd.
+    etcd_access: dict[str, str] = field(repr=False)
     # Of servers on this machine, when their launcher wrote them down.
     pids: dict[str, int]
 
@@ -38,6 +42,19 @@ def read_infra(path: Path) -> Infra:
         raise LocalError(f"{path}: {error.args[0]} is missing") from error
 
 
+def access_of(server: dict[str, Any], folder: Path) -> dict[str, str]:
+    """All but the addresses, with the password itself; files are beside the file that names them."""
+    found = {key: str(value) for key, value in server.items() if not isinstance(value, list)}
+    files = {
+        key: str(folder.absolute() / value)
+        for key, value in found.items()
+        if key.endswith("_file") and key != "password_file"
+    }
+    password = _password(server, folder)
+    found.pop("password_file", None)
+    return found | files | ({"password": password} if password else {})
+
+
 def _infra(content: dict[str, Any], folder: Path) -> Infra:
     mysql, redis = content["mysql"], content["redis"]
     return Infra(
@@ -46,9 +63,11 @@ def _infra(content: dict[str, Any], folder: Path) -> Infra:
         mysql_password=_password(mysql, folder),
         mysql_tls=_tls(mysql, folder),
         kafka=[str(broker) for broker in content["kafka"]["brokers"]],
+        kafka_access=access_of(content["kafka"], folder),
         redis=_address(redis, 6379),
         redis_password=_password(redis, folder),
         etcd=[str(host) for host in content["etcd"]["hosts"]],
+        etcd_access=access_of(content["etcd"], folder),
         pids={str(name): int(pid) for name, pid in content.get("pids", {}).items()},
     )
 

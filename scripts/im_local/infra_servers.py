@@ -1,48 +1,59 @@
 """The real servers: how each is made ready once, started, and known to be ready."""
 
-import base64
-import shutil
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from im_local import probes
-from im_local.files import secret_once, write_atomically
-from im_local.install import KAFKA_LIBS, program
+from im_local.etcd_cluster import ETCD_CLUSTER
+from im_local.files import secret_once
+from im_local.infra_server import Server
+from im_local.install import program
+from im_local.kafka_servers import KAFKA_CLUSTER, kafka_argv
 from im_local.mysql import mysql_argv
 from im_local.paths import DataDir
 from im_local.ports import HOST
-from im_local.probes import Probe
 from im_local.servers import etcd_argv, redis_argv
-from im_local.sql_servers import account, mariadb_argv, must_run, write_accounts
+from im_local.sql_servers import account, mariadb_argv, write_accounts
 
 MYSQL_USER = "im"
-# What may run in the place of something else: MySQL instead of MariaDB.
-VARIANTS = ("mysql",)
+CLUSTERS = {"kafka-cluster": KAFKA_CLUSTER, "etcd-cluster": ETCD_CLUSTER}
+# What may run in the place of something else: MySQL instead of MariaDB, three servers instead of one.
+VARIANTS = ("mysql", *CLUSTERS)
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 
 _ETCD_PEER = 12397
 _KAFKA_CONTROLLER = 19093
-_KAFKA_FILES = Path(__file__).parent / "kafka"
-# The first compiler alone: the second one would take a quarter of a small machine for the first
-# minute, and brings a broker of this size nothing.
-_JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]
-
-
-@dataclass(frozen=True)
-class Server:
-    """One server; `prepare` blocks, may be run again, and gives the command line."""
-
-    name: str
-    folder: Path
-    ports: list[int]
-    probe: Probe
-    prepare: Callable[[], list[str]]
 
 
 def infra_servers(data: DataDir, *, port_offset: int, variants: Sequence[str]) -> list[Server]:
     """All real servers, with their data below DIR/infra; ``variants`` are some of VARIANTS."""
+    clusters = [CLUSTERS[name] for name in variants if name in CLUSTERS]
+    replaced = {cluster.kind for cluster in clusters}
+    servers = _single(data, port_offset, variants)
+    servers = [server for server in servers if server.kind not in replaced]
+    return servers + [one for cluster in clusters for one in cluster.servers(data, port_offset)]
+
+
+def described(*, port_offset: int, variants: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the infra file says of each kind of server."""
+    port = {name: base + port_offset for name, base in PORTS.items()}
+    single: dict[str, dict[str, Any]] = {
+        "mysql": {
+            "host": HOST,
+            "port": port["mysql"],
+            "user": MYSQL_USER,
+            "password_file": "secrets/mysql_password",
+        },
+        "kafka": {"brokers": [f"{HOST}:{port['kafka']}"]},
+        "redis": {"host": HOST, "port": port["redis"]},
+        "etcd": {"hosts": [f"{HOST}:{port['etcd']}"]},
+    }
+    clusters = [CLUSTERS[name] for name in variants if name in CLUSTERS]
+    return single | {cluster.kind: cluster.described(port_offset) for cluster in clusters}
+
+
+def _single(data: DataDir, port_offset: int, variants: Sequence[str]) -> list[Server]:
     folder = data.path / "infra"
     port = {name: base + port_offset for name, base in PORTS.items()}
     peer, controller = _ETCD_PEER + port_offset, _KAFKA_CONTROLLER + port_offset
@@ -75,7 +86,7 @@ def infra_servers(data: DataDir, *, port_offset: int, variants: Sequence[str]) -
             kafka,
             [port["kafka"], controller],
             probes.kafka(port["kafka"]),
-            lambda: _kafka(kafka, port["kafka"], controller),
+            lambda: kafka_argv(kafka, port["kafka"], controller),
         ),
     ]
 
@@ -89,29 +100,3 @@ def _mysql(folder: Path, port: int, secrets: Path, variants: Sequence[str]) -> l
     # It has no password at first.
     statements.append("ALTER USER root@localhost ACCOUNT LOCK")
     return mysql_argv(folder, port, write_accounts(secrets / "mysql_account.sql", statements))
-
-
-def _kafka(folder: Path, port: int, controller: int) -> list[str]:
-    properties = folder / "server.properties"
-    addresses = {
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "controller.quorum.voters": f"1@{HOST}:{controller}",
-        "log.dirs": str(folder / "log"),
-    }
-    fixed = (_KAFKA_FILES / "server.properties").read_text(encoding="utf-8")
-    lines = "".join(f"{key}={value}\n" for key, value in addresses.items())
-    write_atomically(properties, fixed + lines)
-    java = [program("java"), *_JVM]
-    java.append(f"-Dlog4j2.configurationFile=file:{_KAFKA_FILES / 'log4j2.properties'}")
-    java += ["-cp", f"{KAFKA_LIBS}/*"]
-    if not (folder / "log" / "bootstrap.checkpoint").exists():
-        _format_kafka(java, folder, properties)
-    return [*java, "kafka.Kafka", str(properties)]
-
-
-def _format_kafka(java: list[str], folder: Path, properties: Path) -> None:
-    shutil.rmtree(folder / "log", ignore_errors=True)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
-    must_run(*java, *tool)

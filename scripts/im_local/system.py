@@ -103,7 +103,7 @@ class System:
             **self._bus(),
             **self._page(service),
             "IM_DEV_SERVER__PORT": str(service.operator),
-            "IM_ETCD__HOSTS": ",".join(self.etcd),
+            **self._etcd(),
             "IM_REDIS__HOST": self.redis,
             "IM_FILES__FOLDER": str(self.data.path / "files"),
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
@@ -135,10 +135,21 @@ class System:
         addresses = _listening(self.instances, "WebSocket").values()
         return [f"ws://{address}/ws/connect" for address in addresses]
 
+    def _etcd(self) -> dict[str, str]:
+        access = self.infra.etcd_access if self.infra else {}
+        return {
+            "IM_ETCD__HOSTS": ",".join(self.etcd),
+            **{f"IM_ETCD__{key.upper()}": value for key, value in access.items()},
+        }
+
     def _bus(self) -> dict[str, str]:
         if not self.infra:
             return {"IM_BUS__KIND": "redis"}
-        bus = {"IM_BUS__KIND": "kafka", "IM_BUS__BROKERS": ",".join(self.infra.kafka)}
+        bus = {
+            "IM_BUS__KIND": "kafka",
+            "IM_BUS__BROKERS": ",".join(self.infra.kafka),
+            **{f"IM_BUS__{key.upper()}": value for key, value in self.infra.kafka_access.items()},
+        }
         password = self.infra.redis_password
         return bus | ({"IM_REDIS__PASSWORD": password} if password else {})
 

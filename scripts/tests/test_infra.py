@@ -58,6 +58,25 @@ def test_only_what_is_dead_is_started_again(infra: Infra, is_gone: Callable[[int
 
 
 @pytest.mark.infra
+def test_of_a_cluster_only_the_member_that_is_dead_is_started_again(infra: Infra) -> None:
+    """And the file says how its clients log in."""
+    clients, peers, health = (range(first, first + 3) for first in (12401, 12411, 12421))
+    offset = free_port_offset([*clients, *peers, *health])
+    infra.run("up", "--only", "etcd", "--with", "etcd-cluster", "--port-offset", str(offset))
+    before = infra.read()
+    assert before["etcd"]["hosts"] == [f"127.0.0.1:{port + offset}" for port in clients]
+    assert before["etcd"]["user"] == "im"
+    for key in ("password_file", "ca_cert_file", "cert_file", "cert_key_file"):
+        assert (infra.data / before["etcd"][key]).read_text()
+    os.kill(before["pids"]["etcd-2"], signal.SIGKILL)
+    infra.run("up")
+    after = infra.read()
+    changed = {n for n, pid in after["pids"].items() if pid != before["pids"][n]}
+    assert changed == {"etcd-2"}
+    assert {**after, "pids": 0} == {**before, "pids": 0}
+
+
+@pytest.mark.infra
 def test_those_that_were_chosen_are_started_again_and_no_others(infra: Infra) -> None:
     offset = free_port_offset([PORTS["redis"]])
     infra.run("up", "--only", "redis", "--with", "mysql", "--port-offset", str(offset))

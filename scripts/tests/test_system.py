@@ -108,6 +108,32 @@ def test_what_the_infra_file_says_of_tls_reaches_the_services(
     assert offers["IM_DB__TLS_CA_FILE"] == str(tmp_path / "ca.pem")
 
 
+def test_what_the_infra_file_says_of_kafka_and_etcd_reaches_the_services(
+    infra_file: Path, tmp_path: Path
+) -> None:
+    """As their settings are called; the passwords are never in ready.json."""
+    (tmp_path / "secrets" / "other").write_text("concealed\n")
+    kafka = "username: im, password_file: secrets/pw, tls: verify_ca, tls_ca_file: ca.pem"
+    etcd = "user: im, password_file: secrets/other, ca_cert_file: /etc/ca.pem"
+    text = INFRA.replace('19092"]', f'19092"], replication: 3, {kafka}')
+    infra_file.write_text(text.replace('12396"]', f'12396"], {etcd}'))
+    system = System(DataDir(tmp_path), infra=read_infra(infra_file))
+    offers = {p.name: p.offers for p in system.services()}["chat-mq"]
+    assert {name: offers[f"IM_BUS__{name}"] for name in ("USERNAME", "PASSWORD", "TLS")} == {
+        "USERNAME": "im",
+        "PASSWORD": "hidden",
+        "TLS": "verify_ca",
+    }
+    assert offers["IM_BUS__TLS_CA_FILE"] == str(tmp_path / "ca.pem")
+    assert offers["IM_BUS__REPLICATION"] == "3"
+    assert (offers["IM_ETCD__USER"], offers["IM_ETCD__PASSWORD"]) == ("im", "concealed")
+    assert offers["IM_ETCD__CA_CERT_FILE"] == "/etc/ca.pem"
+    assert not {name for name in offers if name.endswith("PASSWORD_FILE")}
+    shown = str(system.describe()) + repr(system)
+    assert "hidden" not in shown
+    assert "concealed" not in shown
+
+
 def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
     infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
     with pytest.raises(LocalError, match="kafka is missing"):

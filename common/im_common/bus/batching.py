@@ -27,6 +27,8 @@ MAX_RECORD_BYTES = 900_000
 
 _START_WAIT_S = 2.0
 _CLOSE_WAIT_S = 4.0
+# In which consumers finish what is in the old partitions, when a topic has got more.
+_SETTLE_S = 1.0
 _BATCH_RECORDS = 1_000
 _BATCH_BYTES = 512 * 1024
 _BUFFER_BYTES = 64 * 1024 * 1024
@@ -68,7 +70,9 @@ class BatchingProducer(ABC):
         self._timeout_s = timeout_ms / 1000
         self._buffer_records = buffer_records
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        # Those in use; a topic that is not among them is looked up at its next record.
         self._partition_counts: dict[str, int] = {}
+        self._last_counts: dict[str, int] = {}
         self._parked: dict[str, list[Outgoing]] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self._buffered = self._buffered_bytes = 0
@@ -184,15 +188,25 @@ class BatchingProducer(ABC):
         try:
             async with asyncio.timeout_at(deadline):
                 count = await self._count_partitions(topic)
+                if self._last_counts.get(topic, count) != count:
+                    await self._settled(topic)
         except Exception as error:
             reason = f"topic {topic} cannot be looked up: {describe(error)}"
             log.warning("bus.topic_unknown", topic=topic, error=describe(error))
             self._settle(self._parked.pop(topic, []), reason)
         else:
             # In one step, so that no later record finds the count before these are in their lanes.
-            self._partition_counts[topic] = count
+            self._partition_counts[topic] = self._last_counts[topic] = count
             for outgoing in self._parked.pop(topic, []):
                 self._put(topic, count, outgoing)
+
+    async def _settled(self, topic: str) -> None:
+        """Other partitions from here on: a record must not be worked on before one with its key that
+        went elsewhere."""
+        lanes = [lane for lane in self._lanes.values() if lane.topic == topic]
+        while sending := [lane.task for lane in lanes if lane.task]:
+            await asyncio.wait(sending)
+        await asyncio.sleep(_SETTLE_S)
 
     def _put(self, topic: str, count: int, outgoing: Outgoing) -> None:
         partition = self._partition_of(outgoing.key, count)

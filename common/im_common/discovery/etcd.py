@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from random import sample
 from typing import Any, TypeVar, cast
 
 import grpc
 
 from im_common.discovery import etcd_api_pb2 as api
-from im_common.discovery.etcd_api_pb2_grpc import KVStub, LeaseStub, WatchStub
-from im_common.rpc.target import direct_target
+from im_common.discovery.access import Access, Connection
+from im_common.runtime.config import EtcdConf
 from im_common.runtime.tasks import is_told_to_end
 
 T = TypeVar("T")
 
 # A watch that brings nothing for this long is begun anew by who reads it.
 WATCH_QUIET_S = 30.0
-# A member that has lost its leader must end a stream, not hold it silently.
-_METADATA = (("hasleader", "true"),)
-_OPTIONS = [
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # Bounds one attempt to connect: a frozen server accepts and then says nothing.
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # etcd counts more than a ping in 5 s as abuse. With an open watch these notice a frozen etcd.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
 
 
 class EtcdError(ConnectionError):
@@ -54,44 +39,42 @@ class EtcdClient:
     It stays with one host as long as that answers, then goes on to the next.
     """
 
-    def __init__(self, hosts: Sequence[str], *, timeout_s: float = 3.0) -> None:
-        """``hosts`` are `host:port`; ``timeout_s`` is for one call."""
-        if not hosts:
-            raise ValueError("etcd needs at least one host")
-        self._hosts = list(hosts)
+    def __init__(self, conf: EtcdConf, *, timeout_s: float = 3.0) -> None:
+        """``timeout_s`` is for one call. Raises ValueError when the settings cannot be used."""
+        self._access = Access(conf)
+        # So that not all processes are with the same one.
+        self._hosts = sample(self._access.hosts, len(self._access.hosts))
         self._timeout_s = timeout_s
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._turn = 0
         self._closing: set[asyncio.Task[None]] = set()
 
     async def put(self, key: str, value: str, *, lease: int = 0) -> None:
         """Raises LeaseGone or EtcdError."""
         request = api.PutRequest(key=key.encode(), value=value.encode(), lease=lease)
-        with self._errors() as connection:
-            await connection.kv.Put(request, timeout=self._timeout_s)
+        await self._ask(lambda connection: connection.kv.Put, request)
 
     async def range(self, prefix: str) -> tuple[dict[str, str], int]:
         """All keys that begin with ``prefix``, and the revision at which they were so."""
         key, end = _range_of(prefix)
         request = api.RangeRequest(key=key, range_end=end)
-        with self._errors() as connection:
-            answer = await connection.kv.Range(request, timeout=self._timeout_s)
+        answer = await self._ask(lambda connection: connection.kv.Range, request)
         return {_text(kv.key): _text(kv.value) for kv in answer.kvs}, answer.header.revision
 
     async def grant(self, ttl_s: int) -> int:
         """A new lease's id."""
         request = api.LeaseGrantRequest(TTL=ttl_s)
-        with self._errors() as connection:
-            answer = await connection.lease.LeaseGrant(request, timeout=self._timeout_s)
-        return answer.ID
+        answer = await self._ask(lambda connection: connection.lease.LeaseGrant, request)
+        return int(answer.ID)
 
     async def keep_alive(self, lease: int, *, timeout_s: float | None = None) -> int:
         """Renews the lease once and gives its time to live in seconds. Raises LeaseGone."""
         limit_s = timeout_s or self._timeout_s
         request = api.LeaseKeepAliveRequest(ID=lease)
         with self._errors() as connection:
+            metadata = await connection.metadata(limit_s)
             call = connection.lease.LeaseKeepAlive(
-                iter((request,)), timeout=limit_s, metadata=_METADATA
+                iter((request,)), timeout=limit_s, metadata=metadata
             )
             try:
                 answer = await _read(call, limit_s)
@@ -104,8 +87,7 @@ class EtcdClient:
     async def revoke(self, lease: int, *, timeout_s: float | None = None) -> None:
         """Ends the lease; its keys go with it. Raises LeaseGone or EtcdError."""
         request = api.LeaseRevokeRequest(ID=lease)
-        with self._errors() as connection:
-            await connection.lease.LeaseRevoke(request, timeout=timeout_s or self._timeout_s)
+        await self._ask(lambda connection: connection.lease.LeaseRevoke, request, timeout_s)
 
     async def watch(self, prefix: str, revision: int) -> AsyncGenerator[dict[str, str | None]]:
         """Changes below ``prefix`` from ``revision`` on: key to value, None for a deleted one.
@@ -120,7 +102,7 @@ class EtcdClient:
         create = api.WatchCreateRequest(key=key, range_end=end, start_revision=revision)
         with self._errors() as connection:
             # No iterator of requests: the stream must stay open on our side too.
-            call = connection.watch.Watch(metadata=_METADATA)
+            call = connection.watch.Watch(metadata=await connection.metadata(self._timeout_s))
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await call.write(api.WatchRequest(create_request=create))
@@ -140,8 +122,26 @@ class EtcdClient:
             self._drop(self._connection)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
+    async def _ask(
+        self,
+        method: Callable[[Connection], Callable[..., Awaitable[Any]]],
+        request: Any,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """One call of one answer; once more when the log-in had run out."""
+        limit_s = timeout_s or self._timeout_s
+        with self._errors() as connection:
+            metadata = await connection.metadata(limit_s)
+            try:
+                return await method(connection)(request, timeout=limit_s, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                if not connection.is_logged_out(error):
+                    raise
+            metadata = await connection.metadata(limit_s)
+            return await method(connection)(request, timeout=limit_s, metadata=metadata)
+
     @contextmanager
-    def _errors(self) -> Iterator[_Connection]:
+    def _errors(self) -> Iterator[Connection]:
         connection = self._connect()
         try:
             yield connection
@@ -164,12 +164,17 @@ class EtcdClient:
             # Another user of the connection dropped it; nobody cancelled this task.
             raise EtcdError(f"{connection.host}: the connection was dropped") from None
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         if self._connection is None:
-            self._connection = _Connection(self._hosts[self._turn % len(self._hosts)])
+            host = self._hosts[self._turn % len(self._hosts)]
+            try:
+                self._connection = Connection(host, self._access)
+            except ValueError as error:
+                # They were good at the start, and may be again.
+                raise EtcdError(f"{host}: {error}") from error
         return self._connection
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         """The next call takes a new connection, to the next host; others on this one must too."""
         if connection is not self._connection:
             return
@@ -178,15 +183,6 @@ class EtcdClient:
         closing = asyncio.create_task(connection.channel.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-
-
-class _Connection:
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.channel = grpc.aio.insecure_channel(direct_target((host,)) or host, options=_OPTIONS)
-        self.kv = KVStub(self.channel)
-        self.lease = LeaseStub(self.channel)
-        self.watch = WatchStub(self.channel)
 
 
 async def _read(call: grpc.aio.StreamStreamCall[Any, T], limit_s: float) -> T:

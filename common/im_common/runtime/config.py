@@ -71,10 +71,10 @@ def _bus_kind(value: str) -> str:
 
 
 def _etcd_address(value: str) -> str:
-    # As etcd's own tools write it.
-    if value.startswith("https://"):
-        raise ValueError("must be host:port: etcd is spoken to without TLS")
-    return _address(value.removeprefix("http://").rstrip("/"))
+    # As etcd's own tools write it. What says that there is TLS stays.
+    scheme = "https://" if value.startswith("https://") else "http://"
+    address = _address(value.removeprefix(scheme).rstrip("/"))
+    return scheme + address if scheme == "https://" else address
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -95,10 +95,36 @@ class Section(BaseModel):
 
 
 class EtcdConf(Section):
-    """Where services find each other; `key` is the prefix this service registers under."""
+    """Where services find each other; `key` is the prefix this service registers under.
+
+    With `user` a process logs in. It speaks TLS when `ca_cert_file` or `cert_file` is there, or the
+    hosts begin with `https://`.
+    """
 
     hosts: EtcdAddresses = ["127.0.0.1:2379"]
     key: str = ""
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    # PEM: who signs etcd's certificates (else whom gRPC trusts), and what shows who this process is.
+    ca_cert_file: str = ""
+    cert_file: str = ""
+    cert_key_file: str = ""
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if bool(self.cert_file) != bool(self.cert_key_file):
+            raise ValueError("CertFile and CertKeyFile go together")
+        if self.password.get_secret_value() and not self.user:
+            raise ValueError("a password without a User is for nothing")
+        secured = [host for host in self.hosts if host.startswith("https://")]
+        if secured and len(secured) < len(self.hosts):
+            raise ValueError("Hosts: all of them begin with https://, or none")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        is_secured = any(host.startswith("https://") for host in self.hosts)
+        return is_secured or bool(self.ca_cert_file or self.cert_file)
 
 
 class RedisConf(Section):
@@ -109,16 +135,9 @@ class RedisConf(Section):
     tls: bool = False
 
 
-class DbConf(Section):
-    """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://).
+class TlsSection(Section):
+    """How much of TLS there is to a server; `tls` is as ssl-mode of MySQL's own clients."""
 
-    On MySQL up to `pool_size` connections are for queries, and as many for transactions; `tls` is as
-    its own clients' ssl-mode.
-    """
-
-    data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
-    password: SecretStr = SecretStr("")
-    pool_size: int = Field(default=10, ge=1, le=200)
     tls: Literal["off", "required", "verify_ca", "verify_identity"] = "off"
     # PEM. Without the first, who the system trusts; the others are for a server that asks for them.
     tls_ca_file: str = ""
@@ -134,13 +153,42 @@ class DbConf(Section):
         return self
 
 
-class BusConf(Section):
-    """`kafka` for production; `redis` keeps the same promises on Redis Streams."""
+class DbConf(TlsSection):
+    """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://).
+
+    On MySQL up to `pool_size` connections are for queries, and as many for transactions.
+    """
+
+    data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
+    password: SecretStr = SecretStr("")
+    pool_size: int = Field(default=10, ge=1, le=200)
+
+
+class BusConf(TlsSection):
+    """`kafka` for production; `redis` keeps the same promises on Redis Streams.
+
+    With `username` a process logs in to Kafka by SASL. What follows `mechanism` is for topics that are
+    missing, which are made.
+    """
 
     kind: Annotated[str, AfterValidator(_bus_kind)] = "kafka"
     brokers: Addresses = ["127.0.0.1:9092"]
-    # Partitions of im-chat-topic, made when the topic is missing.
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
     partitions: int = Field(default=3, ge=1, le=1000)
+    # 0: three, or as many as there are brokers.
+    replication: int = Field(default=0, ge=0, le=100)
+    # How many replicas must have a record before it is safe; 0: all but one.
+    min_in_sync: int = Field(default=0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.replication and self.min_in_sync > self.replication:
+            raise ValueError("MinInSync is more than Replication: nothing could ever be written")
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("Username and IM_BUS__PASSWORD go together")
+        return self
 
 
 class DevServerConf(Section):

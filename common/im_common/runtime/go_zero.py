@@ -19,13 +19,12 @@ _SAME: dict[str, object] = {
     "Redis.Type": "node",
     "Redis.NonBlock": True,
     "*.NonBlock": True,
+    "Etcd.InsecureSkipVerify": False,
 }
 _RENAMED = {"Redis.User": "username"}
 _NO_SECRET = "is a secret and does not belong in YAML; set"
-_ETCD_PLAIN = (
-    "is not used: etcd is spoken to without TLS and without a password; leave it out, and let only"
-    " these processes reach etcd"
-)
+# A process has one etcd, so a client's must be the same.
+_OF_ETCD = ("hosts", "user", "ca_cert_file", "cert_file", "cert_key_file")
 _REFUSED = {
     "Mode": "has no effect here; leave it out (Log.Level says how much is logged)",
     "Telemetry": "is not used: traces are passed on (traceparent) and are in the log (trace_id), but"
@@ -47,12 +46,8 @@ _REFUSED = {
     "Redis.Type": "must be node; leave it out",
     "Redis.Pass": f"{_NO_SECRET} IM_REDIS__PASSWORD or IM_REDIS__PASSWORD_FILE",
     "Redis.Key": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
-    "Etcd.User": _ETCD_PLAIN,
-    "Etcd.Pass": f"is a secret and does not belong in YAML, and {_ETCD_PLAIN}",
-    "Etcd.CertFile": _ETCD_PLAIN,
-    "Etcd.CertKeyFile": _ETCD_PLAIN,
-    "Etcd.CACertFile": _ETCD_PLAIN,
-    "Etcd.InsecureSkipVerify": _ETCD_PLAIN,
+    "Etcd.Pass": f"{_NO_SECRET} IM_ETCD__PASSWORD or IM_ETCD__PASSWORD_FILE",
+    "Etcd.InsecureSkipVerify": "must be false: who says that he is etcd has to show it; leave it out",
     "Etcd.ID": "is not used: the key ends with the lease's id; leave it out",
     "*.Target": "is not used; write Endpoints: [host:port]",
     "*.App": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
@@ -89,6 +84,7 @@ def translate(values: dict[str, Any], clients: Collection[str]) -> None:
     """
     for name in clients:
         _take_etcd(values, name)
+    _take_ca_file(values)
     for spelt in (*_RENAMED, *_SAME, *_REFUSED, "Timeout", "*.Timeout"):
         for section, key, name in _places(values, clients, spelt):
             if spelt in _SAME and section[key] == _SAME[spelt]:
@@ -125,15 +121,26 @@ def _take_etcd(values: dict[str, Any], client: str) -> None:
     if not isinstance(section, dict) or not isinstance(section.get("etcd"), dict):
         return
     etcd, name = section.pop("etcd"), f"{pascal_key(client)}.Etcd"
-    unknown = sorted(set(etcd) - {"hosts", "key"})
+    if "pass" in etcd:
+        raise Refused(f"{name}.Pass {_REFUSED['Etcd.Pass']}")
+    unknown = sorted(set(etcd) - {"key", *_OF_ETCD})
     if unknown:
-        raise Refused(f"{name}.{pascal_key(unknown[0])} is not used; {name} takes Hosts and Key")
+        raise Refused(f"{name}.{pascal_key(unknown[0])} is not used; leave it out")
     if section.setdefault("key", etcd.get("key", "")) != etcd.get("key", section["key"]):
         raise Refused(f"{name}.Key and {pascal_key(client)}.Key differ; write one of them")
-    if "hosts" in etcd:
-        own = values.setdefault("etcd", {})
-        if own.setdefault("hosts", etcd["hosts"]) != etcd["hosts"]:
+    own = values.setdefault("etcd", {})
+    for key in etcd.keys() & _OF_ETCD:
+        if own.setdefault(key, etcd[key]) != etcd[key]:
+            spelt = pascal_key(key)
             raise Refused(
-                f"{name}.Hosts differs from Etcd.Hosts: a process has one etcd; write the same, or"
+                f"{name}.{spelt} differs from Etcd.{spelt}: a process has one etcd; write the same, or"
                 " leave it out"
             )
+
+
+def _take_ca_file(values: dict[str, Any]) -> None:
+    """go-queue's `CaFile` is TLS with a server that shows who it is."""
+    bus = values.get("bus")
+    if isinstance(bus, dict) and "ca_file" in bus:
+        bus["tls_ca_file"] = bus.pop("ca_file")
+        bus.setdefault("tls", "verify_identity")

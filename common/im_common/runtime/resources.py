@@ -83,7 +83,7 @@ class Resources:
 
     def etcd(self) -> EtcdClient:
         if self._etcd is None:
-            self._etcd = EtcdClient(self.settings.etcd.hosts)
+            self._etcd = EtcdClient(self.settings.etcd)
             self.on_close(self._etcd.close)
         return self._etcd
 

@@ -6,6 +6,7 @@ As a program (``python -m``) it is a consumer that never finishes a batch, to be
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -21,10 +22,9 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import pytest
-import yaml
 from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record
@@ -33,6 +33,7 @@ from im_common.runtime.config import BusConf, RedisConf
 from im_common.runtime.redis_client import open_redis
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
+from im_local.infra_file import read_infra
 
 Away = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -43,12 +44,25 @@ class Bus:
     ``away`` makes its server silent until the block ends.
     """
 
-    def __init__(self, kind: str, address: str, away: Away | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        address: str,
+        away: Away | None = None,
+        access: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``access`` is what else the settings of the bus have."""
         self.kind = kind
-        self.address = address
+        self.conf = BusConf.model_validate({"kind": kind, "brokers": address, **access})
+        self._address, self._access = address, access
         self._away = away
         self._redis: Redis | None = None
-        self._bus = open_bus(BusConf(kind=kind, brokers=address.split(",")), self.redis)
+        self._bus = open_bus(self.conf, self.redis)
+
+    def victim(self, topic: str) -> list[str]:
+        """The command line of a consumer that never finishes a batch."""
+        access = json.dumps(dict(self._access))
+        return [sys.executable, "-m", __name__, self.kind, self._address, access, topic]
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> None:
         await self._bus.ensure_topics(topics)
@@ -73,7 +87,7 @@ class Bus:
     def redis(self) -> Redis:
         """The server, where the log lies in Redis."""
         if self._redis is None:
-            self._redis = open_redis(RedisConf(host=self.address))
+            self._redis = open_redis(RedisConf(host=self._address))
         return self._redis
 
     async def aclose(self) -> None:
@@ -96,27 +110,30 @@ def streams_bus(server: ValkeyServer) -> Bus:
 
 
 def kafka_bus() -> Bus:
-    """On the Kafka that IM_TEST_INFRA names; skips the test when it names none. ``away`` freezes the
-    broker: it is everybody's, and must keep its process id."""
+    """On the Kafka that IM_TEST_INFRA names; skips the test when it names none. ``away`` freezes its
+    brokers: they are everybody's, and must keep their process ids."""
     path = os.environ.get("IM_TEST_INFRA")
     if not path:
         pytest.skip("no Kafka: IM_TEST_INFRA names no infra file (scripts/infra up)")
-    infra: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    pid = infra.get("pids", {}).get("kafka")
+    infra = read_infra(Path(path))
+    pids = [pid for name, pid in infra.pids.items() if name.partition("-")[0] == "kafka"]
 
     @asynccontextmanager
     async def away() -> AsyncIterator[None]:
-        if pid is None:
+        if not pids:
             pytest.skip("the infra file does not say which process Kafka is")
-        os.kill(pid, signal.SIGSTOP)
         try:
-            # Its threads stop one after the other, and the last may still answer.
-            await eventually(partial(_stands_still, pid))
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            for pid in pids:
+                # Its threads stop one after the other, and the last may still answer.
+                await eventually(partial(_stands_still, pid))
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
-    return Bus("kafka", ",".join(infra["kafka"]["brokers"]), away)
+    return Bus("kafka", ",".join(infra.kafka), away, infra.kafka_access)
 
 
 def _stands_still(pid: int) -> bool:
@@ -160,7 +177,7 @@ class Sink:
         self.values += [record.value for record in batch]
 
 
-async def _be_a_victim(kind: str, address: str, topic: str) -> None:
+async def _be_a_victim(kind: str, address: str, access: str, topic: str) -> None:
     """Prints the value of each record it has taken, and never finishes one."""
 
     async def take(batch: Sequence[Record]) -> Finish:
@@ -168,7 +185,7 @@ async def _be_a_victim(kind: str, address: str, topic: str) -> None:
             print(record.value.decode(), flush=True)  # noqa: T201
         return _never
 
-    await Bus(kind, address).consumer([topic]).run(take)
+    await Bus(kind, address, access=json.loads(access)).consumer([topic]).run(take)
 
 
 def _never() -> Awaitable[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -167,7 +166,7 @@ async def test_the_next_batch_is_stored_while_one_is_delivered_and_no_further(
 async def test_two_consumers_share_and_one_that_is_killed_is_replaced(bus: Bus, topic: str) -> None:
     sink = Sink()
     victim = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "im_common.testing.buses", bus.kind, bus.address, topic),
+        *bus.victim(topic),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from im_common.bus.interface import Bus, Consumer, Producer, Record
 from im_common.bus.kafka.browsing import browse
+from im_common.bus.kafka.client import Access
 from im_common.bus.kafka.consumer import KafkaConsumer
 from im_common.bus.kafka.producer import KafkaProducer
 from im_common.bus.kafka.topics import ensure_topics
@@ -15,21 +16,22 @@ from im_common.runtime.config import BusConf
 
 
 def open_bus(conf: BusConf, _redis: Callable[[], Redis]) -> Bus:
-    return KafkaBus(conf.brokers)
+    """Raises ValueError when a file of the settings cannot be used."""
+    return KafkaBus(Access(conf))
 
 
 class KafkaBus:
-    def __init__(self, brokers: list[str]) -> None:
-        self._brokers = brokers
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> None:
-        await ensure_topics(topics, brokers=self._brokers)
+        await ensure_topics(topics, self._access)
 
     def producer(
         self, client_id: str, *, timeout_ms: int = 8_000, buffer_records: int = 20_000
     ) -> Producer:
         return KafkaProducer(
-            brokers=self._brokers,
+            access=self._access,
             client_id=client_id,
             timeout_ms=timeout_ms,
             buffer_records=buffer_records,
@@ -39,7 +41,7 @@ class KafkaBus:
         self, client_id: str, *, group: str, topics: Iterable[str], max_batch: int = 500
     ) -> Consumer:
         return KafkaConsumer(
-            brokers=self._brokers,
+            access=self._access,
             group=group,
             topics=topics,
             client_id=client_id,
@@ -47,4 +49,4 @@ class KafkaBus:
         )
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
-        return browse(self._brokers, topic)
+        return browse(self._access, topic)

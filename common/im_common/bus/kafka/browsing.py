@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from im_common.bus.interface import BusUnavailable, Record
-from im_common.bus.kafka.client import Client, discard_consumer, new_consumer, shuffled
+from im_common.bus.kafka.client import Access, Client, discard_consumer, new_consumer
 from im_common.bus.kafka.records import read_record
 from im_common.bus.kafka.topics import partitions_of
 from im_common.runtime.backoff import describe
@@ -19,14 +19,14 @@ _PAGE = 200
 _PAGE_TIMEOUT_MS = 10_000
 
 
-async def browse(brokers: Sequence[str], topic: str) -> AsyncGenerator[Record, None]:
+async def browse(access: Access, topic: str) -> AsyncGenerator[Record, None]:
     """As ``Bus.browse`` has it."""
-    numbers = await partitions_of(topic, brokers=brokers)
+    numbers = await partitions_of(topic, access)
     if not numbers:
         return
     # Without a group it commits nothing.
     consumer = new_consumer(
-        bootstrap_servers=shuffled(brokers),
+        **access.arguments(),
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )

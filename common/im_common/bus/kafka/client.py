@@ -7,7 +7,8 @@ the rest of the bus makes a new client instead of hoping for a stuck one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from random import sample
 from typing import Any
 
@@ -15,7 +16,9 @@ import aiokafka
 import aiokafka.admin
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
+from im_common.runtime.config import BusConf
 from im_common.runtime.tasks import is_told_to_end
+from im_common.runtime.tls import client_context
 
 # aiokafka has annotations in places only, and says so nowhere.
 Client = Any
@@ -27,9 +30,31 @@ new_topic: Any = aiokafka.admin.NewTopic
 REQUEST_TIMEOUT_MS = 10_000
 
 
-def shuffled(brokers: Sequence[str]) -> list[str]:
-    """In another order each time, so that one dead broker does not delay every start."""
-    return sample(list(brokers), len(brokers))
+@dataclass(frozen=True)
+class Access:
+    """Where Kafka is and how it is spoken to, for each client anew."""
+
+    conf: BusConf
+
+    def __post_init__(self) -> None:
+        # What cannot be used is said at the start, not at each attempt to connect.
+        self.arguments()
+
+    def arguments(self) -> dict[str, Any]:
+        """For a client of aiokafka's. Raises ValueError when a file of the settings cannot be used."""
+        conf = self.conf
+        # In another order each time, so that one dead broker does not delay every start.
+        arguments: dict[str, Any] = {"bootstrap_servers": sample(conf.brokers, len(conf.brokers))}
+        context = client_context(conf, "Bus")
+        protocol = "SSL" if context else "PLAINTEXT"
+        if conf.username:
+            protocol = f"SASL_{protocol}"
+            arguments |= {
+                "sasl_mechanism": conf.mechanism,
+                "sasl_plain_username": conf.username,
+                "sasl_plain_password": conf.password.get_secret_value(),
+            }
+        return arguments | {"security_protocol": protocol, "ssl_context": context}
 
 
 async def discard_producer(producer: Client) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 import structlog
 
 from im_common.bus.interface import BusUnavailable, Handler
-from im_common.bus.kafka.client import REQUEST_TIMEOUT_MS, Client, new_consumer, shuffled
+from im_common.bus.kafka.client import REQUEST_TIMEOUT_MS, Access, Client, new_consumer
 from im_common.bus.kafka.membership import Membership
 from im_common.runtime.backoff import Backoff, describe
 
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 # The group waits this long for its members to give up their partitions and come again; what is in
 # hand must be finished within it. A JoinGroup request is held by the broker just as long.
 _REBALANCE_TIMEOUT_MS = 8_000
+# Partitions that are added are seen within it; producers begin to use them later.
+_METADATA_MAX_AGE_MS = 5_000
 
 
 class KafkaConsumer:
@@ -30,14 +32,14 @@ class KafkaConsumer:
     def __init__(
         self,
         *,
-        brokers: Sequence[str],
+        access: Access,
         group: str,
         topics: Iterable[str],
         client_id: str,
         max_batch: int = 500,
         session_timeout_ms: int = 6_000,
     ) -> None:
-        self._brokers = list(brokers)
+        self._access = access
         self._group = group
         self._topics = list(topics)
         self._client_id = client_id
@@ -86,7 +88,7 @@ class KafkaConsumer:
 
     def _new_client(self) -> Client:
         return new_consumer(
-            bootstrap_servers=shuffled(self._brokers),
+            **self._access.arguments(),
             client_id=self._client_id,
             group_id=self._group,
             enable_auto_commit=False,
@@ -101,7 +103,7 @@ class KafkaConsumer:
             fetch_min_bytes=1,
             fetch_max_wait_ms=250,
             max_partition_fetch_bytes=256 * 1024,
-            metadata_max_age_ms=60_000,
+            metadata_max_age_ms=_METADATA_MAX_AGE_MS,
         )
 
     async def _pause(self, pause_s: float) -> None:

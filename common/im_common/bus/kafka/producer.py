@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from zlib import crc32
 
+import structlog
 from aiokafka.errors import KafkaError
 
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
-from im_common.bus.kafka.client import Client, discard_producer, new_producer, shuffled
+from im_common.bus.kafka.client import Access, Client, discard_producer, new_producer
 from im_common.runtime.backoff import describe
+from im_common.runtime.tasks import background, end
+
+log = structlog.get_logger(__name__)
 
 _PING_TIMEOUT_S = 3.0
 _REQUEST_TIMEOUT_MS = 4_000
+_METADATA_MAX_AGE_MS = 10_000
+# How often it looks whether a topic has more partitions, and how long consumers have to see them.
+_LOOK_EVERY_S = 5.0
+_USED_AFTER_S = 15.0
 
 
 class KafkaProducer(BatchingProducer):
@@ -28,19 +35,20 @@ class KafkaProducer(BatchingProducer):
     def __init__(
         self,
         *,
-        brokers: Sequence[str],
+        access: Access,
         client_id: str,
         timeout_ms: int = 8_000,
         buffer_records: int = 20_000,
     ) -> None:
         super().__init__(timeout_ms=timeout_ms, buffer_records=buffer_records)
-        self._brokers = list(brokers)
+        self._access = access
         self._client_id = client_id
         self._client: Client = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def _open(self) -> None:
         self._client = new_producer(
-            bootstrap_servers=shuffled(self._brokers),
+            **self._access.arguments(),
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
@@ -49,12 +57,17 @@ class KafkaProducer(BatchingProducer):
             max_batch_size=1_000_000,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
             retry_backoff_ms=100,
-            metadata_max_age_ms=60_000,
+            metadata_max_age_ms=_METADATA_MAX_AGE_MS,
         )
-        async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000 * (len(self._brokers) + 1)):
+        brokers = len(self._access.conf.brokers)
+        async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000 * (brokers + 1)):
             await self._client.start()
+        self._looking = background(self._look_for_partitions(), "bus-partitions")
 
     async def _shut(self) -> None:
+        if self._looking is not None:
+            await end(self._looking)
+            self._looking = None
         # Forgotten only at the end: cancelled half-way, this is called once more.
         if self._client is not None:
             await discard_producer(self._client)
@@ -62,6 +75,21 @@ class KafkaProducer(BatchingProducer):
 
     async def _count_partitions(self, topic: str) -> int:
         return len(await self._linked().partitions_for(topic))
+
+    async def _look_for_partitions(self) -> None:
+        """Has a topic's partitions counted anew some time after some were added."""
+        seen_at: dict[tuple[str, int], float] = {}
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for topic, used in list(self._partition_counts.items()):
+                try:
+                    count = await self._count_partitions(topic)
+                except (KafkaError, BusUnavailable):
+                    continue  # who sends is told
+                since = seen_at.setdefault((topic, count), time.monotonic())
+                if count != used and time.monotonic() - since >= _USED_AFTER_S:
+                    log.info("bus.more_partitions", topic=topic, before=used, now=count)
+                    self._partition_counts.pop(topic, None)
 
     def _partition_of(self, key: bytes, count: int) -> int:
         return crc32(key) % count

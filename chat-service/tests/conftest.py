@@ -104,8 +104,11 @@ class Notes:
 
     def __init__(self) -> None:
         self.told: list[tuple[dict[str, Any], list[int]]] = []
+        # The same, whole.
+        self.notes: list[Note] = []
 
     def tell(self, _key: object, note: Note) -> None:
+        self.notes.append(note)
         self.told.append((msgspec.json.decode(note.frame), sorted(note.user_ids)))
 
 

@@ -11,7 +11,9 @@ from chat_service.logic import cursors
 from chat_service.logic.audience import MOST_TOLD
 from chat_service.logic.cursors import Move
 from chat_service.logic.notify import Note, Notifier
-from im_common.errors import AppError, Code
+from chat_service.model.members import Cursors, new_row, put
+from im_common.errors import Code
+from im_common.testing.queries import counted_queries
 from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003
@@ -170,7 +172,56 @@ async def test_big_groups_have_no_receipts(desk: Any) -> None:
     assert [frame["conversation_id"] for frame, _ in desk.notes.told] == ["g:5"]
 
 
-async def test_too_many_moves_are_refused(desk: Any) -> None:
+async def test_a_group_is_looked_up_once_for_a_while(desk: Any) -> None:
+    await desk.make(5, A, B)
+    audiences = desk.svc.audiences
+    with counted_queries() as statements:
+        for _ in range(3):
+            assert sorted(await audiences.of("g:5")) == [A, B]
+            assert sorted(await audiences.of(AB)) == [A, B]
+    assert len([text for text in statements if text.startswith("SELECT")]) == 1
+
+
+async def test_the_connection_that_said_it_needs_no_receipt(desk: Any) -> None:
+    await desk.say(A, B, "1", "2", "3")
+
+    async def told(*moves: Move) -> tuple[str, int]:
+        await cursors.advance_cursors(desk.svc, moves, "gateway:1")
+        return desk.notes.notes[-1].gateway, desk.notes.notes[-1].connection_id
+
+    one = [Move(B, AB, delivered_seq=seq, connection_id=7) for seq in (1, 2, 3)]
+    other = Move(B, AB, read_seq=1, connection_id=8)
+    assert await told(*one[:2]) == ("gateway:1", 7)
+    # Said by two of them: each learns what the other one said.
+    assert await told(one[2], other) == ("gateway:1", 0)
+    assert len(desk.notes.notes) == 2
+
+
+async def test_of_receipts_in_groups_it_is_said_whose_they_are(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, 0, "x", group=5)
+    await desk.say(A, B, "x")
+    await cursors.mark_as_read(desk.svc, B, "g:5", 1)
+    await cursors.mark_as_read(desk.svc, B, AB, 1)
+    assert [note.receipt_of for note in desk.notes.notes] == [(B, "g:5"), None]
+
+
+async def test_who_has_left_reads_up_to_there_and_not_what_came_after(desk: Any) -> None:
+    desk.groups.make(5, A, B)
+    await desk.say(A, 0, "1", "2", "3", group=5)
+    left = new_row((B, "g:5"), Cursors(0, 0)) | {"left_seq": 2, "changed_at": 1}
+    await desk.svc.db.write(put, [left])
+    # A member again of whom the conversation has not been told.
+    assert await cursors.mark_as_read(desk.svc, B, "g:5", 3) == 2
+    desk.groups.make(5, A)
+    error = await refusal(cursors.mark_as_read(desk.svc, B, "g:5", 3))
+    assert error.code is Code.NOT_GROUP_MEMBER
+
+
+async def test_too_many_moves_are_refused_and_as_many_as_may_be_are_not(desk: Any) -> None:
     moves = [Move(B, f"s:{i}:{i + 1}", read_seq=1) for i in range(1, cursors.MOST_MOVES + 2)]
-    with pytest.raises(AppError):
-        await cursors.advance_cursors(desk.svc, moves, "")
+    error = await refusal(cursors.advance_cursors(desk.svc, moves, ""))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "moves")
+    refused = await cursors.advance_cursors(desk.svc, moves[1:], "")
+    # One of them is of a conversation of the user's.
+    assert len(refused) == cursors.MOST_MOVES - 1

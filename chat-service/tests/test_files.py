@@ -11,6 +11,7 @@ from chat_service.model import files as model
 from chat_service.model.files import ENDING_MS, UNUSED_MS, Kind
 from chat_service.model.members import Cursors, new_row
 from chat_service.model.members import put as put_members
+from im_common.domain.file_ids import new_file_id
 from im_common.domain.ids import now_ms
 from im_common.errors import AppError, Code
 from im_common.testing.services import refusal
@@ -160,3 +161,55 @@ async def test_it_goes_a_day_after_the_last_message_that_named_it(desk: Desk) ->
 @pytest.mark.parametrize("name", ["", "f_1", "f_" + "0" * 32, "F_" + "0" * 32, "f_é" + "0" * 31])
 async def test_a_name_of_nothing_is_not_found(desk: Desk, name: str) -> None:
     assert not await _sees(desk, A, name)
+
+
+@pytest.mark.parametrize("field", ["size", "width", "height", "thumbnail_size"])
+async def test_a_file_has_no_negative_size(desk: Desk, field: str) -> None:
+    file_id = await files.create_file(desk.svc, A)
+    negative = KIND._replace(**{field: -1})
+    error = await refusal(files.finish_file(desk.svc, file_id, negative))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "size")
+    await files.finish_file(desk.svc, file_id, KIND._replace(**{field: 0}))
+
+
+@pytest.mark.parametrize("kind", ["", "image", "image/", "/png", "image/png; a=b", "Image/PNG"])
+async def test_the_kind_of_a_file_is_type_and_subtype(desk: Desk, kind: str) -> None:
+    file_id = await files.create_file(desk.svc, A)
+    error = await refusal(files.finish_file(desk.svc, file_id, KIND._replace(content_type=kind)))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "content_type")
+    unknown = await refusal(files.finish_file(desk.svc, "f_1", KIND))
+    assert unknown.code is Code.NOT_FOUND
+
+
+async def test_a_picture_that_is_going_is_nobodys(desk: Desk) -> None:
+    file_id = await _file(desk)
+    await _unused(desk, now_ms() + UNUSED_MS)
+    for name in (file_id, new_file_id(), "f_1"):
+        error = await refusal(files.use_as_avatar(desk.svc, name, "u:1001"))
+        assert error.code is Code.NOT_FOUND
+
+
+async def test_as_many_unused_files_are_listed_as_are_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {await _file(desk) for _ in range(3)}
+    for later in (0, ENDING_MS):
+        now = now_ms() + UNUSED_MS + later
+        monkeypatch.setattr(files, "now_ms", lambda now=now: now)
+        found = await files.list_unused_files(desk.svc, 0)
+    # Without a number all of them.
+    assert set(found) == made
+    monkeypatch.setattr(files, "now_ms", lambda: now + ENDING_MS)
+    assert len(await files.list_unused_files(desk.svc, 2)) == 2
+    assert await files.list_unused_files(desk.svc, files.MOST_FILES)
+    for limit in (-1, files.MOST_FILES + 1):
+        error = await refusal(files.list_unused_files(desk.svc, limit))
+        assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "limit")
+
+
+async def test_so_many_files_are_forgotten_at_once_and_no_more(desk: Desk) -> None:
+    many = [new_file_id() for _ in range(files.MOST_FILES + 1)]
+    error = await refusal(files.forget_files(desk.svc, many))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "file_ids")
+    await files.forget_files(desk.svc, many[1:])
+    await files.forget_files(desk.svc, [])

@@ -19,6 +19,7 @@ from im.friend.v1 import friend_pb2
 from im.gateway.v1.push_pb2 import PushRequest
 from im.user.v1 import user_pb2
 from im_common.domain.comings import HIDES, Comings, Look
+from im_common.domain.ids import now_ms
 from im_common.domain.routes import Route, RouteTable
 from im_common.errors import AppError, Code
 from im_common.testing.waiting import eventually
@@ -58,8 +59,11 @@ class Services:
     friends: dict[int, list[int]] = field(default_factory=dict)
     hidden: set[int] = field(default_factory=set)
     away: bool = False
+    lists_away: bool = False
     refused: int = 0
     told: list[tuple[int, bool, list[int]]] = field(default_factory=list)
+    # Beside each of them.
+    last_seen: list[int] = field(default_factory=list)
 
     async def ListHidden(self, request: Any) -> user_pb2.ListHiddenResponse:
         if self.away:
@@ -68,12 +72,16 @@ class Services:
         return user_pb2.ListHiddenResponse(user_ids=self.hidden & set(request.user_ids))
 
     async def BatchListFriendIds(self, request: Any) -> friend_pb2.BatchListFriendIdsResponse:
+        if self.lists_away:
+            self.refused += 1
+            raise AppError(Code.UNAVAILABLE, "away")
         lists = [friend_pb2.FriendIds(friend_ids=self.friends.get(u, [])) for u in request.user_ids]
         return friend_pb2.BatchListFriendIdsResponse(lists=lists)
 
     def tell(self, _key: object, note: Note) -> None:
         frame = msgspec.json.decode(note.frame)
         assert frame["type"] == "presence"
+        self.last_seen.append(frame["last_seen"])
         self.told.append((frame["user_id"], frame["online"], list(note.user_ids)))
 
 
@@ -207,6 +215,37 @@ async def test_while_a_service_is_away_friends_are_told_later(world: World) -> N
         assert world.services.told == []
         world.services.away = False
         await world.hears((ANN, True))
+
+
+async def test_friends_are_told_when_somebody_was_there_last(world: World) -> None:
+    async with world.telling():
+        came_at = now_ms()
+        await world.come(ANN)
+        await world.hears((ANN, True))
+        went_at = now_ms()
+        await world.go(ANN)
+        await world.hears((ANN, True), (ANN, False))
+        told_at = now_ms()
+        # Who hides looks like somebody who was never here.
+        await world.come(ANN)
+        await eventually(lambda: len(world.services.told) == 3)
+        world.services.hidden = {ANN}
+        await Comings(world.redis).hide(ANN)
+        await eventually(lambda: len(world.services.told) == 4)
+    came, went, _, hid = world.services.last_seen
+    assert came_at <= came <= went_at <= went <= told_at - presence.GONE_AFTER_MS
+    assert hid == 0
+
+
+async def test_while_a_service_is_away_friends_are_told_later_of_who_went(world: World) -> None:
+    async with world.telling():
+        await world.come(ANN)
+        await world.hears((ANN, True))
+        world.services.lists_away = True
+        await world.go(ANN)
+        await eventually(lambda: world.services.refused >= 2)
+        world.services.lists_away = False
+        await world.hears((ANN, True), (ANN, False))
 
 
 async def test_five_thousand_friends_cost_a_few_commands_and_one_push_a_gateway(

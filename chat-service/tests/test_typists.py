@@ -7,7 +7,9 @@ from typing import Any
 
 from chat_service.config import Settings
 from chat_service.logic.audience import MOST_TOLD
-from chat_service.logic.typists import Typing, relay_typing
+from chat_service.logic.typists import MOST_AT_ONCE, Typing, relay_typing
+from im_common.errors import Code
+from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003
 
@@ -40,3 +42,21 @@ async def test_where_only_friends_may_write_only_friends_are_told(desk: Any) -> 
     typists = [Typing(A, to_user_id=B), Typing(A, to_user_id=C)]
     await relay_typing(replace(desk.svc, settings=settings), typists, "gateway:1")
     assert [told for _, told in desk.notes.told] == [[B]]
+
+
+async def test_a_group_of_one_and_nobody_at_all_cost_nothing(desk: Any) -> None:
+    await desk.make(5, A)
+    await relay_typing(desk.svc, [Typing(A, group_id=5)], "gateway:1")
+    assert desk.groups.calls == 1
+    desk.friends.away = True
+    await relay_typing(desk.svc, [], "gateway:1")
+    assert desk.groups.calls == 1
+    assert desk.notes.told == []
+
+
+async def test_too_many_typists_are_refused_and_as_many_as_may_be_are_not(desk: Any) -> None:
+    many = [Typing(A, to_user_id=2000 + n) for n in range(MOST_AT_ONCE + 1)]
+    error = await refusal(relay_typing(desk.svc, many, "gateway:1"))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "typing")
+    await relay_typing(desk.svc, many[1:], "gateway:1")
+    assert len(desk.notes.told) == MOST_AT_ONCE

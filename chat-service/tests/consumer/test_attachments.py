@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import select, update
@@ -9,6 +10,7 @@ from sqlalchemy import select, update
 from chat_service.model import files, tables
 from chat_service.model.files import Kind
 from chat_service.model.tables import file_uses
+from im.chat.v1.record_pb2 import ChatRecord
 from im_common.domain.file_ids import new_file_id
 from im_common.testing.queries import counted_queries
 
@@ -73,8 +75,19 @@ async def test_a_message_that_is_taken_back_shows_its_files_no_more(world: World
 
 async def test_too_many_files_in_one_message_are_refused(world: World) -> None:
     await world.online(A)
-    many = " ".join(new_file_id() for _ in range(51))
-    assert await _outcomes(world, world.record(A, B, many)) == [("INVALID_ARGUMENT", "content")]
+    names = [new_file_id() for _ in range(51)]
+    assert await _outcomes(world, world.record(A, B, " ".join(names))) == [
+        ("INVALID_ARGUMENT", "content")
+    ]
+    in_ext = ChatRecord.FromString(world.record(A, B, "x").value).message
+    in_ext.content.ext_json = json.dumps({"files": names})
+    assert await _outcomes(world, world.wrap(in_ext)) == [("INVALID_ARGUMENT", "ext")]
+    # As many as may be are looked for.
+    assert await _outcomes(world, world.record(A, B, " ".join(names[:50]))) == [
+        ("NOT_FOUND", "content")
+    ]
+    in_ext.content.ext_json = json.dumps({"files": names[:50]})
+    assert await _outcomes(world, world.wrap(in_ext)) == [("NOT_FOUND", "ext")]
 
 
 async def test_the_look_is_one_for_a_batch_and_none_without_files(

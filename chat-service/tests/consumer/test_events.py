@@ -161,6 +161,10 @@ def test_what_the_log_starts_with_has_a_place() -> None:
     assert decode(_record(A, 7, "0")).seq > 0
 
 
-def test_a_record_without_an_id_is_refused() -> None:
+@pytest.mark.parametrize("field", ["event_id", "event", "user_id"])
+def test_a_record_without_an_id_a_name_or_a_user_is_refused(field: str) -> None:
+    event = UserEvent(event_id="e", event="X", user_id=A, data_json="{}")
+    assert decode(_broken(event.SerializeToString())).members == (A,)
+    event.ClearField(field)
     with pytest.raises(Poison):
-        decode(_broken(UserEvent(event="X", user_id=A, data_json="{}").SerializeToString()))
+        decode(_broken(event.SerializeToString()))

@@ -253,3 +253,56 @@ async def test_what_was_refused_is_committed_at_once(world: World) -> None:
     for to, soon in ((B, False), (GHOST, True)):
         finish = await world.consumer.handle([world.record(A, to, "x")])
         assert await finish() is soon
+
+
+async def test_that_somebody_exists_is_asked_once_and_that_nobody_does_each_time(
+    world: World,
+) -> None:
+    counts = []
+    for to in (B, B, GHOST, GHOST):
+        before = world.owners.calls
+        await world.handle([world.record(A, to, "x")])
+        counts.append(world.owners.calls - before)
+    # Whether one has blocked the other is asked with each batch.
+    assert counts == [2, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message_id": ""},
+        {"message_id": "m "},
+        {"conversation_id": ""},
+        {"conversation_id": "s:1001:é"},
+        {"sender_id": 0},
+        {"sender_id": -1},
+        {"to_user_id": None},
+        {"client_msg_id": ""},
+        {"client_msg_id": "c" * 65},
+        {"content_type": "é"},
+        {"reply_to": "é"},
+    ],
+)
+async def test_what_no_client_sends_is_a_dead_letter(world: World, wrong: dict[str, Any]) -> None:
+    message = ChatRecord.FromString(world.record(A, B, "bad").value).message
+    ((name, value),) = wrong.items()
+    if value is None:
+        message.ClearField(name)
+    else:
+        of = message if name in message.DESCRIPTOR.fields_by_name else message.content
+        setattr(of, name, value)
+    await world.handle([world.wrap(message), world.record(A, B, "fine")])
+    assert [content for *_, content in await world.stored()] == ["fine"]
+    assert len(world.letters.sent) == 1
+
+
+async def test_a_recall_of_nothing_by_nobody_or_nowhere_is_a_dead_letter(world: World) -> None:
+    records = [
+        world.recall("", A, f"s:{A}:{B}"),
+        world.recall("m-1", 0, f"s:{A}:{B}"),
+        world.recall("m-1", -1, f"s:{A}:{B}"),
+        world.recall("m-1", A, "nowhere"),
+    ]
+    await world.handle(records)
+    assert len(world.letters.sent) == len(records)
+    assert world.gateway.answers() == []

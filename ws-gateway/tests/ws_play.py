@@ -26,6 +26,8 @@ class Played:
         self.connection: Connection = connection(max_queue=100_000)
         self.log = Log()
         self.inbound, self.in_flight = inbound(self.connection, self.log)
+        # Frames until the connection was ended.
+        self.taken = 0
         self._bad = 0
         self._on_their_way: set[str] = set()
 
@@ -33,6 +35,7 @@ class Played:
         """Raises AssertionError when one frame does what the protocol does not say."""
         if self.connection.ending is not None:
             return
+        self.taken += 1
         frame = _decoded(text)
         records, queue = len(self.log.records), len(self.connection.outbox.queue)
         if (producing := self.inbound.handle(text)) is not None:
@@ -96,13 +99,15 @@ class Played:
             self._on_their_way.add(frame.client_msg_id)
 
 
-async def play(texts: Iterable[str | bytes]) -> None:
+async def play(texts: Iterable[str | bytes]) -> int:
+    """How many of them were taken: none after the end of the connection."""
     played = Played()
     for text in texts:
         await played.take(text)
         # What it asks of others begins.
         await asyncio.sleep(0)
     await played.connection.requests.close()
+    return played.taken
 
 
 def _decoded(text: str | bytes) -> frames.AnyClientFrame | frames.BadFrame:

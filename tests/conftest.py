@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_client import Connect, Device, MakeUser, User, register
 from im_infra import INFRA, LossyMysql
+from im_people import Connect, Device, MakeUser, User, register
 
 from im_local.testing import System
 

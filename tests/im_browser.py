@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from im_client import PASSWORD
 from im_node import WEB
+from im_people import PASSWORD
 from playwright.async_api import Browser, Locator, Page, async_playwright
 
 from im_local.paths import ROOT

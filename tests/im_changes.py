@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from im_client import Device, Frame, User, make_group, register
 from im_ears import RETRY_S, Ears
+from im_people import Device, Frame, User, make_group, register
 
 from im_common.domain.ids import group_conversation
 from im_local.testing import System

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from im_client import Device, Frame, User
+from im_people import Device, Frame, User
 
 RETRY_S = 0.1
 

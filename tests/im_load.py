@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
-from im_client import Device, User, make_group, register, single
+from im_people import Device, User, make_group, register, single
 from im_receiver import RECONNECT_S, Receiver
 
 from im_local.testing import System

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from im_client import Device, User
+from im_people import Device, User
 
 from im_bench.inbox import Inbox, Way
 

@@ -7,7 +7,7 @@ import signal
 import time
 
 import httpx
-from im_client import PASSWORD, Connect, MakeUser, User, register
+from im_people import PASSWORD, Connect, MakeUser, User, register
 
 from im_local.testing import System
 

@@ -8,7 +8,7 @@ import json
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from im_client import Connect, Device, MakeUser, User
+from im_people import Connect, Device, MakeUser, User
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 

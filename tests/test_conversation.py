@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from im_client import Connect, Device, MakeUser, User, make_group, single
+from im_people import Connect, Device, MakeUser, User, make_group, single
 
 
 async def test_a_message_is_stored_answered_and_delivered(

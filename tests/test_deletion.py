@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from im_client import PASSWORD, Connect, MakeUser, User, make_group, single
+from im_people import PASSWORD, Connect, MakeUser, User, make_group, single
 
 from im_common.testing.waiting import eventually
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from im_changes import Changes, made_group
-from im_client import PASSWORD, Connect, Device, Frame, MakeUser, User
 from im_ears import RETRY_S, Ears, events_among
 from im_infra import kill_and_start, pid_of
+from im_people import PASSWORD, Connect, Device, Frame, MakeUser, User
 from redis.asyncio import Redis
 
 from im_local.testing import System

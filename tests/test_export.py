@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from im_client import MakeUser, User, make_group, single
+from im_people import MakeUser, User, make_group, single
 
 
 async def export(user: User) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_client import Device, Frame, User, make_group, register
+from im_people import Device, Frame, User, make_group, register
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from im_common.testing.ports import free_port

@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 
-from im_client import Connect, MakeUser, User, make_group
+from im_people import Connect, MakeUser, User, make_group
 from PIL import Image
 
 

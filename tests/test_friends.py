@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from im_client import Connect, Device, Frame, MakeUser, User, register
+from im_people import Connect, Device, Frame, MakeUser, User, register
 
 from im_common.testing.waiting import eventually
 from im_local.testing import System

@@ -24,7 +24,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from im_client import User, make_group, register
+from im_people import User, make_group, register
 from im_strange import ANY_JSON, NUMBERS, TEXTS, json_of, messages
 from websockets.sync.client import connect
 

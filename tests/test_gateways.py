@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from im_client import Device, User, make_group, register, single
 from im_load import Load
+from im_people import Device, User, make_group, register, single
 from redis.asyncio import Redis
 
 from im_local.testing import System

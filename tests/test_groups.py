@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from im_client import Connect, Device, Frame, MakeUser, User, make_group
+from im_people import Connect, Device, Frame, MakeUser, User, make_group
 
 from im_common.testing.waiting import eventually
 

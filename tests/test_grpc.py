@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
-from im_client import MakeUser
+from im_people import MakeUser
 
 from im_local.testing import System
 

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from im_client import PASSWORD, Device, User, make_group, register, single
 from im_infra import kill, pid_of, start_what_is_dead
+from im_people import PASSWORD, Device, User, make_group, register, single
 
 from im_local import processes
 from im_local.testing import System

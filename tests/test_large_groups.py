@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import httpx
-from im_client import Device, User, make_group, register
+from im_people import Device, User, make_group, register
 from redis.asyncio import Redis
 
 from im_local.testing import System

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from im_client import Device, register
+from im_people import Device, register
 
 from im_local.testing import System
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from im_client import Connect, Device, Frame, MakeUser, User, make_group, single
+from im_people import Connect, Device, Frame, MakeUser, User, make_group, single
 
 
 async def _mentioned(user: User) -> dict[str, int]:

@@ -12,7 +12,7 @@ import httpx
 import promql_parser as promql
 import pytest
 import yaml
-from im_client import Connect, Device, MakeUser
+from im_people import Connect, Device, MakeUser
 from prometheus_client.parser import text_string_to_metric_families
 
 from im_local.paths import ROOT

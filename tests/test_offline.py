@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from im_client import Connect, Device, MakeUser, User
+from im_people import Connect, Device, MakeUser, User
 from redis.asyncio import Redis
 
 from im_local.testing import System

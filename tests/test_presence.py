@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-from im_client import Connect, Device, Frame, MakeUser, User
 from im_infra import kill_and_start
+from im_people import Connect, Device, Frame, MakeUser, User
 
 from im_local.testing import System
 

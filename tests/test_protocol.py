@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from im_client import Connect, Device, Frame, MakeUser, User, make_group
+from im_people import Connect, Device, Frame, MakeUser, User, make_group
 
 _EXAMPLE = re.compile(r"```json (client|server)(?: (\w+))?\n(.*?)\n```", re.DOTALL)
 DOC = Path(__file__).parents[1] / "docs/protocol.md"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from im_client import Connect, MakeUser, single
+from im_people import Connect, MakeUser, single
 
 
 async def test_a_recalled_message_is_gone_for_all(new_user: MakeUser, online: Connect) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from im_client import Connect, Device, Frame, MakeUser, User, make_group, single
+from im_people import Connect, Device, Frame, MakeUser, User, make_group, single
 
 from im_common.testing.waiting import eventually
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from im_client import Connect, Device, Frame, MakeUser, single
+from im_people import Connect, Device, Frame, MakeUser, single
 
 
 async def _sync(device: Device, cursors: dict[str, int], limit: int = 200) -> Frame:

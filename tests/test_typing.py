@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from im_client import Connect, MakeUser, single
+from im_people import Connect, MakeUser, single
 
 
 async def test_typing_is_told(new_user: MakeUser, online: Connect) -> None:

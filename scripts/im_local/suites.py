@@ -37,6 +37,7 @@ KILLS = [
     "tests/test_gateways.py",
     "tests/test_js_client.py",
     "tests/test_kills.py",
+    "tests/test_python_client.py",
     "tests/test_web_client.py",
 ]
 # They count what happens in a time, some under a load of their own.

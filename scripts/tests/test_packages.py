@@ -69,3 +69,17 @@ def test_a_service_runs_without_its_siblings(name: str, tmp_path: Path, common: 
         assert list((target / module / "migrations" / "versions").glob("0001*.py"))
     if name == "api-gateway":
         assert (target / module / "static" / "app.js").exists()
+
+
+def test_the_python_client_needs_nothing_of_the_servers(tmp_path: Path) -> None:
+    target = tmp_path / "site"
+    _install(tmp_path, "common/im_client", target)
+    environment = {"PYTHONPATH": os.pathsep.join([str(target), sysconfig.get_path("purelib")])}
+    script = "import im_client, sys; print(im_client.__file__, [m for m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert loaded.stdout.startswith(str(target))
+    assert not {name for name in ("im", "im_common", "grpc") if f"'{name}'" in loaded.stdout}
+    assert (target / "im_client" / "py.typed").exists()

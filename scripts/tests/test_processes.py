@@ -61,7 +61,7 @@ def test_the_tools_know_every_folder_and_package() -> None:
     known = {"common", "scripts", "tests"}
     assert set(TOOLS["mypy"]["mypy_path"]) == FOLDERS | known
     linter = TOOLS["importlinter"]
-    assert set(linter["root_packages"]) == PACKAGES | {"im_common", "im", "im_local"}
+    assert set(linter["root_packages"]) == PACKAGES | {"im_common", "im", "im_client", "im_local"}
     assert set(CONTRACTS["services stand alone"]["modules"]) == PACKAGES
     forbidden = CONTRACTS["common knows no service"]["forbidden_modules"]
     assert set(forbidden) == PACKAGES | {"im_local"}

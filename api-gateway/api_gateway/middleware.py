@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import NamedTuple
 
 import structlog
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway.errors import http_problem, problem
 from im_common.errors import AppError, Code
-from im_common.runtime import context, metrics
+from im_common.runtime import context, metrics, tracing
 from im_common.runtime.addresses import client_address
 from im_common.runtime.faults import as_unavailable
 
@@ -111,7 +112,9 @@ class RequestMiddleware:
             request_id=headers.get(context.REQUEST_ID),
             parent=headers.get(context.TRACEPARENT),
             deadline=time.monotonic() + timeout_s,
+            is_from_outside=True,
         )
+        span = tracing.serving("http", request, headers.get(context.TRACEPARENT))
         client = scope.get("client")
         request.client_address = client_address(
             str(client[0]) if client else "",
@@ -124,6 +127,8 @@ class RequestMiddleware:
             await self._handle(scope, headers, receive, answer, timeout_s)
         finally:
             _observe(scope, answer.status, time.perf_counter() - started)
+            if span is not None:
+                span.end(_code(answer.status), _name(scope))
 
     async def _handle(
         self,
@@ -234,8 +239,21 @@ def _unexpected(error: Exception, scope: Scope, *, timed_out: bool) -> AppError:
 
 
 def _observe(scope: Scope, status: int, elapsed_s: float) -> None:
-    # Both come from the client: only known values become labels.
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    route = getattr(scope.get("route"), "path", "none")
+    method, route = _known(scope)
     REQUESTS.labels(method, route, status).observe(elapsed_s)
     log.debug("http", method=method, route=route, status=status, ms=round(elapsed_s * 1000, 2))
+
+
+def _known(scope: Scope) -> tuple[str, str]:
+    """Method and route. Both come from the client: only known values become labels."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    return method, getattr(scope.get("route"), "path", "none")
+
+
+def _name(scope: Scope) -> str:
+    return " ".join(_known(scope))
+
+
+def _code(status: int) -> str:
+    """Of a span: only what is our fault is no answer."""
+    return tracing.OK if 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR else f"HTTP {status}"

@@ -155,7 +155,10 @@ def test_a_client_is_found_as_go_zero_writes_it(
         ("Redis: {Host: 'a:1', Pass: pw}", "Redis.Pass .* IM_REDIS__PASSWORD_FILE"),
         ("Redis: {Host: 'a:1', Type: cluster}", "Redis.Type must be node"),
         ("Mode: dev", "Mode .* leave it out"),
-        ("Telemetry: {Endpoint: 'http://a:1'}", "Telemetry .* leave it out"),
+        ("Telemetry: {Batcher: zipkin}", "IM_TELEMETRY__BATCHER.*'otlpgrpc' or 'otlphttp'"),
+        ("Telemetry: {Endpoint: 'udp://a:1'}", "IM_TELEMETRY__ENDPOINT.* http://"),
+        ("Telemetry: {OtlpHeaders: {a: b}}", "Telemetry.OtlpHeaders .* leave it out"),
+        ("Telemetry: {Disabled: true}", "Telemetry.Disabled .* leave Telemetry out"),
         ("Prometheus: {Port: 1}", "Prometheus .* write DevServer"),
     ],
 )

@@ -12,7 +12,7 @@ from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
 from im_common.domain.content import build_record
 from im_common.domain.in_flight import RetryKey
-from im_common.runtime import context
+from im_common.runtime import context, tracing
 
 # Longest wait for the outcome, and what of a caller's deadline is left for the way back.
 MOST_WAIT_S = 10.0
@@ -42,9 +42,13 @@ async def submit(
         return await call.outcome(wait_s)
     token = record.origin.token = in_flight.begin(key, conversation_id, call.take)
     try:
-        await svc.producer.send(
-            CHAT_TOPIC, conversation_id.encode(), record.SerializeToString(), trace_headers()
-        )
+        with tracing.inside("bus publish", "producer") as traceparent:
+            await svc.producer.send(
+                CHAT_TOPIC,
+                conversation_id.encode(),
+                record.SerializeToString(),
+                trace_headers(traceparent),
+            )
         return await call.outcome(wait_s)
     except BusUnavailable:
         in_flight.give_up(token)
@@ -65,9 +69,11 @@ def _conversation_of(record: ChatRecord) -> str:
     return record.message.conversation_id
 
 
-def trace_headers() -> dict[str, bytes]:
+def trace_headers(traceparent: str | None = None) -> dict[str, bytes]:
+    """Of a record: below that span, or the current request."""
     request = context.current.get()
-    return {context.TRACEPARENT: request.traceparent.encode()} if request else {}
+    traceparent = traceparent or (request.traceparent if request else None)
+    return {context.TRACEPARENT: traceparent.encode()} if traceparent else {}
 
 
 def _wait_s() -> float:

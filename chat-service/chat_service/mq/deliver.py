@@ -336,6 +336,8 @@ class _Requests:
                 delivery.except_connection_id = left_out.connection_id
             if item.event_id:
                 delivery.event_id = item.event_id
+            if item.traceparent:
+                delivery.traceparent = item.traceparent
             if item.left_out_sessions:
                 delivery.except_session_ids.extend(item.left_out_sessions)
 
@@ -356,6 +358,7 @@ class _Requests:
                     frame=frame,
                     conversation_id=on,
                     seq=item.seq,
+                    traceparent=item.traceparent,
                     group=GroupTarget(
                         roster_seq=target.roster_seq,
                         except_user_id=item.author_id,

@@ -32,6 +32,8 @@ class Entry(ABC):
     origin: Origin = field(default_factory=Origin)
     # Why it was not done.
     error: AppError | None = None
+    # The span of its delivery; empty when its trace is not recorded.
+    traceparent: str = ""
 
     # --- what it is ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import structlog
 from cachetools import FIFOCache
 from msgspec import Raw
 
+from chat_service.mq import traces
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.entry import Entry, Poison
 from im.bus.v1.event_pb2 import UserEvent
@@ -102,7 +103,7 @@ class EventWorker:
             except Poison as poison:
                 log.error("dead letter", reason=str(poison), at=record.position)
                 await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, str(poison))
-        return partial(self._deliverer.deliver, entries)
+        return traces.delivered(entries, partial(self._deliverer.deliver, entries))
 
     def _is_first(self, entry: EventEntry) -> bool:
         """Whether the log had it nowhere before. It may come again at its own place: batches are

@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from chat_service.gateways import Gateways
+from chat_service.mq import traces
 from chat_service.mq.blocks import Blocks
 from chat_service.mq.config import Settings
 from chat_service.mq.deliver import Deliverer
@@ -66,14 +67,15 @@ class Worker:
 
     async def handle(self, records: Sequence[Record]) -> Finish:
         """Stage one: everything is stored or refused when it returns. An exception means: again."""
-        entries: list[Entry] = []
-        for record in records:
-            try:
-                entries.append(self._decode(record))
-            except Poison as poison:
-                await self._bury(record, str(poison))
-        await self._work_or_bury(entries)
-        return partial(self._deliverer.deliver, entries)
+        with traces.stage("place", records):
+            entries: list[Entry] = []
+            for record in records:
+                try:
+                    entries.append(self._decode(record))
+                except Poison as poison:
+                    await self._bury(record, str(poison))
+            await self._work_or_bury(entries)
+        return traces.delivered(entries, partial(self._deliverer.deliver, entries))
 
     def _decode(self, record: Record) -> Entry:
         """Raises Poison."""

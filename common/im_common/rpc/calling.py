@@ -13,7 +13,7 @@ from prometheus_client import Histogram
 
 from im_common.errors import AppError, Code, from_rpc_error, unavailable
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime import context, metrics
+from im_common.runtime import context, metrics, tracing
 from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
@@ -83,12 +83,13 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         assert self._call is not None
         limit_s = max(0.0, limit_s - (time.monotonic() - started))
         try:
-            return await self._call(
-                request,
-                timeout=limit_s,
-                metadata=self._metadata(current, extra),
-                wait_for_ready=wait_for_ready,
-            )
+            with tracing.inside(self._method) as traceparent:
+                return await self._call(
+                    request,
+                    timeout=limit_s,
+                    metadata=self._metadata(current, traceparent, extra),
+                    wait_for_ready=wait_for_ready,
+                )
         except grpc.aio.AioRpcError as error:
             _raise_app_error(self._method, error)
         except asyncio.CancelledError:
@@ -111,12 +112,13 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     def _metadata(
         self,
         current: context.RequestContext | None,
+        traceparent: str | None,
         extra: Iterable[tuple[str, str | bytes]] | None,
     ) -> grpc.aio.Metadata:
         pairs: list[Any] = [(context.SERVICE_TOKEN, self._tokens.current())]
         if current is not None:
             pairs.append((context.REQUEST_ID, current.request_id))
-            pairs.append((context.TRACEPARENT, current.traceparent))
+            pairs.append((context.TRACEPARENT, traceparent or current.traceparent))
             if current.user_token:
                 pairs.append((context.AUTHORIZATION, f"Bearer {current.user_token}"))
             if current.client_address:

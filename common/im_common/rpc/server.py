@@ -20,7 +20,7 @@ from im_common.errors import AppError, Code, to_trailers
 from im_common.rpc.access import Gatekeeper, access_table
 from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
 from im_common.rpc.standard_services import add_standard_services
-from im_common.runtime import context, metrics
+from im_common.runtime import context, metrics, tracing
 from im_common.runtime.context import RequestContext
 from im_common.runtime.faults import as_unavailable
 from im_common.runtime.tasks import is_told_to_end
@@ -128,6 +128,7 @@ class _Guard(grpc.aio.ServerInterceptor):
                 parent=metadata.get(context.TRACEPARENT),
                 deadline=time.monotonic() + limit_s,
             )
+            span = tracing.serving(path, request, metadata.get(context.TRACEPARENT))
             code = "OK"
             try:
                 async with asyncio.timeout(limit_s) as limit:
@@ -143,6 +144,8 @@ class _Guard(grpc.aio.ServerInterceptor):
             finally:
                 elapsed_s = time.perf_counter() - started
                 metrics.RPC_SERVED.labels(path, code).observe(elapsed_s)
+                if span is not None:
+                    span.end(code)
                 _log_call(path, code, elapsed_s, request)
 
         return guarded

@@ -70,6 +70,15 @@ def _bus_kind(value: str) -> str:
     return value
 
 
+def _collector(value: str) -> str:
+    scheme, _, address = value.rpartition("://")
+    if scheme not in ("", "http", "https"):
+        raise ValueError("must be host:port, or http:// or https:// and that")
+    if value:
+        _address(address)
+    return value
+
+
 def _etcd_address(value: str) -> str:
     # As etcd's own tools write it. What says that there is TLS stays.
     scheme = "https://" if value.startswith("https://") else "http://"
@@ -203,6 +212,18 @@ class LogConf(Section):
     encoding: Literal["json", "plain"] = "json"
 
 
+class TelemetryConf(Section):
+    """Where spans go, by OTLP; nowhere while `endpoint` is empty."""
+
+    # What the process is called there; its own name when empty.
+    name: str = ""
+    # host:port, with https:// in front for TLS.
+    endpoint: Annotated[str, AfterValidator(_collector)] = ""
+    # Of the traces that begin here, how many are recorded: 1 for all, 0.01 for each hundredth.
+    sampler: float = Field(default=1.0, ge=0, le=1)
+    batcher: Literal["otlpgrpc", "otlphttp"] = "otlpgrpc"
+
+
 class ClientConf(Section):
     """How to reach another service: by its etcd key, or at fixed `endpoints` instead of etcd."""
 
@@ -228,6 +249,7 @@ class Settings(BaseSettings):
     redis: RedisConf = RedisConf()
     dev_server: DevServerConf = DevServerConf()
     log: LogConf = LogConf()
+    telemetry: TelemetryConf = TelemetryConf()
     # Time for what is in flight at the end, in milliseconds.
     grace: int = Field(default=5000, ge=0, le=10_000)
 

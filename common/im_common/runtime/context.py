@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 import time
@@ -15,6 +16,7 @@ REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 CLIENT_ADDRESS = "x-im-client-address"
 
+_ODD = frozenset("13579bdf")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -47,6 +49,11 @@ class RequestContext:
     client_address: str = ""
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether its trace is recorded."""
+        return is_recorded(self.traceparent)
+
+    @property
     def trace_id(self) -> str:
         return self.traceparent.split("-")[1]
 
@@ -56,19 +63,29 @@ class RequestContext:
 
 
 current: ContextVar[RequestContext | None] = ContextVar("im_request", default=None)
+# Of the traces that begin in this process, how many are recorded (`tracing`).
+sampled_share = 0.0
+
+
+def is_recorded(traceparent: str) -> bool:
+    """Whether somebody has seen to it that the trace is."""
+    return traceparent[-1:] in _ODD and bool(_trace_of(traceparent)[0])
 
 
 def new_request_id() -> str:
     return secrets.token_hex(8)
 
 
-def new_traceparent(parent: str | None = None) -> str:
+def new_traceparent(parent: str | None = None, *, is_sampled: bool = False) -> str:
     """A W3C trace context for a new piece of work: the parent's trace with a span id of our own.
 
-    A missing or malformed parent starts a new trace. Source: W3C Trace Context, section 3.2.
+    A missing or malformed parent starts a new trace, which is recorded if ``is_sampled``. Source: W3C
+    Trace Context, section 3.2.
     """
-    trace_id, flags = _trace_of(parent) if parent else ("", "01")
-    return f"00-{trace_id or _hex(16)}-{_hex(8)}-{flags}"
+    trace_id, flags = _trace_of(parent) if parent else ("", "")
+    if not trace_id:
+        trace_id, flags = _hex(16), "01" if is_sampled else "00"
+    return f"00-{trace_id}-{_hex(8)}-{flags}"
 
 
 def _trace_of(parent: str) -> tuple[str, str]:
@@ -76,11 +93,11 @@ def _trace_of(parent: str) -> tuple[str, str]:
     long as all else that begins a request.)"""
     found = _TRACEPARENT.fullmatch(parent.strip())
     if found is None:
-        return "", "01"
+        return "", ""
     version, trace_id, span_id, flags, more = found.groups()
     is_known = (version == "00" and not more) or version not in ("00", "ff")
     if not is_known or not int(trace_id, 16) or not int(span_id, 16):
-        return "", "01"
+        return "", ""
     return trace_id, f"{int(flags, 16) & 1:02x}" if version != "00" else flags
 
 
@@ -90,12 +107,22 @@ def _hex(size: int) -> str:
 
 
 def begin(
-    *, request_id: str | None = None, parent: str | None = None, deadline: float | None = None
+    *,
+    request_id: str | None = None,
+    parent: str | None = None,
+    deadline: float | None = None,
+    is_from_outside: bool = False,
 ) -> RequestContext:
-    """Makes the current request of this task (and of the tasks it starts) and returns it."""
+    """Makes the current request of this task (and of the tasks it starts) and returns it. One
+    ``is_from_outside`` keeps its caller's trace, but whether that is recorded is not for its caller to
+    say."""
+    is_sampled = sampled_share > 0 and random.random() < sampled_share  # noqa: S311
+    traceparent = new_traceparent(parent, is_sampled=is_sampled)
+    if is_from_outside:
+        traceparent = f"{traceparent[:-2]}{'01' if is_sampled else '00'}"
     request = RequestContext(
         request_id=request_id if request_id and _usable(request_id) else new_request_id(),
-        traceparent=new_traceparent(parent),
+        traceparent=traceparent,
         deadline=deadline,
     )
     current.set(request)

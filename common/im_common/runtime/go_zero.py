@@ -14,6 +14,8 @@ from typing import Any
 _SAME: dict[str, object] = {
     "Mode": "pro",
     "Log.Mode": "console",
+    "Telemetry.Disabled": False,
+    "Telemetry.OtlpHttpPath": "/v1/traces",
     "DevServer.Enabled": True,
     "Health": True,
     "Redis.Type": "node",
@@ -27,8 +29,10 @@ _NO_SECRET = "is a secret and does not belong in YAML; set"
 _OF_ETCD = ("hosts", "user", "ca_cert_file", "cert_file", "cert_key_file")
 _REFUSED = {
     "Mode": "has no effect here; leave it out (Log.Level says how much is logged)",
-    "Telemetry": "is not used: traces are passed on (traceparent) and are in the log (trace_id), but"
-    " are not exported; leave it out",
+    "Telemetry.Disabled": "is not used; leave Telemetry out, or its Endpoint",
+    "Telemetry.OtlpHeaders": "is not used: a collector is spoken to without a password; leave it out",
+    "Telemetry.OtlpHttpPath": "must be /v1/traces; leave it out",
+    "Telemetry.OtlpHttpSecure": "is not used; write https:// in front of Telemetry.Endpoint",
     "Prometheus": "is not used; write DevServer: {Host, Port}, where /metrics is",
     "Auth": "is not used: services always prove themselves with IM_INTERNAL_SECRET; leave it out",
     "StrictControl": "is not used; leave it out",

@@ -19,7 +19,7 @@ import uvloop
 from im_common import __version__
 from im_common.discovery import Registration
 from im_common.rpc.server import RpcServer
-from im_common.runtime import context, loop_delay
+from im_common.runtime import context, loop_delay, tracing
 from im_common.runtime import log as logs
 from im_common.runtime.addresses import advertised_address
 from im_common.runtime.config import RpcSettings, Settings
@@ -57,6 +57,8 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> bool:
             loop.add_signal_handler(number, resources.ending.set)
         await dev_server.start()
         stack.push_async_callback(dev_server.close)
+        if (spans := tracing.start(settings.name, settings.telemetry)) is not None:
+            stack.push_async_callback(asyncio.to_thread, spans.close)
         log.info("starting", version=__version__, python=sys.version.split()[0])
         resources.keep(loop_delay.measure(), "event loop delay")
         await main(settings, resources)

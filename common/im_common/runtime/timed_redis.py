@@ -9,7 +9,7 @@ from prometheus_client import Histogram
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from im_common.runtime import metrics
+from im_common.runtime import metrics, tracing
 
 _PIPELINE = metrics.REDIS.labels("pipeline")
 _COMMANDS: dict[Any, Histogram] = {}
@@ -22,7 +22,8 @@ class TimedRedis(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         began = time.monotonic()
         try:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            with tracing.inside(f"redis {args[0]}"):
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         finally:
             _of(args[0]).observe(time.monotonic() - began)
 
@@ -36,7 +37,8 @@ class _TimedPipeline(Pipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         began = time.monotonic()
         try:
-            return await super().execute(raise_on_error)
+            with tracing.inside("redis pipeline"):
+                return await super().execute(raise_on_error)
         finally:
             _PIPELINE.observe(time.monotonic() - began)
 

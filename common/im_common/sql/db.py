@@ -28,7 +28,7 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeEngine
 
-from im_common.runtime import metrics
+from im_common.runtime import metrics, tracing
 from im_common.runtime.config import DbConf
 from im_common.sql.backends import Backend, MysqlBackend, SqliteBackend
 
@@ -91,7 +91,7 @@ class Database:
     ) -> T:
         """What ``work`` gives for a connection; its queries see what was committed at their time.
         Raises ConnectionError when there is none, whatever the driver says to that."""
-        with _READ.time():
+        with _READ.time(), tracing.inside("database read"):
             return await self._backend.read(lambda connection: work(connection, *args, **kwargs))
 
     async def write(
@@ -100,7 +100,7 @@ class Database:
         """The same as one transaction: committed when ``work`` returns, rolled back when it raises.
         Who cancels it cannot know which of the two it is, but it is never committed by halves, and
         holds nothing up."""
-        with _WRITE.time():
+        with _WRITE.time(), tracing.inside("database write"):
             return await self._backend.write(lambda connection: work(connection, *args, **kwargs))
 
     async def ping(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from im_common.domain import frames
 from im_common.domain.content import build_record
 from im_common.domain.in_flight import InFlight, RetryKey
 from im_common.errors import AppError, Code
-from im_common.runtime import metrics
+from im_common.runtime import metrics, tracing
 from im_common.runtime.context import TRACEPARENT, new_traceparent
 from im_common.runtime.rate import Bucket
 from im_common.runtime.tallies import Tally
@@ -56,6 +56,7 @@ class Inbound:
         self._over_rate = Bucket(OVER_RATE_PER_S, MOST_OVER_RATE)
         self._producer = producer
         self._relay = relay
+        # Of messages whose trace is not recorded: one for the connection.
         self._headers = {TRACEPARENT: new_traceparent().encode()}
 
     def handle(self, text: str | bytes) -> Coroutine[Any, Any, None] | None:
@@ -106,27 +107,31 @@ class Inbound:
         if (refusal := self._over_limits(chat)) is not None:
             connection.send(refusal)
             return None
+        send, headers = connection.send, self._headers
+        if tracing.maker is not None and (span := tracing.root("chat frame")) is not None:
+            send = partial(_answered, span, send)
+            headers = {TRACEPARENT: span.traceparent.encode()}
         try:
             record = build_record(connection.user_id, chat, Origin(address=in_flight.address))
             conversation_id = record.message.conversation_id
             key = RetryKey(connection.user_id, record.message.content.client_msg_id)
-            if in_flight.join(key, conversation_id, connection.send):
+            if in_flight.join(key, conversation_id, send):
                 return None
-            token = in_flight.begin(key, conversation_id, connection.send)
+            token = in_flight.begin(key, conversation_id, send)
         except AppError as error:
-            connection.send(frames.error_frame(error, chat.client_msg_id))
+            send(frames.error_frame(error, chat.client_msg_id))
             return None
         record.origin.token, record.origin.connection_id = token, connection.id
-        return self._produce(record)
+        return self._produce(record, headers)
 
-    async def _produce(self, record: ChatRecord) -> None:
+    async def _produce(self, record: ChatRecord, headers: Mapping[str, bytes]) -> None:
         token = record.origin.token
         try:
             future = await self._producer.enqueue(
                 CHAT_TOPIC,
                 record.message.conversation_id.encode(),
                 record.SerializeToString(),
-                self._headers,
+                headers,
                 linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._in_flight) - 1)),
             )
         except BusUnavailable:
@@ -158,3 +163,10 @@ class Inbound:
     def _produced(self, token: int, future: asyncio.Future[None]) -> None:
         if future.cancelled() or future.exception() is not None:
             self._in_flight.give_up(token)
+
+
+def _answered(span: tracing.Span, send: Callable[[bytes], None], frame: bytes) -> None:
+    """The span of a message lasts until its answer is on its way."""
+    answer = frames.decode_answer(frame)
+    span.end(answer.code.value if isinstance(answer, AppError) else tracing.OK)
+    send(frame)

@@ -8,6 +8,8 @@ from typing import Any
 
 from im.gateway.v1 import push_pb2 as pb
 from im.gateway.v1.push_pb2_grpc import PushServiceServicer
+from im_common.runtime import tracing
+from im_common.runtime.context import is_recorded
 from ws_gateway.logic import upkeep
 from ws_gateway.svc import ServiceContext
 
@@ -17,6 +19,17 @@ class PushServicer(PushServiceServicer):
         self._svc = svc
 
     async def Push(self, request: pb.PushRequest, _: Any) -> pb.PushResponse:
+        spans = []
+        if (maker := tracing.maker) is not None:
+            traced = (d.traceparent for d in request.deliveries if is_recorded(d.traceparent))
+            spans = [maker.begin("hand over", "consumer", parent) for parent in traced]
+        try:
+            return await self._push(request)
+        finally:
+            for span in spans:
+                span.end()
+
+    async def _push(self, request: pb.PushRequest) -> pb.PushResponse:
         svc = self._svc
         svc.in_flight.settle_all(request.answers)
         # Before what is newer: a connection that missed something gets no more.

@@ -156,6 +156,7 @@ class Delivery(_message.Message):
     EXCEPT_SESSION_IDS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     RECEIPT_USER_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     except_connection_id: _builtins.int
     """A connection that is left out (the sender's own); 0 for none."""
@@ -172,6 +173,8 @@ class Delivery(_message.Message):
     """Of a receipt in a group, the member whose it is; 0 for all else. A device gets one of these a second
     and conversation_id; of each member, the newest waits for its turn.
     """
+    traceparent: _builtins.str
+    """The span of its delivery, when its trace is recorded."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Nobody when it is for a group."""
@@ -197,10 +200,11 @@ class Delivery(_message.Message):
         except_session_ids: _abc.Iterable[_builtins.str] | None = ...,
         group: Global___GroupTarget | None = ...,
         receipt_user_id: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "event_id", b"event_id", "except_connection_id", b"except_connection_id", "except_session_ids", b"except_session_ids", "frame", b"frame", "group", b"group", "receipt_user_id", b"receipt_user_id", "seq", b"seq", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "conversation_id", b"conversation_id", "ephemeral", b"ephemeral", "event_id", b"event_id", "except_connection_id", b"except_connection_id", "except_session_ids", b"except_session_ids", "frame", b"frame", "group", b"group", "receipt_user_id", b"receipt_user_id", "seq", b"seq", "traceparent", b"traceparent", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015

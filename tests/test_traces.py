@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_client import Device, User, register
 from im_infra import INFRA
+from im_people import Device, User, register
 
 from im_common.testing.collector import Collector, Seen, grpc_collector
 from im_local.paths import ROOT

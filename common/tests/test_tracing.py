@@ -14,6 +14,7 @@ from im_common.runtime.config import TelemetryConf
 from im_common.testing.collector import Collector, grpc_collector, http_collector
 from im_common.testing.ports import free_port
 
+
 @pytest.fixture(autouse=True)
 def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tracing, "maker", None)

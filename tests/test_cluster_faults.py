@@ -53,10 +53,11 @@ async def test_a_broker_killed(system: System, load: Load) -> None:
 @needs_kafka
 async def test_a_broker_frozen(system: System, load: Load) -> None:
     broker = await broker_that_leads(CHAT_TOPIC)
-    load.watch(f"a broker frozen for {FROZEN_S:g} s")
+    frozen_s = 2 * FROZEN_S
+    load.watch(f"a broker frozen for {frozen_s:g} s")
     kill(system, broker, signal.SIGSTOP)
     try:
-        await load.run_for(FROZEN_S)
+        await load.run_for(frozen_s)
     finally:
         kill(system, broker, signal.SIGCONT)
     await load.sent_after(time.monotonic())
@@ -83,7 +84,7 @@ async def test_the_partitions_of_a_topic_become_more(load: Load, operator: Kafka
     for topic in (CHAT_TOPIC, EVENT_TOPIC):
         await operator.add_partitions(topic, len(await operator.partitions(topic)) + 3)
     async with asyncio.timeout(90):
-        while not all((await operator.ends(CHAT_TOPIC))[before:]):
+        while not any((await operator.ends(CHAT_TOPIC))[before:]):
             await load.run_for(1)
     await load.sent_after(time.monotonic() + 5)
 

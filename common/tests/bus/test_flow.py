@@ -371,3 +371,17 @@ def test_what_was_revoked_is_first_again_in_its_order(flow: Flow) -> None:
     (again,) = flow.begin()
     assert numbers(track, again) == list(range(MAX_BATCH))
     assert not other.buffer
+
+
+def test_a_batch_that_is_said_to_have_ended_twice_counts_once(flow: Flow) -> None:
+    track = flow.add("t", 0)
+    flow.feed(track, records(track, 0, 1))
+    (batch,) = flow.begin()
+    for _ in range(2):
+        flow.stored(batch, None)
+        flow.begin()
+        flow.finished(batch)
+    assert flow.commit_begins() == {track: f"{0:09}"}
+    flow.committed({track: f"{0:09}"}, set())
+    flow.finished(batch)
+    assert flow.due() == {}

@@ -225,3 +225,15 @@ async def test_closing_waits_for_a_silent_log_only_so_long(
     async with asyncio.timeout(3):
         await producer.close()
     await _fails(held)
+
+
+async def test_the_end_of_a_wait_that_is_over_wakes_nobody(producer: Told) -> None:
+    await producer.send("t", b"0", b"first")
+    lingering = await producer.enqueue("t", b"0", b"a", linger_s=0.2)
+    await producer.send("t", b"1", b"takes it along")
+    await lingering
+    later = await producer.enqueue("t", b"0", b"b", linger_s=60)
+    done, _ = await asyncio.wait([later], timeout=0.5)
+    assert not done
+    await producer.send("t", b"1", b"takes it along")
+    await later

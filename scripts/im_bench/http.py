@@ -10,6 +10,11 @@ import msgspec
 
 from im_bench.report import Failed
 
+# A server that has no room for now: how often it is asked again, and when, if it does not say.
+NO_ROOM = 503
+MOST_TRIES = 30
+PAUSE_MS = 1_000
+
 
 class Client:
     """JSON requests to one server, cheap enough not to be what is measured."""
@@ -46,6 +51,20 @@ async def call(client: Client, method: str, path: str, **more: Any) -> Any:
     """The decoded answer. Raises Failed when it is not a success."""
     answer = await fetch(client, method, path, **more)
     return msgspec.json.decode(answer) if answer else None
+
+
+async def insist(client: Client, method: str, path: str, **more: Any) -> Any:
+    """As ``call``, and again, when the server says to, while it says that it has no room. Raises Failed
+    when it has none for long."""
+    for _ in range(MOST_TRIES):
+        status, answer = await client.request(method, path, **more)
+        if status < 300:
+            return msgspec.json.decode(answer) if answer else None
+        if status != NO_ROOM:
+            break
+        problem = msgspec.json.decode(answer)
+        await asyncio.sleep(problem.get("retry_after_ms", PAUSE_MS) / 1000)
+    raise Failed(f"{method} {path}: {status} {answer.decode(errors='replace')}")
 
 
 async def fetch(client: Client, method: str, path: str, **more: Any) -> bytes:

@@ -17,7 +17,7 @@ import grpc
 from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im_bench import machine
-from im_bench.http import Client, call
+from im_bench.http import Client, insist
 from im_bench.options import add_seconds, whole
 from im_bench.people import PASSWORD, Person, register
 from im_bench.report import Row, latency
@@ -77,7 +77,7 @@ async def _log_in(api: str, people: Sequence[Person], seconds: float) -> list[fl
         client = await Client.connect(api)
         body = {"username": person.username, "password": PASSWORD, "device_id": "bench"}
         while (begin := time.perf_counter()) < end:
-            await call(client, "POST", "/v1/auth/login", body=body)
+            await insist(client, "POST", "/v1/auth/login", body=body)
             now = time.perf_counter()
             if now <= end:
                 times.append(now - begin)

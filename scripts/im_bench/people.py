@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 
-from im_bench.http import Client, call
+from im_bench.http import Client, insist
 
 PASSWORD = "correct horse battery"
 AT_ONCE = 8
@@ -30,7 +30,7 @@ async def register(api: str, number: int) -> list[Person]:
         for i in todo:
             username = f"bench_{run}_{i}"
             body = {"username": username, "password": PASSWORD, "device_id": "bench"}
-            made = await call(client, "POST", "/v1/auth/register", body=body)
+            made = await insist(client, "POST", "/v1/auth/register", body=body)
             people.append(Person(made["user_id"], username, made["access_token"]))
         client.close()
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from im_common.bus import Finish, Record
+from im_common.bus.streams import layout
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
 from im_local.last_will import ends_with_us
@@ -194,3 +195,18 @@ async def test_two_consumers_share_and_one_that_is_killed_is_replaced(bus: Bus, 
         with suppress(ProcessLookupError):
             victim.kill()
         await victim.wait()
+
+
+async def test_a_consumer_takes_its_share_and_leaves_the_rest_to_the_others(
+    streams_bus: Bus,
+) -> None:
+    name = f"t-{uuid4().hex}"
+    await streams_bus.ensure_topics({name: 5})
+    redis = streams_bus.redis()
+    # Another member, which has not taken anything yet.
+    other = {f"g-{name}/other/1": (time.time() + 60) * 1000}
+    await redis.zadd(layout.members_key(name), other)
+    async with consuming(streams_bus.consumer([name]), Sink()) as consumer:
+        await eventually(consumer.ready)
+        owned = [await redis.exists(layout.owner_key(name, n)) for n in range(5)]
+    assert sum(owned) in (2, 3)

@@ -6,14 +6,13 @@ With IM_TEST_SCREENSHOTS=docs/screenshots the pictures of the documentation are 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from im_browser import Visitor, chromium
-from playwright.async_api import Browser, Route, expect
+from im_long_chat import open_long_chat
+from playwright.async_api import Browser, expect
 
 from im_local.testing import System
 
@@ -166,6 +165,19 @@ async def test_a_phone_another_language_and_the_sessions(system: System, browser
     await second.page.get_by_role("button", name=phone.name).wait_for()
     await ann.button("Settings").click()
     await ann.is_accessible()
+    picture = {"name": "me.png", "mimeType": "image/png", "buffer": await ann.page.screenshot()}
+    chosen = ann.page.locator(".settings input[type=file]")
+    await chosen.set_input_files({**picture, "buffer": b"no picture"})  # type: ignore[arg-type]
+    await ann.page.get_by_text("That is not a picture that can be shown.").wait_for()
+    await chosen.set_input_files(picture)  # type: ignore[arg-type]
+    await expect(ann.page.locator(".settings .avatar img")).to_be_visible()
+    await phone.page.reload()
+    shown = phone.page.get_by_role("button", name=ann.name).locator(".avatar img")
+    await expect(shown).to_be_visible()
+    # A square, however wide the picture was.
+    assert await shown.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [320, 320]
+    await ann.button("Remove picture").click()
+    await expect(ann.page.locator(".settings .avatar img")).to_have_count(0)
     await ann.button("End").click()
     await second.page.get_by_text("Your session has ended.").wait_for()
     await ann.page.get_by_label("Language").select_option("zh")
@@ -218,31 +230,7 @@ async def test_of_a_hundred_thousand_messages_only_what_is_seen_is_in_the_page(
     bob = await Visitor.open(browser, system.ready.api)
     await ann.create_account("ann")
     await bob.create_account("bob")
-
-    async def made_up(route: Route) -> None:
-        """Ten thousand at once, below what is asked for."""
-        url = urlsplit(route.request.url)
-        conversation = url.path.split("/")[3]
-        before = int(parse_qs(url.query)["before_seq"][0])
-        items = [
-            {"message_id": f"m{seq}", "conversation_id": conversation, "seq": seq, "from": 1,
-             "content_type": "text", "content": f"number {seq} " + "word " * (seq % 40),
-             "timestamp": 1_790_000_000_000 + seq * 1000}
-            for seq in range(before - 10_000, before)
-        ]  # fmt: skip
-        await route.fulfill(body=json.dumps({"items": items}), content_type="application/json")
-
-    await ann.page.route("**/v1/conversations/*/messages*", made_up)
-    await ann.open_chat(bob.name)
-    await ann.say("the last one")
-    await ann.sees("the last one")
-    scroller = ann.page.locator(".messages.virtual")
-    rows = ann.page.locator(".messages [aria-setsize]")
-    count = 0
-    while count < 100_000:
-        await scroller.evaluate("element => element.scrollTop = 0")
-        await expect(rows.first).not_to_have_attribute("aria-setsize", str(count))
-        count = int(await rows.first.get_attribute("aria-setsize") or 0)
+    scroller = await open_long_chat(ann, bob.name, count=100_000, last="the last one")
     # Up and down through all of it: what is in the page stays little, and is what is seen.
     for part in (0.5, 0.9, 0.1, 0.7):
         await scroller.evaluate(_SCROLL_TO, part)

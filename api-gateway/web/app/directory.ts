@@ -26,6 +26,7 @@ export interface FriendRequest extends Person {
 export interface Group {
   group_id: number;
   name: string;
+  avatar: string;
   description: string;
   announcement: string;
   owner_id: number;

@@ -19,7 +19,7 @@ export class ApiError extends Error {
   }
 }
 
-const RETRYABLE = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "RATE_LIMITED"]);
+const RETRYABLE = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "RATE_LIMITED"]);
 const ATTEMPTS = 3;
 const LONGEST_WAIT_MS = 5_000;
 

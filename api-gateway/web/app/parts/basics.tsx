@@ -1,20 +1,32 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
+import { thumbnailOf } from "../avatars";
+import { useBlob } from "../blobs";
 import { t } from "../i18n";
+import { useModel } from "../model";
 import { Icon, type IconName } from "./icons";
 
 const HUES = 8;
 
-/** The first letter on a colour that stays the same for the same one. */
+/** Their picture, or the first letter on a colour that stays the same for the same one. */
 export function Avatar(props: { id: number; name: string; online?: boolean; isGroup?: boolean; large?: boolean }): JSX.Element {
+  const { directory } = useModel();
+  const known = props.isGroup ? directory.groups.get(props.id) : directory.people.get(props.id);
+  const picture = thumbnailOf(known?.avatar);
   const letter = [...props.name.replace(/^[^\p{L}\p{N}]+/u, "")][0]?.toUpperCase() ?? "?";
   const classes = ["avatar", `hue-${(props.id + (props.isGroup ? 4 : 0)) % HUES}`, props.large && "large", props.isGroup && "group"];
   return (
     <span class={classes.filter(Boolean).join(" ")} aria-hidden="true">
       {letter}
+      {picture && <AvatarPicture path={picture} />}
       {props.online && <span class="dot" />}
     </span>
   );
+}
+
+function AvatarPicture(props: { path: string }): JSX.Element | null {
+  const { url } = useBlob(props.path);
+  return url ? <img src={url} alt="" /> : null;
 }
 
 export function IconButton(props: {

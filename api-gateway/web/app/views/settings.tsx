@@ -1,14 +1,16 @@
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { uploadAvatar } from "../avatars";
 import { getLanguage, setLanguage, t, type Language } from "../i18n";
 import { getLook, setLook, type Look } from "../look";
-import { useModel } from "../model";
+import { useListeners, useModel } from "../model";
 import { Avatar, Field } from "../parts/basics";
 import { full } from "../times";
 
 interface Me {
   username: string;
   nickname: string;
+  avatar: string;
   signature: string;
   presence_hidden: boolean;
 }
@@ -47,15 +49,28 @@ function Profile(): JSX.Element {
   const model = useModel();
   const { http } = model.client;
   const [me, setMe] = useState<Me | null>(null);
+  useListeners(model.directory.changed);
+  // Their picture is shown from there.
+  model.directory.person(model.me);
   useEffect(() => {
     void model.try(async () => setMe(await http.get("/v1/users/me")));
   }, []);
+  const change = async (fields: Partial<Me>): Promise<Me> => {
+    const changed = await http.patch<Me>("/v1/users/me", fields);
+    await model.directory.loadPerson(model.me);
+    model.say(t("saved"));
+    return changed;
+  };
   const save = (): Promise<boolean> =>
     model.try(async () => {
       const { nickname, signature, presence_hidden } = me!;
-      setMe(await http.patch("/v1/users/me", { nickname, signature, presence_hidden }));
-      await model.directory.loadPerson(model.me);
-      model.say(t("saved"));
+      setMe(await change({ nickname, signature, presence_hidden }));
+    });
+  // What is typed and not saved stays.
+  const setAvatar = (made: () => Promise<string>): Promise<boolean> =>
+    model.try(async () => {
+      const { avatar } = await change({ avatar: await made() });
+      setMe((now) => now && { ...now, avatar });
     });
   return (
     <form
@@ -69,6 +84,7 @@ function Profile(): JSX.Element {
         <div class="row-text">
           <strong class="row-name">{me?.nickname || me?.username}</strong>
           <span class="row-detail">{me && `@${me.username}`}</span>
+          {me && <PictureButtons hasPicture={Boolean(me.avatar)} onChange={(made) => void setAvatar(made)} />}
         </div>
       </div>
       {me && (
@@ -91,6 +107,36 @@ function Profile(): JSX.Element {
         </>
       )}
     </form>
+  );
+}
+
+/** `onChange` gets what makes the new `avatar`. */
+function PictureButtons(props: { hasPicture: boolean; onChange: (made: () => Promise<string>) => void }): JSX.Element {
+  const { client } = useModel();
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <span class="buttons">
+      <button type="button" class="link" onClick={() => input.current?.click()}>
+        {t("change_picture")}
+      </button>
+      {props.hasPicture && (
+        <button type="button" class="link danger" onClick={() => props.onChange(async () => "")}>
+          {t("remove_picture")}
+        </button>
+      )}
+      <input
+        ref={input}
+        type="file"
+        accept="image/*"
+        hidden
+        aria-hidden="true"
+        onChange={(event) => {
+          const file = event.currentTarget.files?.[0];
+          event.currentTarget.value = "";
+          if (file) props.onChange(() => uploadAvatar(client, file));
+        }}
+      />
+    </span>
   );
 }
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_infra import INFRA
 from im_people import PASSWORD, Device, User, register
 
 from im_local.testing import System
 
-SERVERS = Path(INFRA).resolve() if INFRA else None
 PROCESSES = ("user", "auth", "friend", "group", "chat", "chat-mq", "ws-gateway", "api-gateway")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -24,7 +22,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 async def talkative(tmp_path: Path) -> AsyncIterator[System]:
     """A system of its own, that logs all that it can."""
     env = {"IM_LOG__LEVEL": "debug", "IM_LOG__ENCODING": "json", "IM_BCRYPT_COST": "4"}
-    async with System.start(tmp_path, infra=SERVERS, env=env) as running:
+    async with System.start(tmp_path, env=env) as running:
         yield running
 
 

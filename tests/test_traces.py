@@ -9,14 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_infra import INFRA
 from im_people import Device, User, register
 
 from im_common.testing.collector import Collector, Seen, grpc_collector
 from im_local.paths import ROOT
 from im_local.testing import System
-
-SERVERS = Path(INFRA).resolve() if INFRA else None
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ async def collector() -> AsyncIterator[Collector]:
 async def traced(tmp_path: Path, collector: Collector) -> AsyncIterator[System]:
     """A system of its own, that records all traces."""
     env = {"IM_TELEMETRY__ENDPOINT": collector.address, "IM_BCRYPT_COST": "4"}
-    async with System.start(tmp_path, infra=SERVERS, env=env) as running:
+    async with System.start(tmp_path, env=env) as running:
         yield running
 
 

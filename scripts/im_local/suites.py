@@ -44,7 +44,7 @@ KILLS = [
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]
 # They start embedded servers of their own, wherever they run.
-OWN_SERVERS = ["tests/test_large_groups.py"]
+OWN_SERVERS = ["tests/test_large_groups.py", "tests/test_logs.py", "tests/test_traces.py"]
 EMBEDDED, REAL = "embedded", "real"
 # MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
 MYSQL = "MySQL"

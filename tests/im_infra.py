@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from redis.asyncio import Redis
 
+from im_common.runtime.config import RedisConf
+from im_common.runtime.redis_client import open_redis
+from im_common.testing.infra_redis import infra_redis
 from im_local.testing import System
 
 ROOT = Path(__file__).parents[1]
 INFRA = os.environ.get("IM_TEST_INFRA")
 SERVERS = ("mysql", "kafka", "redis", "etcd")
+# Those that a test has stopped for a while.
+_frozen: dict[str, int] = {}
 
 
 def start_what_is_dead() -> None:
@@ -42,16 +48,33 @@ def pid_of(system: System, name: str) -> int | None:
     """The process as it is now; None when the system has none of that name."""
     if is_real(name):
         pids = real_pids()
+        several = infra_redis() if name == "redis" else None
+        if several:
+            return pids[several.a_master()]
         # Of a cluster, one of its members.
         return pids.get(name) or pids[f"{name}-1"]
     return system.ready.pids.get(name)
 
 
 def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-    if is_real(name):
-        os.kill(pid_of(system, name) or 0, number)
-    else:
+    if not is_real(name):
         system.kill(name, number)
+        return
+    # One that stands still is no master any more when it is to go on.
+    pid = _frozen.pop(name, None) if number == signal.SIGCONT else pid_of(system, name)
+    if number == signal.SIGSTOP:
+        _frozen[name] = pid or 0
+    os.kill(pid or 0, number)
+
+
+def open_redis_of(system: System) -> Redis:
+    """A client of the Redis that a system runs on."""
+    several = infra_redis() if "," in system.ready.redis else None
+    if several:
+        return open_redis(several.conf)
+    return open_redis(
+        RedisConf(host=system.ready.redis.removeprefix("redis://").removesuffix("/0"))
+    )
 
 
 async def kill_and_start(system: System, name: str) -> None:

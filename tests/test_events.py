@@ -10,9 +10,8 @@ import httpx
 import pytest
 from im_changes import Changes, made_group
 from im_ears import RETRY_S, Ears, events_among
-from im_infra import kill_and_start, pid_of
+from im_infra import kill_and_start, open_redis_of, pid_of
 from im_people import PASSWORD, Connect, Device, Frame, MakeUser, User
-from redis.asyncio import Redis
 
 from im_local.testing import System
 
@@ -89,7 +88,7 @@ async def test_who_is_away_finds_events_in_order_and_once(
         await _set_block(ann, target.user_id, True)
     phone = await online(ann)
     assert [e["data"]["user_id"] for e in await _events_of(phone, 2)] == [bob.user_id, eve.user_id]
-    redis = Redis.from_url(system.ready.redis)
+    redis = open_redis_of(system)
     async with asyncio.timeout(5):
         while await redis.exists(f"offline:msg:{ann.user_id}"):
             await asyncio.sleep(0.01)

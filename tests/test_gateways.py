@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from im_infra import open_redis_of
 from im_load import Load
 from im_people import Device, User, make_group, register, single
 from redis.asyncio import Redis
@@ -108,7 +109,7 @@ async def test_routes_that_were_lost_are_written_again_and_what_came_meanwhile_i
     async with (
         await Device.connect(wide.ready.ws_gateways[0], bob) as on_bob,
         await Device.connect(wide.ready.ws_gateways[1], carl) as on_carl,
-        Redis.from_url(wide.ready.redis) as redis,
+        open_redis_of(wide) as redis,
     ):
         assert (await ann.request("POST", "/v1/messages", json=_to(bob))).status_code == 201
         await on_bob.wait_received(1)

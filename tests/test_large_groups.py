@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import httpx
+from im_infra import open_redis_of
 from im_people import Device, User, make_group, register
-from redis.asyncio import Redis
 
 from im_local.testing import System
 
@@ -35,7 +35,7 @@ async def _conversation(user: User, conversation_id: str) -> dict[str, object]:
 
 async def _listed(system: System, user: User) -> list[str]:
     """The types of what waits for one who is away: events of the group are among it."""
-    redis = Redis.from_url(system.ready.redis)
+    redis = open_redis_of(system)
     frames = await redis.lrange(f"offline:msg:{user.user_id}", 0, -1)
     await redis.aclose()
     return [json.loads(frame)["type"] for frame in frames]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+from im_infra import open_redis_of
 from im_people import Connect, Device, MakeUser, User
-from redis.asyncio import Redis
 
 from im_local.testing import System
 
@@ -94,7 +94,7 @@ async def test_a_frame_that_is_in_the_list_of_somebody_online_is_sent_within_a_s
     """However it got there: the gateways look."""
     b = await new_user()
     device = await online(b)
-    redis = Redis.from_url(system.ready.redis)
+    redis = open_redis_of(system)
     frame = {"type": "message", "seq": 1, "content": "stranded"}
     await redis.rpush(f"offline:msg:{b.user_id}", json.dumps(frame))
     batch = await device.wait_for(lambda f: f["type"] == "offline", limit_s=1.0)

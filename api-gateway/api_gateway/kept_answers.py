@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 
 from im_common.errors import AppError, Code
 from im_common.runtime import context, faults
+from im_common.runtime.redis_scripts import Arguments, Script
 
 log = structlog.get_logger(__name__)
 
@@ -100,8 +101,8 @@ class KeptAnswers:
         """``answered_within_ms``: after that nobody is at it any more."""
         self._secret = hmac.digest(secret.encode(), b"idempotency keys", "sha256")
         self._lock_ms = answered_within_ms
-        self._begin = redis.register_script(_BEGIN)
-        self._end = redis.register_script(_END)
+        self._begin = Script(redis, _BEGIN)
+        self._end = Script(redis, _END)
 
     async def begin(self, asked: Asked) -> Attempt | Answer:
         """The answer that the same request got; or the right to answer it, when nobody else is at it,
@@ -167,6 +168,7 @@ class KeptAnswers:
             said: list[Any] = await self._begin(
                 keys=[attempt.place],
                 args=[attempt.print, attempt.owner, self._lock_ms, KEPT_MS],
+                safely=True,
             )
         except RedisError as error:
             if not faults.is_outage(error):
@@ -180,7 +182,8 @@ class KeptAnswers:
 
     async def _finish(self, attempt: Attempt, how: str, sealed: bytes = b"") -> None:
         try:
-            await self._end(keys=[attempt.place], args=[attempt.owner, how, sealed, KEPT_MS])
+            args: Arguments = [attempt.owner, how, sealed, KEPT_MS]
+            await self._end([attempt.place], args, safely=True)
         except RedisError as error:
             faults.report(error, "an answer is not kept")
 

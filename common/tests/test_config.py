@@ -153,7 +153,15 @@ def test_a_client_is_found_as_go_zero_writes_it(
         ("Etcd: {InsecureSkipVerify: true}", "Etcd.InsecureSkipVerify must be false"),
         ("Etcd: {Hosts: ['https://a:1', 'b:1']}", "begin with https://, or none"),
         ("Redis: {Host: 'a:1', Pass: pw}", "Redis.Pass .* IM_REDIS__PASSWORD_FILE"),
-        ("Redis: {Host: 'a:1', Type: cluster}", "Redis.Type must be node"),
+        ("Redis: {Host: 'a:1,b:2'}", "redis: .*several addresses; write Type: cluster"),
+        ("Redis: {Host: 'a:1,b', Type: cluster}", "redis.host .*must be host:port"),
+        ("Redis: {Host: 'a:1', Type: cluster, Db: 1}", "a cluster has one database"),
+        ("Redis: {Host: 'a:1', Type: sentinel}", "sentinel and MasterName go together"),
+        ("Redis: {Host: 'a:1', MasterName: im}", "sentinel and MasterName go together"),
+        ("Redis: {Host: 'a:1', SentinelUsername: im}", "are for Type: sentinel"),
+        ("Redis: {Host: 'a:1', TlsCaFile: ca.pem}", "Tls is false, so TlsCaFile"),
+        ("Redis: {Host: 'a:1', Tls: true, TlsCertFile: c.pem}", "TlsKeyFile go together"),
+        ("Redis: {Host: 'a:1', SentinelPassword: pw}", "IM_REDIS__SENTINEL_PASSWORD_FILE"),
         ("Mode: dev", "Mode .* leave it out"),
         ("Telemetry: {Batcher: zipkin}", "IM_TELEMETRY__BATCHER.*'otlpgrpc' or 'otlphttp'"),
         ("Telemetry: {Endpoint: 'udp://a:1'}", "IM_TELEMETRY__ENDPOINT.* http://"),
@@ -169,6 +177,23 @@ def test_what_is_go_zeros_alone_is_refused_with_what_to_write(
     with pytest.raises(ConfigError, match=sentence) as refused:
         _load(yaml, monkeypatch)
     assert "pw" not in str(refused.value)
+
+
+class WithBus(Example):
+    bus: BusConf = BusConf()
+
+
+@pytest.mark.parametrize("type_", ["cluster", "sentinel"])
+def test_a_log_in_redis_is_refused_where_a_failover_may_lose_it(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    name = ", MasterName: im" if type_ == "sentinel" else ""
+    with_line(yaml, f"Redis: {{Host: 'a:1,b:2', Type: {type_}{name}}}")
+    with_line(yaml, "Bus: {Kind: redis}")
+    for key, value in SECRET.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ConfigError, match=f"Redis.Type {type_}.* write Bus.Kind: kafka"):
+        load(WithBus, yaml, SECRET)
 
 
 def test_what_go_zero_has_and_means_the_same_is_taken(

@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         "--with",
         dest="variants",
         action="append",
-        choices=("mysql", "kafka-cluster", "etcd-cluster"),
-        help="mysql: MySQL itself instead of MariaDB; …-cluster: three that ask for passwords and TLS",
+        choices=("mysql", "kafka-cluster", "etcd-cluster", "redis-cluster", "redis-sentinel"),
+        help="mysql: MySQL itself instead of MariaDB; the others: several, with passwords and TLS",
     )
     infra_down = actions.add_parser("down", help="end all of it; the data stays")
     infra_down.set_defaults(command="infra down")

@@ -50,13 +50,15 @@ def up(data: DataDir, options: Options, console: Console) -> None:
         offset: int = _kept(data, before, "port_offset", options.port_offset, 0)
         only: list[str] = _kept(data, before, "only", options.only, list(PORTS))
         variants: list[str] = _kept(data, before, "with", options.variants, [])
+        if {"redis-cluster", "redis-sentinel"} <= set(variants):
+            raise LocalError("--with redis-cluster and --with redis-sentinel exclude each other.")
         running = _running(data, before)
         servers = infra_servers(data, port_offset=offset, variants=variants)
         missing = [s for s in servers if s.kind in only and s.name not in running]
         if not missing:
             console.step(f"already running: {', '.join(running)}")
             return
-        _install([server.kind for server in missing], variants, data, console)
+        _install(sorted({server.kind for server in missing}), variants, data, console)
         pids = running | asyncio.run(_start_all(data, missing, console))
         content = {
             **{

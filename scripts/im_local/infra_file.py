@@ -19,8 +19,10 @@ class Infra:
     kafka: list[str]
     # `username`, `tls_ca_file` and so on, as the services' settings of the bus have them.
     kafka_access: dict[str, str] = field(repr=False)
+    # An address, or several separated by commas.
     redis: str
-    redis_password: str = field(repr=False)
+    # The same of Redis.
+    redis_access: dict[str, str] = field(repr=False)
     etcd: list[str]
     # The same of etcd.
     etcd_access: dict[str, str] = field(repr=False)
@@ -48,11 +50,26 @@ def access_of(server: dict[str, Any], folder: Path) -> dict[str, str]:
     files = {
         key: str(folder.absolute() / value)
         for key, value in found.items()
-        if key.endswith("_file") and key != "password_file"
+        if key.endswith("_file") and not key.endswith("password_file")
     }
-    password = _password(server, folder)
-    found.pop("password_file", None)
-    return found | files | ({"password": password} if password else {})
+    secrets = {
+        key.removesuffix("_file"): (folder / value).read_text(encoding="utf-8").strip()
+        for key, value in found.items()
+        if key.endswith("password_file")
+    }
+    plain = {key: value for key, value in found.items() if not key.endswith("_file")}
+    return plain | files | secrets
+
+
+def redis_address(redis: dict[str, Any]) -> str:
+    """`host` and `port`, or all `hosts` of a cluster or the Sentinels."""
+    return ",".join(redis["hosts"]) if "hosts" in redis else _address(redis, 6379)
+
+
+def redis_access(redis: dict[str, Any], folder: Path) -> dict[str, str]:
+    """What else its part of the file says, as the services' settings have it."""
+    known = {name: value for name, value in redis.items() if name not in ("host", "port")}
+    return access_of(known, folder)
 
 
 def _infra(content: dict[str, Any], folder: Path) -> Infra:
@@ -64,8 +81,8 @@ def _infra(content: dict[str, Any], folder: Path) -> Infra:
         mysql_tls=_tls(mysql, folder),
         kafka=[str(broker) for broker in content["kafka"]["brokers"]],
         kafka_access=access_of(content["kafka"], folder),
-        redis=_address(redis, 6379),
-        redis_password=_password(redis, folder),
+        redis=redis_address(redis),
+        redis_access=redis_access(redis, folder),
         etcd=[str(host) for host in content["etcd"]["hosts"]],
         etcd_access=access_of(content["etcd"], folder),
         pids={str(name): int(pid) for name, pid in content.get("pids", {}).items()},

@@ -13,12 +13,18 @@ from im_local.kafka_servers import KAFKA_CLUSTER, kafka_argv
 from im_local.mysql import mysql_argv
 from im_local.paths import DataDir
 from im_local.ports import HOST
+from im_local.redis_servers import REDIS_CLUSTER, REDIS_SENTINEL
 from im_local.servers import etcd_argv, redis_argv
 from im_local.sql_servers import account, mariadb_argv, write_accounts
 
 MYSQL_USER = "im"
-CLUSTERS = {"kafka-cluster": KAFKA_CLUSTER, "etcd-cluster": ETCD_CLUSTER}
-# What may run in the place of something else: MySQL instead of MariaDB, three servers instead of one.
+CLUSTERS = {
+    "kafka-cluster": KAFKA_CLUSTER,
+    "etcd-cluster": ETCD_CLUSTER,
+    "redis-cluster": REDIS_CLUSTER,
+    "redis-sentinel": REDIS_SENTINEL,
+}
+# What may run in the place of something else: MySQL instead of MariaDB, several servers instead of one.
 VARIANTS = ("mysql", *CLUSTERS)
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 

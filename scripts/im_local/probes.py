@@ -32,11 +32,14 @@ def http(port: int, path: str, *, contains: bytes = b"") -> Probe:
     return probe
 
 
-def redis(port: int) -> Probe:
-    """True when PING is answered; a server that still loads its file answers otherwise."""
+def redis(port: int, *, tls: ssl.SSLContext | None = None, login: str = "") -> Probe:
+    """True when PING is answered; a server that still loads its file answers otherwise. `login` is a
+    name and a password."""
+    commands = [*([f"AUTH {login}"] if login else []), "PING", "QUIT"]
+    request = "".join(f"{command}\r\n" for command in commands).encode()
 
     async def probe() -> bool:
-        return (await _exchange(port, b"PING\r\n")).startswith(b"+PONG")
+        return b"+PONG" in await _exchange(port, request, until_closed=True, tls=tls)
 
     return probe
 

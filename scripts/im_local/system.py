@@ -61,7 +61,7 @@ class System:
             "ws": web_sockets[0],
             "ws_gateways": web_sockets,
             "grpc": {name.removesuffix("-gateway"): at for name, at in rpc.items()},
-            "redis": f"redis://{self.redis}/0",
+            "redis": f"redis://{self.redis}/0" if "," not in self.redis else self.redis,
             "etcd": ",".join(self.etcd),
         }
         if self.infra:
@@ -150,8 +150,8 @@ class System:
             "IM_BUS__BROKERS": ",".join(self.infra.kafka),
             **{f"IM_BUS__{key.upper()}": value for key, value in self.infra.kafka_access.items()},
         }
-        password = self.infra.redis_password
-        return bus | ({"IM_REDIS__PASSWORD": password} if password else {})
+        access = self.infra.redis_access
+        return bus | {f"IM_REDIS__{key.upper()}": value for key, value in access.items()}
 
 
 def _listening(services: list[Service], what: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from auth_service.config import GuessingConf
 from im_common.errors import AppError, Code
 from im_common.runtime.addresses import network
+from im_common.runtime.redis_scripts import Script
 
 # The wait that is in force, or 0.
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)"
@@ -84,9 +85,9 @@ class UncountedGuesses:
 class CountedGuesses:
     def __init__(self, redis: Redis, conf: GuessingConf) -> None:
         self._conf = conf
-        self._wait = redis.register_script(_WAIT)
-        self._fail = redis.register_script(_FAIL)
-        self._succeed = redis.register_script(_SUCCEED)
+        self._wait = Script(redis, _WAIT)
+        self._fail = Script(redis, _FAIL)
+        self._succeed = Script(redis, _SUCCEED)
 
     async def before(self, account: str, address: str) -> None:
         for key, _ in self._counted(account, address):

@@ -3,7 +3,9 @@ token; `sessions:{user_id}` lists a user's, scored by the order of their logins.
 
 No script touches two keys: they may be on different nodes. The hash is made before the entry in the
 list, so an entry without a hash is always over; a hash without an entry (the process died between)
-is a session whose tokens nobody has got. Redis being down is the caller's UNAVAILABLE.
+is a session whose tokens nobody has got. Where there are replicas, one has what was begun, renewed or
+ended before anybody is told: no failover brings a session back. Redis being down is the caller's
+UNAVAILABLE.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from redis.asyncio import Redis
 from im_common.domain.access_tokens import session_key, unused_field
 from im_common.domain.ended_sessions import Ended, EndedSessions
 from im_common.domain.ids import now_ms
+from im_common.runtime.redis_scripts import Call, Script
 
 SEEN_EVERY_MS = 60_000
 # For so long a refresh token may come again, as long as nothing of the new pair was used.
@@ -25,6 +28,12 @@ REPEAT_MS = 30_000
 # The list of sessions outlives each of them.
 _LIST_SLACK_MS = 86_400_000
 
+_ADD = """
+for i = 2, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+"""
 _ADD_TO_LIST = """
 local now = redis.call('TIME')
 local order = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -122,20 +131,19 @@ class Sessions:
         self._ended = EndedSessions(redis)
         self._life_ms = life_ms
         self._list_ms = life_ms + _LIST_SLACK_MS
-        self._add_to_list = redis.register_script(_ADD_TO_LIST)
-        self._rotate = redis.register_script(_ROTATE)
-        self._see = redis.register_script(_SEE)
-        self._end = redis.register_script(_END)
+        self._add = Script(redis, _ADD)
+        self._add_to_list = Script(redis, _ADD_TO_LIST)
+        self._rotate = Script(redis, _ROTATE)
+        self._see = Script(redis, _SEE)
+        self._end = Script(redis, _END)
 
     async def add(self, session: Session, refresh_hash: str) -> None:
         key = session_key(session.session_id)
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hset(key, mapping=_to_hash(session) | {"refresh_hash": refresh_hash})
-        pipeline.pexpire(key, self._life_ms)
-        await pipeline.execute()
-        await self._add_to_list(
-            keys=[_list_key(session.user_id)], args=[session.session_id, self._list_ms]
-        )
+        fields = _to_hash(session) | {"refresh_hash": refresh_hash}
+        both: list[str | int] = [part for pair in fields.items() for part in pair]
+        await self._add([key], [self._life_ms, *both], safely=True)
+        entry: list[str | int] = [session.session_id, self._list_ms]
+        await self._add_to_list([_list_key(session.user_id)], entry, safely=True)
 
     async def get(self, session_id: str) -> Session | None:
         fields: dict[Any, Any] = await self._redis.hgetall(session_key(session_id))
@@ -178,6 +186,7 @@ class Sessions:
         answer: list[bytes] = await self._rotate(
             keys=[session_key(session.session_id)],
             args=[*token, *made, self._life_ms, REPEAT_MS, address, unused_field("")],
+            safely=True,
         )
         outcome, *known = (part.decode() for part in answer)
         if outcome == Rotation.REUSED:
@@ -189,13 +198,12 @@ class Sessions:
         return Rotation(outcome), pair
 
     async def see(self, addresses: Mapping[str, str]) -> None:
-        """Records that the sessions are in use, each from an address (when known). One pipeline."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for session_id, address in addresses.items():
-            key = session_key(session_id)
-            await self._see(keys=[key], args=[now_ms(), address], client=pipeline)
-        if addresses:
-            await pipeline.execute()
+        """Records that the sessions are in use, each from an address (when known). One round trip."""
+        calls: list[Call] = [
+            ([session_key(session_id)], [now_ms(), address])
+            for session_id, address in addresses.items()
+        ]
+        await self._see.each(calls)
 
     async def end(self, user_id: int, session_ids: Iterable[str]) -> list[str]:
         """Ends those of the sessions that are the user's, and gives them."""
@@ -205,7 +213,7 @@ class Sessions:
         await self._ended.tell([Ended(user_id, session_id) for session_id in ids])
         ended = []
         for session_id in ids:
-            if await self._end(keys=[session_key(session_id)], args=[user_id]):
+            if await self._end([session_key(session_id)], [user_id], safely=True):
                 ended.append(session_id)
             await self._redis.zrem(_list_key(user_id), session_id)
         return ended

@@ -25,6 +25,7 @@ from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_keys import KeysThere
+from im_common.runtime.redis_scripts import Call, Script
 from im_common.runtime.signed_claims import read_claims
 
 ISSUER = "im-auth"
@@ -60,7 +61,7 @@ class LiveSessions:
 
     def __init__(self, redis: Redis) -> None:
         self._keys = KeysThere(redis)
-        self._use_script = redis.register_script(_BEGIN_USE)
+        self._use_script = Script(redis, _BEGIN_USE)
         self._begin_use = Gathered(self._begin_all)
 
     async def begin_use(self, session_id: str, pair_id: str) -> bool:
@@ -68,10 +69,11 @@ class LiveSessions:
         return await self._begin_use((session_id, pair_id))
 
     async def _begin_all(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        keys = [session_key(session_id) for session_id, _ in pairs]
-        fields = [unused_field(pair_id) for _, pair_id in pairs]
-        there: list[int] = await self._use_script(keys=keys, args=fields)
-        return [bool(one) for one in there]
+        def call(some: Sequence[tuple[str, str]]) -> Call:
+            keys = [session_key(session_id) for session_id, _ in some]
+            return keys, [unused_field(pair_id) for _, pair_id in some]
+
+        return [bool(one) for one in await self._use_script.over(pairs, call)]
 
     async def is_over(self, session_id: str) -> bool:
         """Whether it is no more."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
+from im_common.runtime.redis_scripts import Script
 
 _DUE, _TOLD, _BUSY = "{presence}:due", "{presence}:told", "{presence}:busy"
 _KEYS = (_DUE, _TOLD, _BUSY)
@@ -84,8 +85,8 @@ class Claim:
 class Comings:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._claim = redis.register_script(_CLAIM)
-        self._settle = redis.register_script(_SETTLE)
+        self._claim = Script(redis, _CLAIM)
+        self._settle = Script(redis, _SETTLE)
 
     async def touch(self, user_ids: Collection[int]) -> None:
         """These are looked at soon; one command."""

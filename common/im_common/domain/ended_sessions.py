@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
+from im_common.runtime.redis_scripts import Call, Script
 
 MOST_KEPT = 10_000
 # An entry's id is the time (Unix ms) at the server.
 _CLOCKS_DIFFER_MS = 60_000
 _STREAM = "sessions:ended"
+_TELL = """
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'user_id', ARGV[2], 'session_id', ARGV[3])
+"""
 
 
 class Ended(NamedTuple):
@@ -30,16 +34,14 @@ class Ended(NamedTuple):
 class EndedSessions:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._tell = Script(redis, _TELL)
         # Of the last entry that ``read`` gave; at first, of a while ago by whichever clock.
         self._last = f"{now_ms() - _CLOCKS_DIFFER_MS}-0"
 
     async def tell(self, ended: Sequence[Ended]) -> None:
-        """To be called before these are ended. One pipeline."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for one in ended:
-            fields: dict[Any, Any] = {"user_id": one.user_id, "session_id": one.session_id}
-            pipeline.xadd(_STREAM, fields, maxlen=MOST_KEPT, approximate=True)
-        await pipeline.execute()
+        """To be called before these are ended. One round trip."""
+        calls: list[Call] = [([_STREAM], [MOST_KEPT, one.user_id, one.session_id]) for one in ended]
+        await self._tell.each(calls, safely=True)
 
     async def read(self) -> list[Ended]:
         """Those that were told since the last call, or since this was made; at first some more."""

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import TTL_MS
+from im_common.runtime.redis_scripts import Arguments, Script
 
 # Groups of one command, that Redis is not kept from other clients for long.
 _AT_ONCE = 1000
@@ -37,22 +38,22 @@ class GroupGateways:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._put = redis.register_script(_PUT)
-        self._find = redis.register_script(_FIND)
+        self._put = Script(redis, _PUT)
+        self._find = Script(redis, _FIND)
 
     async def put(self, gateway: str, conversation_ids: Iterable[str]) -> None:
         """Adds or renews a gateway for the next TTL_MS."""
-        expires, keys = now_ms() + TTL_MS, [_key(one) for one in conversation_ids]
+        args: Arguments = [gateway, now_ms() + TTL_MS, 2 * TTL_MS]
+        keys = [_key(one) for one in conversation_ids]
         for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            await self._put(keys=some, args=[gateway, expires, 2 * TTL_MS])
+            await self._put.over(keys[start : start + _AT_ONCE], lambda some: (some, args))
 
     async def find(self, conversation_ids: Collection[str]) -> dict[str, list[str]]:
         """The gateways of each group; groups of which nobody is connected are not in the result."""
-        ids, found = list(conversation_ids), list[list[bytes]]()
+        ids, found, now = list(conversation_ids), list[list[bytes]](), now_ms()
         for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            found += await self._find(keys=[_key(one) for one in some], args=[now_ms()])
+            keys = [_key(one) for one in ids[start : start + _AT_ONCE]]
+            found += await self._find.over(keys, lambda some: (some, [now]))
         return {
             one: [gateway.decode() for gateway in gateways]
             for one, gateways in zip(ids, found, strict=True)

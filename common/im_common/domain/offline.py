@@ -2,7 +2,7 @@
 
 A frame stays until a device confirms it. The newest 1,000 are kept, for 30 days; what falls out is
 still in the history, and `sync` finds it. When Redis is down the caller waits and tries again: a
-frame is never counted as delivered.
+frame is never counted as delivered. Where there are replicas it is counted as kept when one has it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,25 @@ from redis.asyncio import Redis
 
 from im_common.runtime import metrics
 from im_common.runtime.redis_keys import KeysThere
+from im_common.runtime.redis_scripts import Call, Script
 
 MOST_FRAMES = 1000
 KEEP_S = 30 * 24 * 3600
 BATCH_FRAMES = 100
 # A batch is one WebSocket frame; clients' libraries refuse those beyond 1 MiB by default.
 BATCH_BYTES = 768 * 1024
+
+# In pieces: Lua unpacks some 8,000 values at once. How many there were then, of which some fall out.
+_APPEND = """
+local length
+for i = 3, #ARGV, 5000 do
+  length = redis.call('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 4999, #ARGV)))
+end
+redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return length
+"""
+_HEAD = "return {redis.call('LRANGE', KEYS[1], 0, ARGV[1]), redis.call('LLEN', KEYS[1])}"
 
 # Takes away exactly the given frames from the head: what another device confirmed, or what the cap
 # dropped in between, is no longer there and must not cost a newer frame its place.
@@ -41,18 +54,18 @@ class OfflineList:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._confirm = redis.register_script(_CONFIRM)
+        self._append = Script(redis, _APPEND)
+        self._head = Script(redis, _HEAD)
+        self._confirm = Script(redis, _CONFIRM)
         self._keys = KeysThere(redis)
 
     async def append(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
-        """Adds frames, in order, to the lists of users; one pipeline for all."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for user_id, items in frames:
-            key = _key(user_id)
-            pipeline.rpush(key, *items)
-            pipeline.ltrim(key, -MOST_FRAMES, -1)
-            pipeline.expire(key, KEEP_S)
-        for length in (await pipeline.execute())[::3]:
+        """Adds frames, in order, to the lists of users; one round trip for all. They may have been
+        added when it raises."""
+        calls: list[Call] = [
+            ([_key(user_id)], [MOST_FRAMES, KEEP_S, *items]) for user_id, items in frames
+        ]
+        for length in await self._append.each(calls, safely=True):
             metrics.OFFLINE_LIST.observe(length)
             metrics.OFFLINE_DROPPED.inc(max(0, length - MOST_FRAMES))
 
@@ -62,10 +75,7 @@ class OfflineList:
         # Nearly all are empty: that is asked for by one command for many.
         if not await self._keys.one(_key(user_id)):
             return [], 0
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.lrange(_key(user_id), 0, limit - 1)
-        pipeline.llen(_key(user_id))
-        found, length = await pipeline.execute()
+        found, length = await self._head([_key(user_id)], [limit - 1])
         frames = _fitting(found)
         return frames, max(0, length - len(frames))
 
@@ -77,7 +87,7 @@ class OfflineList:
     async def confirm(self, user_id: int, frames: Sequence[bytes]) -> None:
         """Takes frames away that a device has confirmed. Safe to repeat."""
         if frames:
-            await self._confirm(keys=[_key(user_id)], args=list(frames))
+            await self._confirm([_key(user_id)], frames)
 
     def batch_id(self, frames: Sequence[bytes]) -> str:
         """Says which frames a batch had, to whoever confirms it, at whatever instance."""

@@ -1,8 +1,9 @@
 """Recalls for devices that were away: a recall changes a message that a device may have already, so
 neither `seq` nor `sync` tells it, and the offline list is for users with no device online at all.
 
-`recalls:{user_id}` is a sorted set of `recalled` frames by the time of the recall, the newest 1,000 of
-30 days; `heard:{user_id}:{device_id}` is when a device was last heard of (both Unix milliseconds).
+`recalls:USER` is a sorted set of `recalled` frames by the time of the recall, the newest 1,000 of 30
+days; `{recalls:USER}:heard:DEVICE`, in the same slot, is when a device was last heard of (both Unix
+milliseconds).
 When Redis is down the callers wait and try again. What is lost with Redis the history still shows.
 """
 
@@ -16,12 +17,20 @@ from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_scripts import Arguments, Call, Script
 
 # As many as a user's offline list has frames: none of its messages outlives its recall.
 MOST_RECALLS = 1000
 KEEP_S = 30 * 24 * 3600
 
 
+_ADD = """
+for i = 4, #ARGV do
+  redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
+end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -ARGV[2] - 1)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
 _MISSED = """
 local missed = {}
 for i = 1, #KEYS, 2 do
@@ -41,20 +50,16 @@ class RecallLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._missed = redis.register_script(_MISSED)
+        self._add = Script(redis, _ADD)
+        self._missed = Script(redis, _MISSED)
         self._missed_one = Gathered(self._missed_all)
         self._heard_one = Gathered(self._heard_all)
 
     async def add(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
-        """Adds frames to the recalls of users, by one pipeline. Safe to repeat."""
-        at = now_ms()
-        pipeline = self._redis.pipeline(transaction=False)
-        for user_id, items in frames:
-            key = _recalls(user_id)
-            pipeline.zadd(key, dict.fromkeys(items, at))
-            pipeline.zremrangebyrank(key, 0, -MOST_RECALLS - 1)
-            pipeline.expire(key, KEEP_S)
-        await pipeline.execute()
+        """Adds frames to the recalls of users, by one round trip. Safe to repeat."""
+        bounds: Arguments = [now_ms(), MOST_RECALLS, KEEP_S]
+        calls: list[Call] = [([_recalls(user_id)], [*bounds, *items]) for user_id, items in frames]
+        await self._add.each(calls, safely=True)
 
     async def missed(self, user_id: int, device_id: str) -> list[bytes]:
         """The recalls since the device was last heard of, oldest first. One that was never heard of
@@ -62,13 +67,13 @@ class RecallLog:
         return await self._missed_one((user_id, device_id))
 
     async def _missed_all(self, devices: Sequence[tuple[int, str]]) -> list[list[bytes]]:
-        keys = [
-            key
-            for user_id, device_id in devices
-            for key in (_heard(user_id, device_id), _recalls(user_id))
-        ]
-        missed: list[list[bytes]] = await self._missed(keys=keys, args=[now_ms(), KEEP_S])
-        return missed
+        args = [now_ms(), KEEP_S]
+
+        def call(some: Sequence[tuple[int, str]]) -> Call:
+            keys = ((_heard(*device), _recalls(device[0])) for device in some)
+            return [key for both in keys for key in both], args
+
+        return await self._missed.over(devices, call)
 
     async def emptied(self, user_id: int, frames: Sequence[bytes]) -> list[bytes]:
         """Frames of a user's offline list as they may go out now."""
@@ -130,4 +135,4 @@ def _recalls(user_id: int) -> str:
 
 
 def _heard(user_id: int, device_id: str) -> str:
-    return f"heard:{user_id}:{device_id}"
+    return f"{{{_recalls(user_id)}}}:heard:{device_id}"

@@ -7,13 +7,14 @@ be found: the callers wait (delivery) or say so (presence).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_scripts import Call, Script
 
 # The users of a gateway that was killed are away when it has passed.
 TTL_MS = 30_000
@@ -73,22 +74,18 @@ class RouteTable:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._put = redis.register_script(_PUT)
-        self._enter = redis.register_script(_ENTER)
+        self._put = Script(redis, _PUT)
+        self._enter = Script(redis, _ENTER)
         self._enter_one = Gathered(self._enter_all)
         self._remove_one = Gathered(self._remove_all)
-        self._find = redis.register_script(_FIND)
+        self._find = Script(redis, _FIND)
 
     async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
         """Adds or renews routes of users for the next TTL_MS."""
         now, all_routes = now_ms(), list(routes)
         for start in range(0, len(all_routes), _AT_ONCE):
-            some = all_routes[start : start + _AT_ONCE]
-            keys = [route_key(user_id) for user_id, _ in some]
-            members = [route.encode() for _, route in some]
             # What a killed gateway left goes when its clock, too, says that it is over.
-            over = now - TTL_MS
-            await self._put(keys=keys, args=[now + TTL_MS, TTL_MS * 2, over, *members])
+            await self._put.over(all_routes[start : start + _AT_ONCE], _writing(now, now - TTL_MS))
 
     async def enter(self, user_id: int, route: Route) -> list[Route]:
         """As ``put``, of a new connection. The user's live ones before it: of two that enter at once,
@@ -97,9 +94,7 @@ class RouteTable:
 
     async def _enter_all(self, routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
         now = now_ms()
-        keys = [route_key(user_id) for user_id, _ in routes]
-        members = [route.encode() for _, route in routes]
-        before = await self._enter(keys=keys, args=[now + TTL_MS, TTL_MS * 2, now, *members])
+        before = await self._enter.over(routes, _writing(now, now))
         return [[Route.decode(member) for member in of_one] for of_one in before]
 
     async def remove(self, user_id: int, route: Route) -> None:
@@ -117,10 +112,10 @@ class RouteTable:
         """The live connections of each user; users without any are not in the result."""
         if not user_ids:
             return {}
-        now, found = now_ms(), []
+        now, found = now_ms(), list[list[bytes]]()
         for start in range(0, len(user_ids), _AT_ONCE):
-            keys = [route_key(user_id) for user_id in user_ids[start : start + _AT_ONCE]]
-            found += await self._find(keys=keys, args=[now])
+            some = user_ids[start : start + _AT_ONCE]
+            found += await self._find.over(some, lambda ids: (list(map(route_key, ids)), [now]))
         return {
             user_id: [Route.decode(member) for member in members]
             for user_id, members in zip(user_ids, found, strict=True)
@@ -135,6 +130,18 @@ class RouteTable:
             pipeline.zrevrange(route_key(user_id), 0, 0, withscores=True)
         found = await pipeline.execute()
         return [int(last[0][1]) if last else 0 for last in found]
+
+
+def _writing(now: int, over: int) -> Callable[[Sequence[tuple[int, Route]]], Call]:
+    """What a script is called with that writes routes, and has to do with those over by ``over``; both
+    are Unix ms."""
+
+    def call(routes: Sequence[tuple[int, Route]]) -> Call:
+        keys = [route_key(user_id) for user_id, _ in routes]
+        members = [route.encode() for _, route in routes]
+        return keys, [now + TTL_MS, TTL_MS * 2, over, *members]
+
+    return call
 
 
 def route_key(user_id: int) -> str:

@@ -59,6 +59,14 @@ def _address_or_nothing(value: str) -> str:
     return _address(value) if value else value
 
 
+def _addresses(value: str) -> str:
+    return ",".join(_address(one.strip()) for one in value.split(","))
+
+
+def _is_set(secret: SecretStr) -> bool:
+    return bool(secret.get_secret_value())
+
+
 def _listen_address(value: str) -> str:
     # As Go writes it: a port on all interfaces.
     return _address(f"0.0.0.0{value}" if value.startswith(":") else value)
@@ -137,11 +145,54 @@ class EtcdConf(Section):
 
 
 class RedisConf(Section):
-    host: Address = "127.0.0.1:6379"
+    """`host` is the server (`node`), some nodes of a cluster (`cluster`), or all Sentinels of the
+    master that `master_name` names (`sentinel`), separated by commas.
+
+    With `tls` the server's certificate is checked, and its name.
+    """
+
+    type: Literal["node", "cluster", "sentinel"] = "node"
+    host: Annotated[str, AfterValidator(_addresses)] = "127.0.0.1:6379"
+    master_name: str = ""
     db: int = 0
     username: str = ""
     password: SecretStr = SecretStr("")
+    # Of the Sentinels, where they ask for it.
+    sentinel_username: str = ""
+    sentinel_password: SecretStr = SecretStr("")
     tls: bool = False
+    # PEM. Without the first, who the system trusts; the others are for a server that asks for them.
+    tls_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each."""
+        parts = (address.rpartition(":") for address in self.host.split(","))
+        return [(host, int(port)) for host, _, port in parts]
+
+    @model_validator(mode="after")
+    def _check_type(self) -> Self:
+        if self.type == "node" and "," in self.host:
+            raise ValueError("Host has several addresses; write Type: cluster or Type: sentinel")
+        if self.type == "cluster" and self.db:
+            raise ValueError("a cluster has one database; leave Db out")
+        if (self.type == "sentinel") != bool(self.master_name):
+            raise ValueError("Type: sentinel and MasterName go together")
+        if self.type != "sentinel" and (self.sentinel_username or _is_set(self.sentinel_password)):
+            raise ValueError("SentinelUsername and SentinelPassword are for Type: sentinel")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if not self.tls and (self.tls_ca_file or self.tls_cert_file or self.tls_key_file):
+            raise ValueError(
+                "Tls is false, so TlsCaFile, TlsCertFile and TlsKeyFile are for nothing"
+            )
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("TlsCertFile and TlsKeyFile go together")
+        return self
 
 
 class TlsSection(Section):
@@ -252,6 +303,17 @@ class Settings(BaseSettings):
     telemetry: TelemetryConf = TelemetryConf()
     # Time for what is in flight at the end, in milliseconds.
     grace: int = Field(default=5000, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _check_bus(self) -> Self:
+        bus = getattr(self, "bus", None)
+        if isinstance(bus, BusConf) and bus.kind == "redis" and self.redis.type != "node":
+            raise ValueError(
+                "Bus.Kind redis needs Redis.Type node, a server that keeps all it has answered; with"
+                f" Redis.Type {self.redis.type}, whose failover may lose the last records, write"
+                " Bus.Kind: kafka"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -15,7 +15,11 @@ log = structlog.get_logger(__name__)
 # module -> exception names. Looked up in sys.modules, so that a process that uses no SQL need not
 # load it.
 _OUTAGES: dict[str, tuple[str, ...]] = {
-    "redis.exceptions": ("ConnectionError", "TimeoutError", "ReadOnlyError"),
+    "redis.exceptions": (
+        *("ConnectionError", "TimeoutError", "ReadOnlyError"),
+        # A cluster whose slots are on their way, or without a master for some.
+        *("ClusterError", "TryAgainError", "SlotNotCoveredError"),
+    ),
     "sqlalchemy.exc": ("OperationalError", "InterfaceError", "TimeoutError"),
     "im_common.bus": ("BusUnavailable",),
 }
@@ -45,6 +49,8 @@ _MYSQL_OUTAGES = frozenset(
         *(1317, 1969, 3024),  # stopped, or too late
     )
 )
+# What a Redis says that has lost its replicas, or is a master no more; their errors have no class.
+_REDIS_OUTAGES = ("NOREPLICAS", "UNBLOCKED", "NOMASTERLINK")
 # Of its client: the connection.
 _MYSQL_CLIENT = range(2000, 3000)
 
@@ -68,7 +74,9 @@ def is_outage(error: BaseException) -> bool:
     kind = type(error)
     if kind not in _known:
         _known[kind] = _is_outage_class(kind)
-    return _known[kind]
+    return _known[kind] or (
+        kind.__module__ == "redis.exceptions" and any(word in str(error) for word in _REDIS_OUTAGES)
+    )
 
 
 def report(error: BaseException, event: str, **fields: Any) -> None:

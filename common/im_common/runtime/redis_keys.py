@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_scripts import Script
 
 # Keys of one command, that Redis is not kept from other clients for long.
 _AT_ONCE = 1000
@@ -23,7 +24,7 @@ class KeysThere:
     """Says whether keys exist. When Redis is down the caller has its error."""
 
     def __init__(self, redis: Redis) -> None:
-        self._script = redis.register_script(_THERE)
+        self._script = Script(redis, _THERE)
         self._one = Gathered(self._some, most=_AT_ONCE)
 
     async def one(self, key: str) -> bool:
@@ -31,12 +32,11 @@ class KeysThere:
         return await self._one(key)
 
     async def each(self, keys: Sequence[str]) -> list[bool]:
-        """Of each key, in their order; a command for a thousand."""
+        """Of each key, in their order."""
         there: list[bool] = []
         for start in range(0, len(keys), _AT_ONCE):
             there += await self._some(keys[start : start + _AT_ONCE])
         return there
 
     async def _some(self, keys: Sequence[str]) -> list[bool]:
-        there: list[int] = await self._script(keys=keys)
-        return [bool(one) for one in there]
+        return [bool(one) for one in await self._script.over(keys, lambda some: (some, ()))]

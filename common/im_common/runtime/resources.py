@@ -20,7 +20,7 @@ from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import metrics
 from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
 from im_common.runtime.dev_server import DevServer
-from im_common.runtime.redis_client import open_redis
+from im_common.runtime.redis_client import answers, open_redis
 from im_common.runtime.tasks import background, end, on_failure
 
 if TYPE_CHECKING:
@@ -73,12 +73,8 @@ class Resources:
         if self._redis is None:
             redis = self._redis = open_redis(self.settings.redis)
             self.on_close(redis.aclose)
-
-            async def ping() -> None:
-                await redis.ping()
-
             if is_vital:
-                self.dev_server.add_check("redis", ping)
+                self.dev_server.add_check("redis", partial(answers, redis))
         return self._redis
 
     def etcd(self) -> EtcdClient:

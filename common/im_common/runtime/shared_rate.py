@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+
+from im_common.runtime.redis_scripts import Call, Script
 
 # When the bucket will be full is all there is to know of it. Answers what is left, how long until it is
 # full, and how long to wait for a token (0 when one was taken); milliseconds by this server's clock.
@@ -53,23 +54,14 @@ class Taken:
 
 class SharedBuckets:
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._sha = ""
+        self._take = Script(redis, _TAKE)
 
     async def take(self, buckets: Sequence[tuple[str, Allowance]]) -> list[Taken]:
         """A token of each bucket (its name, what it allows), by one round trip. Where one is empty the
         others may have given theirs."""
-        try:
-            return await self._take(buckets)
-        except NoScriptError:
-            self._sha = await self._redis.script_load(_TAKE)
-            return await self._take(buckets)
-
-    async def _take(self, buckets: Sequence[tuple[str, Allowance]]) -> list[Taken]:
-        if not self._sha:
-            self._sha = await self._redis.script_load(_TAKE)
-        pipeline = self._redis.pipeline(transaction=False)
-        for name, allowed in buckets:
-            pipeline.evalsha(self._sha, 1, f"rate:{name}", 1000 / allowed.per_second, allowed.burst)
-        answers = await pipeline.execute()
+        calls: list[Call] = [
+            ([f"rate:{name}"], [1000 / allowed.per_second, allowed.burst])
+            for name, allowed in buckets
+        ]
+        answers = await self._take.each(calls)
         return [Taken(*(int(number) for number in answer)) for answer in answers]

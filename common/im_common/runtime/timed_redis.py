@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import Histogram
@@ -11,7 +13,6 @@ from redis.asyncio.client import Pipeline
 
 from im_common.runtime import metrics, tracing
 
-_PIPELINE = metrics.REDIS.labels("pipeline")
 _COMMANDS: dict[Any, Histogram] = {}
 
 
@@ -20,12 +21,8 @@ class TimedRedis(Redis):
     the wait for a connection."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        began = time.monotonic()
-        try:
-            with tracing.inside(f"redis {args[0]}"):
-                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        finally:
-            _of(args[0]).observe(time.monotonic() - began)
+        with timed(args[0]):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return _TimedPipeline(
@@ -35,12 +32,19 @@ class TimedRedis(Redis):
 
 class _TimedPipeline(Pipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        began = time.monotonic()
-        try:
-            with tracing.inside("redis pipeline"):
-                return await super().execute(raise_on_error)
-        finally:
-            _PIPELINE.observe(time.monotonic() - began)
+        with timed("pipeline"):
+            return await super().execute(raise_on_error)
+
+
+@contextmanager
+def timed(command: Any) -> Iterator[None]:
+    """Measures the block as a command of this name, and tells it to a trace."""
+    began = time.monotonic()
+    try:
+        with tracing.inside(f"redis {command}"):
+            yield
+    finally:
+        _of(command).observe(time.monotonic() - began)
 
 
 def _of(command: Any) -> Histogram:

@@ -79,6 +79,10 @@ class Server(ABC):
             raise RuntimeError(f"{self.name} is not running")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def kill(self) -> None:
         """Ends it without warning, as a power cut does."""
         if self._process is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 
 from im_common.errors import AppError
 from im_common.runtime.faults import is_outage, report
+from im_common.runtime.redis_scripts import Call, Script
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,18 @@ end
 return found
 """
 )
-# Those of the keys that the caller may load.
+# Of each key what it has, or an empty list when it is not loaded.
+_WHOLE = (
+    _RUN
+    + """
+local found = {}
+for i, key in ipairs(KEYS) do
+  found[i] = redis.call('SISMEMBER', key, run) == 1 and redis.call('SMEMBERS', key) or {}
+end
+return found
+"""
+)
+# For each key whether the caller may load it.
 _CLAIM = (
     _RUN
     + """
@@ -63,7 +75,9 @@ for i, key in ipairs(KEYS) do
     redis.call('DEL', key)
     redis.call('SADD', key, 'r:' .. ARGV[1])
     redis.call('PEXPIRE', key, ARGV[2])
-    claimed[#claimed + 1] = i
+    claimed[i] = 1
+  else
+    claimed[i] = 0
   end
 end
 return claimed
@@ -119,12 +133,12 @@ class Lists:
     def __init__(self, redis: Redis) -> None:
         # When it did not answer it is not asked for a while: who asks has little time.
         self._rests_until = 0.0
-        self._redis = redis
-        self._look = redis.register_script(_LOOK)
-        self._claim = redis.register_script(_CLAIM)
-        self._store = redis.register_script(_STORE)
-        self._begin = redis.register_script(_BEGIN)
-        self._end = redis.register_script(_END)
+        self._look = Script(redis, _LOOK)
+        self._whole = Script(redis, _WHOLE)
+        self._claim = Script(redis, _CLAIM)
+        self._store = Script(redis, _STORE)
+        self._begin = Script(redis, _BEGIN)
+        self._end = Script(redis, _END)
 
     async def look(self, questions: Sequence[Question]) -> list[bool | None]:
         """For each (kind, owner, member) whether it is so, or None when it is not known; by one
@@ -133,10 +147,8 @@ class Lists:
             return []
         if self._rests_until > time.monotonic():
             return [None] * len(questions)
-        keys = [_key(kind, owner) for kind, owner, _ in questions]
         try:
-            members = msgspec.json.encode([str(member) for _, _, member in questions])
-            found = await self._look(keys=keys, args=[members])
+            found = await self._look.over(questions, _asking)
         except Exception as error:
             self._fail_open(error)
             return [None] * len(questions)
@@ -146,20 +158,15 @@ class Lists:
         """Those of the lists that are known, each in ascending order; by one pipeline."""
         if self._rests_until > time.monotonic():
             return {}
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.info("server")
-        for one in lists:
-            pipeline.smembers(_key(*one))
         try:
-            server, *found = await pipeline.execute()
+            found = await self._whole.over(lists, _about())
         except Exception as error:
             self._fail_open(error)
             return {}
-        run = server["run_id"].encode()
         return {
-            one: sorted(int(member) for member in members - {run})
+            one: sorted(int(member) for member in members if not _is_run(member))
             for one, members in zip(lists, found, strict=True)
-            if run in members
+            if members
         }
 
     async def claim(self, lists: Sequence[List]) -> tuple[str, list[List]]:
@@ -168,38 +175,37 @@ class Lists:
         if self._rests_until > time.monotonic():
             return token, []
         try:
-            keys = [_key(*one) for one in lists]
-            found = await self._claim(keys=keys, args=[token, READING_MS]) if keys else []
+            found = await self._claim.over(lists, _about(token, READING_MS))
         except Exception as error:
             self._fail_open(error)
             return token, []
-        return token, [lists[number - 1] for number in found]
+        return token, [one for one, is_ours in zip(lists, found, strict=True) if is_ours]
 
     async def store(self, token: str, members: Mapping[List, Collection[int]]) -> None:
         """What was read after the claim; a list that is being changed since is left alone."""
         try:
             for one, ids in members.items():
-                await self._store(keys=[_key(*one)], args=[token, LOADED_MS, *ids])
+                await self._store([_key(*one)], [token, LOADED_MS, *ids])
         except Exception as error:
             self._fail_open(error)
 
     @asynccontextmanager
     async def changing(self, lists: Sequence[List]) -> AsyncIterator[None]:
         """Around a transaction that changes them. Raises what Redis raises before anything is done."""
-        token, keys = secrets.token_hex(8), [_key(*one) for one in lists]
-        await self._begin(keys=keys, args=[token, CHANGING_MS])
+        token = secrets.token_hex(8)
+        await self._begin.over(lists, _about(token, CHANGING_MS))
         try:
             yield
         except AppError:
             # A refusal: rolled back.
-            await self._done(keys, token)
+            await self._done(lists, token)
             raise
         # After any other exception it may still be committed: all ask the database for a while.
-        await self._done(keys, token)
+        await self._done(lists, token)
 
-    async def _done(self, keys: Sequence[str], token: str) -> None:
+    async def _done(self, lists: Sequence[List], token: str) -> None:
         try:
-            await self._end(keys=list(keys), args=[token])
+            await self._end.over(lists, _about(token))
         except Exception as error:
             # The token expires, and until then the cache is not used.
             self._fail_open(error)
@@ -209,6 +215,21 @@ class Lists:
         if not is_outage(error):
             report(error, "cache of lists failed")
         log.debug("cache of lists is away", error=repr(error))
+
+
+def _asking(questions: Sequence[Question]) -> Call:
+    keys = [_key(kind, owner) for kind, owner, _ in questions]
+    return keys, [msgspec.json.encode([str(member) for _, _, member in questions])]
+
+
+def _about(*args: str | int) -> Callable[[Sequence[List]], Call]:
+    """What a script is called with that is about some lists."""
+    return lambda lists: ([_key(*one) for one in lists], args)
+
+
+def _is_run(member: bytes) -> bool:
+    # The id of a run has forty digits, a user's at most nineteen.
+    return len(member) == 40
 
 
 def _key(kind: Kind, user_id: int) -> str:

@@ -11,6 +11,7 @@ import structlog
 
 from im_common.domain.routes import RENEW_EVERY_S, TTL_MS
 from im_common.runtime.faults import report
+from im_common.runtime.redis_client import run_of
 from ws_gateway.svc import ServiceContext
 
 log = structlog.get_logger(__name__)
@@ -22,8 +23,10 @@ SEEN_EVERY_S = 1.0
 STRANDED_EVERY_S = 0.7
 REDIS_EVERY_S = 0.5
 RETRY_S = 1.0
-# Its append-only file is synced every second, and a sync may take another.
+# Its append-only file is synced every second, and a sync may take another; a master that was cut off
+# from its replicas and from us does not know it for longer.
 REDIS_LOSES_S = 3.0
+FAILOVER_LOSES_S = 15.0
 # Routes count as lost so long before they are: nobody's clock is exact.
 LAPSE_S = 5.0
 
@@ -59,7 +62,7 @@ def end_lapsed(svc: ServiceContext, now: float) -> bool:
 async def look_at_redis(svc: ServiceContext) -> None:
     """When Redis was started again, the routes of all are written at once."""
     began = time.monotonic()
-    run_id = await _run_id(svc)
+    run_id = await run_of(svc.redis)
     if svc.redis_run_id and run_id != svc.redis_run_id:
         await renew_routes(svc)
     else:
@@ -70,9 +73,10 @@ async def _end_lost(svc: ServiceContext) -> str:
     """A Redis that was started again may have lost its last seconds, and with them the routes of the
     last who came: these come again. Whose friends were told may be forgotten, too. Gives the run of
     Redis."""
-    run_id = await _run_id(svc)
+    run_id = await run_of(svc.redis)
     if svc.redis_run_id and run_id != svc.redis_run_id:
-        since = svc.redis_seen_at - REDIS_LOSES_S
+        has_replicas = svc.settings.redis.type != "node"
+        since = svc.redis_seen_at - (FAILOVER_LOSES_S if has_replicas else REDIS_LOSES_S)
         connections = svc.connections.all()
         young = [c for c in connections if c.opened_at is None or c.opened_at > since]
         kept = await svc.routes.find([connection.user_id for connection in young])
@@ -83,10 +87,6 @@ async def _end_lost(svc: ServiceContext) -> str:
             svc.presence.touch(connection)
         await svc.rosters.end_those_forgotten(since)
     return run_id
-
-
-async def _run_id(svc: ServiceContext) -> str:
-    return str((await svc.redis.info("server")).get("run_id", ""))
 
 
 async def end_revoked(svc: ServiceContext) -> None:

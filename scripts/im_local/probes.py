@@ -35,11 +35,12 @@ def http(port: int, path: str, *, contains: bytes = b"") -> Probe:
 def redis(port: int, *, tls: ssl.SSLContext | None = None, login: str = "") -> Probe:
     """True when PING is answered; a server that still loads its file answers otherwise. `login` is a
     name and a password."""
-    commands = [*([f"AUTH {login}"] if login else []), "PING", "QUIT"]
+    commands = [*([f"AUTH {login}"] if login else []), "PING"]
     request = "".join(f"{command}\r\n" for command in commands).encode()
 
     async def probe() -> bool:
-        return b"+PONG" in await _exchange(port, request, until_closed=True, tls=tls)
+        answers = await _exchange(port, request, lines=len(commands), tls=tls)
+        return answers.endswith(b"+PONG\r\n")
 
     return probe
 
@@ -92,11 +93,18 @@ async def wait_until(probe: Probe, *, every_s: float = 0.05) -> None:
 
 
 async def _exchange(
-    port: int, request: bytes, *, until_closed: bool = False, tls: ssl.SSLContext | None = None
+    port: int,
+    request: bytes,
+    *,
+    until_closed: bool = False,
+    lines: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> bytes:
     reader, writer = await asyncio.open_connection(HOST, port, ssl=tls)
     try:
         writer.write(request)
+        if lines:
+            return b"".join([await reader.readline() for _ in range(lines)])
         return await reader.read(-1 if until_closed else 4096)
     finally:
         writer.close()

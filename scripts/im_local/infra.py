@@ -110,6 +110,11 @@ def _down(data: DataDir, console: Console) -> None:
     console.step(f"ended: {', '.join(running)}")
 
 
+def read_port_offset(data: DataDir) -> int:
+    """What is added to each port of the servers of a folder."""
+    return int(_read(data)["port_offset"])
+
+
 def _read(data: DataDir) -> dict[str, Any]:
     if not data.infra.exists():
         return {}

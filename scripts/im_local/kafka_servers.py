@@ -84,7 +84,9 @@ def _node(
     write_atomically(properties, (_FILES / fixed).read_text(encoding="utf-8") + lines)
     if not (folder / "log" / "bootstrap.checkpoint").exists():
         shutil.rmtree(folder / "log", ignore_errors=True)
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        # It may begin with a dash.
+        cluster = f"--cluster-id={cluster_id}"
+        tool = ["kafka.tools.StorageTool", "format", cluster, "-c", str(properties)]
         must_run(*java, *tool, *format_options)
     return [*java, "kafka.Kafka", str(properties)]
 

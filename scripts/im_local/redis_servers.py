@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from im_local import probes
 from im_local.certificates import certificates_once
 from im_local.errors import LocalError
-from im_local.files import secret_once, write_atomically
+from im_local.files import FileLock, secret_once, write_atomically
 from im_local.infra_server import Cluster, Server
 from im_local.install import program
 from im_local.paths import DataDir
@@ -37,7 +37,7 @@ _TOGETHER_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
-class _Redis:
+class RedisServers:
     """Those of one data folder; `is_cluster`, or behind Sentinels."""
 
     data: DataDir
@@ -86,6 +86,55 @@ class _Redis:
         if done.returncode:
             raise LocalError(f"redis-cli {' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def masters_without(self, name: str) -> bool:
+        """Whether another one leads what the server `name`, which is dead, led."""
+        dead = self.nodes[name]
+        alive = [port for port in self.nodes.values() if port != dead]
+        if self.is_cluster:
+            seen = [self.ask(port, "CLUSTER", "INFO") for port in alive]
+            states = all("cluster_state:ok" in state for state in seen)
+            return states and not self._slots_at(alive[0], dead)
+        seen = [
+            self.ask(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", _MASTER_NAME)
+            for port in self.sentinels.values()
+        ]
+        return all(str(dead) not in address for address in seen)
+
+    def _slots_at(self, asked: int, port: int) -> bool:
+        """Whether a node has slots, as another one sees it."""
+        for line in self.ask(asked, "CLUSTER", "NODES").splitlines():
+            fields = line.split()
+            if f":{port}@" in fields[1]:
+                return len(fields) > 8
+        return False
+
+    def move(self, slot: int) -> None:
+        """From its master to another one, with all its keys, while it is used. Raises LocalError."""
+        masters = self._masters()
+        (source,) = [port for port, (_, slots) in masters.items() if slot in slots]
+        target = next(port for port in masters if port != source)
+        ids = {port: masters[port][0] for port in (source, target)}
+        self.ask(target, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", ids[source])
+        self.ask(source, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", ids[target])
+        login = ("AUTH2", "admin", self._password("admin"))
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", str(slot), "10").split():
+            place = ("MIGRATE", HOST, str(target), "", "0", "5000")
+            self.ask(source, *place, *login, "KEYS", *keys)
+        for port in (target, source):
+            self.ask(port, "CLUSTER", "SETSLOT", str(slot), "NODE", ids[target])
+
+    def _masters(self) -> dict[int, tuple[str, set[int]]]:
+        """By port, the id and the slots of each, as it sees itself."""
+        found: dict[int, tuple[str, set[int]]] = {}
+        for port in self.nodes.values():
+            lines = self.ask(port, "CLUSTER", "NODES").splitlines()
+            own = next((line.split() for line in lines if "myself,master" in line), [])
+            ranges = [word.partition("-") for word in own[8:] if word[0] != "["]
+            slots = {n for a, _, b in ranges for n in range(int(a), int(b or a) + 1)}
+            if slots:
+                found[port] = (own[0], slots)
+        return found
 
     def _join(self) -> None:
         first, *_ = self.nodes.values()
@@ -176,7 +225,9 @@ class _Redis:
         yield f"user admin on >{self._password('admin')} ~* &* +@all"
 
     def _password(self, user: str) -> str:
-        return secret_once(self.data.secrets / _password_file(user), bytes_of_entropy=24)
+        # They are made ready side by side.
+        with FileLock(self.data.secrets / "redis.lock", wait=True):
+            return secret_once(self.data.secrets / _password_file(user), bytes_of_entropy=24)
 
 
 def _password_file(user: str) -> str:
@@ -198,7 +249,7 @@ def _until(condition: Any, what: str) -> None:
 
 
 def _described(is_cluster: bool, port_offset: int) -> dict[str, Any]:
-    of_none = _Redis(DataDir(Path()), is_cluster, port_offset)
+    of_none = RedisServers(DataDir(Path()), is_cluster, port_offset)
     first = of_none.nodes if is_cluster else of_none.sentinels
     found: dict[str, Any] = {
         "type": "cluster" if is_cluster else "sentinel",
@@ -215,15 +266,10 @@ def _described(is_cluster: bool, port_offset: int) -> dict[str, Any]:
     return found | {"master_name": _MASTER_NAME} | access
 
 
-def redis_admin(data: DataDir, *, is_cluster: bool, port_offset: int) -> _Redis:
-    """To do with them what an operator does."""
-    return _Redis(data, is_cluster, port_offset)
-
-
 def _cluster(is_cluster: bool) -> Cluster:
     return Cluster(
         "redis",
-        lambda data, offset: _Redis(data, is_cluster, offset).servers(),
+        lambda data, offset: RedisServers(data, is_cluster, offset).servers(),
         partial(_described, is_cluster),
     )
 

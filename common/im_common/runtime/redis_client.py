@@ -31,6 +31,7 @@ RedisClient = Redis
 
 # A pooled connection may lead to a master that is none any more: so often the Sentinels are asked.
 _ASK_SENTINELS_EVERY_S = 1.0
+_LEARN_SLOTS_EVERY_S = 1.0
 
 
 def open_redis(conf: RedisConf, *, max_connections: int = 32, timeout_s: float = 2.0) -> Redis:
@@ -103,6 +104,8 @@ class ClusterRedis(RedisCluster):
     when a node does not answer."""
 
     def __init__(self, conf: RedisConf, max_connections: int, timeout_s: float) -> None:
+        # time.monotonic() at which its slots were asked for.
+        self._learnt_at = float("-inf")
         # Names of primaries that had no replica when they were last asked.
         self.alone: set[str] = set()
         nodes = [ClusterNode(host, port) for host, port in conf.addresses]
@@ -115,11 +118,18 @@ class ClusterRedis(RedisCluster):
         )
 
     async def initialize(self, *arguments: Any, **options: Any) -> RedisCluster:
+        # Each time all connections are made anew: where many calls fail at once that is a storm.
+        if self.get_default_node() and self._learnt_at > time.monotonic() - _LEARN_SLOTS_EVERY_S:
+            self._initialize = False
+        if not self._initialize:
+            return self
         try:
-            return await super().initialize(*arguments, **options)
+            await super().initialize(*arguments, **options)
         except RedisClusterException as error:
             # That nobody can be reached is no bug: its class is that of one, and no RedisError.
             raise RedisConnectionError(str(error)) from error
+        self._learnt_at = time.monotonic()
+        return self
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with timed(args[0]):

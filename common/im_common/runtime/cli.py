@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,10 @@ class Program:
 
 def main(program: Program, arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit code 2 says that the settings or the arguments cannot be used."""
+    if os.getpid() == 1:
+        # In a container the system ends process 1 by no signal that it does not handle. Until the
+        # service does (`process.run`), and for the other commands:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _parser(program).parse_args(arguments)
     if options.command == "version":
         print(f"{program.name} {__version__}")  # noqa: T201

@@ -22,7 +22,7 @@ PAIRS = int(os.environ.get("GATEWAY_TEST_PAIRS", "12"))
 RATE = min(300, 10 * PAIRS)
 # As many phones come and go in a second, however many there are.
 STAY_S = (PAIRS / 24, PAIRS / 4)
-OFFLINE_WITHIN_S = 31.0
+OFFLINE_WITHIN_S = 15.0
 WRITTEN_AGAIN_WITHIN_S = 10.0
 
 

@@ -17,7 +17,7 @@ from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_scripts import Call, Script
 
 # The users of a gateway that was killed are away when it has passed.
-TTL_MS = 30_000
+TTL_MS = 14_000
 RENEW_EVERY_S = 4.0
 
 # A command for many users: a pipeline of as many costs the client several times that. So many at once,

@@ -43,8 +43,15 @@ KILLS = [
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]
-# They start embedded servers of their own, wherever they run.
-OWN_SERVERS = ["tests/test_large_groups.py", "tests/test_logs.py", "tests/test_traces.py"]
+# With both kinds of servers once is enough: three start embedded servers of their own
+# wherever they run, one is about pages, and one is the Python twin of what test_js_client.py shows.
+ONCE = [
+    "tests/test_large_groups.py",
+    "tests/test_logs.py",
+    "tests/test_python_client.py",
+    "tests/test_traces.py",
+    "tests/test_web_client.py",
+]
 EMBEDDED, REAL = "embedded", "real"
 # MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
 MYSQL = "MySQL"
@@ -91,7 +98,7 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     plan = [(on, ["common/tests", "tests"]), (on, services)]
     if EMBEDDED in servers:
         plan.append((EMBEDDED, others if on == EMBEDDED else [*others, "tests"]))
-    once = OWN_SERVERS if EMBEDDED in servers else []
+    once = ONCE if EMBEDDED in servers else []
     lanes = [
         [Suite(on, [path], _left_out(path, once if on == REAL else ())) for path in paths]
         for on, paths in plan
@@ -103,7 +110,7 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
             [Suite(MYSQL, [p], _left_out(p, ()), only) for p in (*OF_DATABASES, *services)]
         )
     each = sorted(set(servers) - {MYSQL})
-    kills = [[Suite(on, KILLS)] for on in each]
+    kills = [[Suite(on, [f for f in KILLS if on == EMBEDDED or f not in once])] for on in each]
     return [lanes, kills, [[*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS)]]]
 
 

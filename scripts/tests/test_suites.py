@@ -12,7 +12,7 @@ import pytest
 from im_local import last_will, mysql, suites
 from im_local.console import Console
 from im_local.paths import ROOT
-from im_local.suites import EMBEDDED, MYSQL, OWN_SERVERS, REAL, Run, Suite, stages
+from im_local.suites import EMBEDDED, MYSQL, ONCE, REAL, Run, Suite, stages
 
 
 @pytest.mark.parametrize("servers", [[EMBEDDED], [REAL], [EMBEDDED, REAL]])
@@ -22,7 +22,7 @@ def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
         for file in ROOT.glob("*/tests/**/test_*.py"):
             assert len([s for s in every if _runs(s, file)]) == 1, file
     for file in ROOT.glob("tests/test_*.py"):
-        on = servers[:1] if str(file.relative_to(ROOT)) in OWN_SERVERS else servers
+        on = servers[:1] if str(file.relative_to(ROOT)) in ONCE else servers
         assert sorted(s.servers for s in every if _runs(s, file)) == sorted(on), file
 
 

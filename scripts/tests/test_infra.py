@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from im_local import last_will
 from im_local.infra_servers import PORTS
+from im_local.kafka_servers import kafka_argv
 from im_local.testing import free_port_offset
 
 INFRA = Path(__file__).parents[1] / "infra"
@@ -74,6 +76,16 @@ def test_of_a_cluster_only_the_member_that_is_dead_is_started_again(infra: Infra
     changed = {n for n, pid in after["pids"].items() if pid != before["pids"][n]}
     assert changed == {"etcd-2"}
     assert {**after, "pids": 0} == {**before, "pids": 0}
+
+
+@pytest.mark.infra
+def test_a_cluster_may_have_any_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka's own tool takes one that begins with a hyphen for an option."""
+    with_hyphen = uuid.UUID("fbffffff-ffff-4fff-bfff-ffffffffffff")
+    monkeypatch.setattr(uuid, "uuid4", lambda: with_hyphen)
+    kafka_argv(tmp_path, PORTS["kafka"], PORTS["kafka"] + 1)
+    made = (tmp_path / "log/meta.properties").read_text()
+    assert "cluster.id=-" in made
 
 
 @pytest.mark.infra

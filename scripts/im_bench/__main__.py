@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from im_bench import (
+    beside,
     files,
     friends,
     group,
@@ -31,7 +32,7 @@ from im_bench import (
     slow,
 )
 from im_bench.options import whole
-from im_bench.report import Failed, Row, print_table
+from im_bench.report import Failed, Row, print_table, write_json
 from im_bench.target import target
 
 BENCHMARKS = {
@@ -62,27 +63,49 @@ CHEAP_HASHES = {"IM_BCRYPT_COST": "4"}
 
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
-    benchmark = BENCHMARKS[options.what]
-    env = {**SETTINGS, **({} if benchmark is logins else CHEAP_HASHES)}
     described = machine.describe()
     try:
-        with target(
-            data=options.data,
-            ready=options.ready,
-            infra=options.infra,
-            env=env,
-            gateways=options.gateways,
-        ) as ready:
-            gc.freeze()
-            gc.disable()
-            longest_s = benchmark.longest_s(options) + MORE_S
-            rows = uvloop.run(_bounded(benchmark.run(options, ready), longest_s))
+        rows = _compare(options, argv) if options.beside else _measure(options)
     except (TimeoutError, Failed, OSError, RuntimeError) as error:
         print(f"bench: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
-    head: list[Row] = [("command", "scripts/bench " + " ".join(argv))]
-    print_table([*head, *described, ("load average", _load()), *rows])
+    command = ("command", "scripts/bench " + " ".join(argv))
+    head = [command, *described, ("load average", _load())]
+    print_table([*head, *rows])
+    if options.json is not None:
+        write_json(options.json, head, rows)
     return 0
+
+
+def _measure(options: argparse.Namespace) -> list[Row]:
+    benchmark = BENCHMARKS[options.what]
+    with target(
+        data=options.data,
+        ready=options.ready,
+        infra=options.infra,
+        env=_settings(options.what),
+        gateways=options.gateways,
+    ) as ready:
+        gc.freeze()
+        gc.disable()
+        longest_s = benchmark.longest_s(options) + MORE_S
+        return uvloop.run(_bounded(benchmark.run(options, ready), longest_s))
+
+
+def _compare(options: argparse.Namespace, argv: Sequence[str]) -> list[Row]:
+    """The words of the scenario itself go on; what says where and how often stays here."""
+    here = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    here.add_argument("--json")
+    beside.add_options(here)
+    _, scenario = here.parse_known_args(argv)
+    if options.data or options.ready or options.infra or options.gateways > 1:
+        raise Failed("--beside starts its own systems: no --data, --ready, --infra or --gateways")
+    env = _settings(options.what)
+    return beside.compare(scenario, options.beside, options.turns, env=env, real=options.real)
+
+
+def _settings(what: str) -> dict[str, str]:
+    return {**SETTINGS, **({} if what == "logins" else CHEAP_HASHES)}
 
 
 async def _bounded(work: Coroutine[Any, Any, list[Row]], longest_s: float) -> list[Row]:
@@ -106,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
         sub.add_argument("--infra", type=Path, help="servers to use, as of scripts/infra")
         sub.add_argument("--gateways", type=whole(), default=1, help="WebSocket gateways to start")
+        sub.add_argument("--json", type=Path, help="write the table and its figures there, too")
+        beside.add_options(sub)
         module.add_options(sub)
     return parser
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 Row = tuple[str, str]
+# By name: the row's, and what the number is.
+Figures = dict[str, float]
+
+_FIGURE = re.compile(
+    r"\b(?P<before>p[0-9.]+|max) (?P<latency>[0-9.]+)"
+    r"|(?P<number>[0-9.]+)(?P<after>% of a core| a second| KiB| MiB| ms CPU each 1,000)"
+)
 
 
 class Failed(Exception):
@@ -17,12 +27,31 @@ def print_table(rows: Sequence[Row]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
+def figures(rows: Sequence[Row]) -> Figures:
+    """The numbers of a table that have a unit or are percentiles. Of several with one unit in a row the
+    last one counts: of memory, what it was at the end."""
+    found: Figures = {}
+    for name, text in rows:
+        for match in _FIGURE.finditer(text):
+            unit = match["before"] or match["after"].strip()
+            found[f"{name.strip()}: {unit}"] = float(match["latency"] or match["number"])
+    return found
+
+
+def write_json(path: Path, head: Sequence[Row], rows: Sequence[Row]) -> None:
+    """The table as it is printed, and the figures of its ``rows``."""
+    text = {name.strip(): value for name, value in [*head, *rows]}
+    content = {"rows": text, "figures": figures(rows)}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def latency(seconds: Sequence[float]) -> str:
     """Percentiles, in milliseconds."""
     if not seconds:
         return "nothing measured"
-    p50, p99, most = (value * 1e3 for value in percentiles(seconds, 0.5, 0.99, 1.0))
-    return f"p50 {p50:.2f}, p99 {p99:.2f}, max {most:.2f} ms"
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+    values = zip(shares, percentiles(seconds, *shares.values()), strict=True)
+    return ", ".join(f"{name} {value * 1e3:.2f}" for name, value in values) + " ms"
 
 
 def percentiles(values: Sequence[float], *shares: float) -> list[float]:

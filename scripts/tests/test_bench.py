@@ -1,0 +1,44 @@
+"""What scripts/bench reads out of its own tables."""
+
+from pathlib import Path
+
+from im_bench.beside import Side, _table
+from im_bench.report import figures, latency
+
+
+def test_every_number_with_a_unit_is_a_figure() -> None:
+    rows = [
+        ("load", "100 pairs, 16 in flight each, 5 s"),
+        ("sent", "11856 a second, p50 127.77, p99 249.60, p99.9 260.00, max 281.68 ms"),
+        ("  chat-mq", "   549.3 ms CPU each 1,000, 107.7 -> 110.0 MiB"),
+        ("  ws-gateway", "4.1% of a core"),
+    ]
+    assert figures(rows) == {
+        "sent: a second": 11856,
+        "sent: p50": 127.77,
+        "sent: p99": 249.6,
+        "sent: p99.9": 260,
+        "sent: max": 281.68,
+        "chat-mq: ms CPU each 1,000": 549.3,
+        "chat-mq: MiB": 110,
+        "ws-gateway: % of a core": 4.1,
+    }
+
+
+def test_latencies_are_read_back_as_they_were() -> None:
+    seconds = [number / 1000 for number in range(1, 1001)]
+    read = figures([("sent", latency(seconds))])
+    assert read == {
+        "sent: p50": 501,
+        "sent: p90": 901,
+        "sent: p99": 991,
+        "sent: p99.9": 1000,
+        "sent: max": 1000,
+    }
+
+
+def test_ratios_are_of_the_runs_of_one_turn(tmp_path: Path) -> None:
+    ours = Side("this", tmp_path, [{"sent: a second": 20}, {"sent: a second": 60}])
+    theirs = Side("42aa244", tmp_path, [{"sent: a second": 10}, {"sent: a second": 20}])
+    (_, row) = _table(ours, theirs)
+    assert row == ("sent: a second", "40, 15; 2.67; 2.00, 3.00")

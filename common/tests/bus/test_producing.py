@@ -17,8 +17,8 @@ from im_common.testing.waiting import eventually
 class Told(BatchingProducer):
     """Two partitions; the first byte of the key is the partition."""
 
-    def __init__(self) -> None:
-        super().__init__(timeout_ms=5_000, buffer_records=100)
+    def __init__(self, timeout_ms: int = 5_000) -> None:
+        super().__init__(timeout_ms=timeout_ms, buffer_records=100)
         self.opened = self.counted = 0
         # The values of each batch, as it is begun.
         self.written: list[list[bytes]] = []
@@ -139,8 +139,7 @@ async def test_a_link_that_breaks_fails_all_that_is_buffered_and_is_made_anew(
 
 
 async def test_what_is_not_safe_in_time_fails_and_the_link_with_it() -> None:
-    producer = Told()
-    producer._timeout_s = 0.2
+    producer = Told(timeout_ms=200)
     await producer.start()
     before = time.monotonic()
     held = await producer.hold()

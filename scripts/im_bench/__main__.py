@@ -57,6 +57,8 @@ SETTINGS = {
     "IM_RATE_LIMITS": "off",
     "IM_ACCESS_TOKEN_LIFE": "86400",
     "IM_MAX_MEMBERS": "100000",
+    # All clients come from one.
+    "IM_WEB_SOCKET__MAX_CONNECTIONS_PER_ADDRESS": "0",
 }
 CHEAP_HASHES = {"IM_BCRYPT_COST": "4"}
 

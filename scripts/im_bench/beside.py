@@ -92,7 +92,7 @@ def _check_out(commit: str) -> Path:
 
 def _knows(side: Side, variable: str) -> bool:
     """Whether the setting is there in that commit: one that it does not know it takes for a mistake."""
-    setting = variable.removeprefix("IM_").lower()
+    setting = variable.removeprefix("IM_").lower().rpartition("__")[2]
     found = subprocess.run(
         ["git", "grep", "-qiw", setting, "--", "*/config.py"], cwd=side.root, check=False
     )

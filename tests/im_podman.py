@@ -1,0 +1,128 @@
+"""A podman of one's own, and docker compose that speaks to it, on a Debian machine without Docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from im_local.console import Console
+from im_local.paths import ROOT, TOOLS
+
+COMPOSE_MODULE = "github.com/docker/compose/v2"
+COMPOSE_VERSION = "v2.29.7"
+COMPOSE = TOOLS / f"docker-compose-{COMPOSE_VERSION}"
+STORE = TOOLS / "podman"
+PACKAGES = ("podman", "netavark", "aardvark-dns", "runc", "debootstrap", "iptables")
+CONTAINERS_CONF = """
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[network]
+network_backend = "netavark"
+"""
+
+
+class Machine:
+    """A podman that answers docker's API on a socket of its own, and compose that speaks to it."""
+
+    def __init__(self, work: Path, console: Console) -> None:
+        (work / "containers.conf").write_text(CONTAINERS_CONF)
+        (work / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{STORE}"\nrunroot = "{work}/run"\n'
+        )
+        self.work = work
+        self.console = console
+        self.env = os.environ | {
+            "CONTAINERS_CONF": str(work / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(work / "storage.conf"),
+            "DOCKER_HOST": f"unix://{work}/podman.sock",
+            "DOCKER_BUILDKIT": "0",
+            # There is no systemd here, of which podman would have timers for the health checks.
+            "DISABLE_HC_SYSTEMD": "true",
+        }
+
+    def run(self, *command: str | Path) -> str:
+        done = subprocess.run(
+            command,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def install(self) -> None:
+        """Podman by apt, compose by Go. What is there already stays."""
+        lists = Path("/var/lib/dpkg/info")
+        if missing := [name for name in PACKAGES if not any(lists.glob(f"{name}*.list"))]:
+            self.console.step(f"installing {', '.join(missing)} (apt)")
+            self.run("apt-get", "update", "-qq")
+            self.run("apt-get", "install", "-qy", "--no-install-recommends", *missing)
+        if not COMPOSE.exists():
+            self.console.step(f"building docker compose {COMPOSE_VERSION} (go)")
+            module = f"{COMPOSE_MODULE}@{COMPOSE_VERSION}"
+            folder = json.loads(self.run("go", "mod", "download", "-json", module))["Dir"]
+            self.run("go", "build", "-C", folder, "-o", COMPOSE, "./cmd")
+
+    def compose(self, *words: str) -> str:
+        started = time.monotonic()
+        said = self.run(
+            *(COMPOSE, "-f", ROOT / "deploy/docker-compose.yaml", "--env-file", self.work / ".env"),
+            *words,
+        )
+        self.console.step(f"compose {' '.join(words)}: {time.monotonic() - started:.0f} s")
+        return said
+
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        """What podman knows of those of a service, running or not."""
+        label = f"label=com.docker.compose.service={service}"
+        ids = self.run("podman", "ps", "-aq", "--filter", label).split()
+        found: list[dict[str, Any]] = json.loads(self.run("podman", "inspect", *ids)) if ids else []
+        return found
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with (self.work / "podman.log").open("wb") as log:
+            service = subprocess.Popen(
+                ["podman", "system", "service", "-t", "0", self.env["DOCKER_HOST"]],
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
+        ending = threading.Event()
+        checker = threading.Thread(target=self._check_health, args=(ending,))
+        checker.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            checker.join()
+            service.terminate()
+            service.wait()
+
+    def _check_health(self, ending: threading.Event) -> None:
+        """What systemd's timers do elsewhere."""
+        while not ending.wait(1):
+            listed = subprocess.run(
+                ["podman", "ps", "-q"], env=self.env, capture_output=True, text=True, check=False
+            )
+            for one in listed.stdout.split():
+                subprocess.run(
+                    ["podman", "healthcheck", "run", one],
+                    env=self.env,
+                    capture_output=True,
+                    check=False,
+                )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -15,6 +16,7 @@ from im_common.domain.offline import MOST_FRAMES, OfflineList
 from im_common.domain.recalls import MOST_RECALLS, RecallLog
 from im_common.domain.routes import Route, RouteTable
 from im_common.runtime.gathering import Gathered
+from im_common.runtime.redis_scripts import Script
 from im_common.testing.waiting import eventually
 
 A = Route("h:1", 1, "ios", "a|b")
@@ -146,3 +148,34 @@ async def test_who_missed_something_is_there_until_that_is_done_with(redis: Redi
     assert set(await missed.take("h:1")) == {7, 8, "g:1"}
     await missed.taken("h:1")
     assert (await missed.take("h:1"), await missed.take("h:2")) == ([], [9])
+
+
+async def test_a_script_that_is_loaded_in_between_does_nothing_twice(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of calls that go out together only those that did not find it are made again."""
+    text = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
+    pipeline_of = redis.pipeline
+
+    def with_another_client(*, transaction: bool) -> Any:
+        pipeline = pipeline_of(transaction=transaction)
+        evalsha, execute = pipeline.evalsha, pipeline.execute
+
+        def call(sha: str, count: int, *words: Any) -> Any:
+            if words[0] == "list:2":
+                pipeline.execute_command("SCRIPT LOAD", text)
+            return evalsha(sha, count, *words)
+
+        async def execute_ours(**arguments: Any) -> list[Any]:
+            first, _, second = await execute(**arguments)
+            return [first, second]
+
+        pipeline.evalsha, pipeline.execute = call, execute_ours
+        return pipeline
+
+    await redis.script_flush()
+    monkeypatch.setattr(redis, "pipeline", with_another_client)
+    calls = [(["list:1"], ["a"]), (["list:2"], ["b"])]
+    assert await Script(redis, text).each(calls) == [1, 1]
+    assert await redis.lrange("list:1", 0, -1) == [b"a"]
+    assert await redis.lrange("list:2", 0, -1) == [b"b"]

@@ -74,11 +74,17 @@ class Script:
         if isinstance(self._redis, ClusterRedis):
             with timed("pipeline"):
                 return await _OnCluster(self._redis, self._text, self._sha, safely).each(calls)
-        try:
-            return await self._send(calls, safely=safely)
-        except NoScriptError:
+        answers = await self._send(calls, safely=safely)
+        # Another client may load it between two of them: only those that were not done are done again.
+        if missing := [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]:
             await self._redis.script_load(self._text)
-            return await self._send(calls, safely=safely)
+            again = await self._send([calls[number] for number in missing], safely=safely)
+            for number, answer in zip(missing, again, strict=True):
+                answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     async def over(
         self,
@@ -107,15 +113,19 @@ class Script:
         return found
 
     async def _send(self, calls: Sequence[Call], *, safely: bool) -> list[Any]:
+        """The answer of each, or its error."""
         by_sentinels = self._redis if isinstance(self._redis, SentinelRedis) and safely else None
         if len(calls) == 1 and by_sentinels is None:
             keys, args = calls[0]
-            return [await self._redis.evalsha(self._sha, len(keys), *keys, *args)]
+            try:
+                return [await self._redis.evalsha(self._sha, len(keys), *keys, *args)]
+            except NoScriptError as error:
+                return [error]
         pipeline = self._redis.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.evalsha(self._sha, len(keys), *keys, *args)
         if by_sentinels is None:
-            return list(await pipeline.execute())
+            return list(await pipeline.execute(raise_on_error=False))
         waits = not by_sentinels.is_alone
         found, copies, role, run = await _with_copy(pipeline, waits=waits)
         if not copies and _is_alone(role):
@@ -140,8 +150,11 @@ async def _with_copy(pipeline: Any, *, waits: bool) -> tuple[list[Any], int, Any
         pipeline.execute_command("WAIT", 1, _COPY_MS)
     pipeline.execute_command("ROLE")
     pipeline.info("server")
-    *found, role, server = await pipeline.execute()
+    *found, role, server = await pipeline.execute(raise_on_error=False)
     copies = found.pop() if waits else 0
+    for answer in (copies, role, server):
+        if isinstance(answer, Exception):
+            raise answer
     return found, copies, role, server["run_id"]
 
 

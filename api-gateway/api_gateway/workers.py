@@ -134,6 +134,8 @@ class Worker:
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[subprocess.Popen[bytes]]:
+        # Whatever the one before was asked, nobody answers any more.
+        self._asked.clear()
         ours, its = socket.socketpair()
         with its:
             passed = (self._listener.fileno(), its.fileno())

@@ -43,7 +43,8 @@ FRAMES_A_TURN = 16
 REFUSED_A_TURN = 128
 REFUSED_REST_S = 0.5
 REFUSED_FEW = 64
-# What a connection was not sent is tried to be put into the list for as long as its route lasts.
+# For so long what a connection was not sent is tried to be put into the list; its route is renewed
+# meanwhile.
 LIST_AGAIN_S = 0.5
 LIST_WITHIN_S = 30.0
 # When the process ends its connections do so at that rate, or quicker, a few each time.

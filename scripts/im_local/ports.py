@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import random
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from im_local.console import Say
@@ -49,6 +52,19 @@ def is_free(port: int) -> bool:
     return True
 
 
+def claim(port: int) -> bool:
+    """Have the port for this process until it ends; False when another process of this user has.
+
+    Between a look at a port and a server that listens there lies a moment, in which a second start
+    would find the port free as well.
+    """
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def spare_ports() -> Iterator[int]:
     """Ports that are free now, each once. Raises LocalError when there are no more."""
     for port in random.sample(_SPARE, len(_SPARE)):
@@ -60,8 +76,9 @@ def spare_ports() -> Iterator[int]:
 async def ensure_free(
     wanted: Iterable[Wanted], *, say: Say, patience_s: float = PATIENCE_S
 ) -> None:
-    """Return when all are free. Raises PortTaken at once when somebody listens on one, and after
-    the patience when one is held otherwise; LocalError for what cannot be a port.
+    """Claim all and return when they are free. Raises PortTaken at once when somebody listens on one
+    or has claimed it, and after the patience when one is held otherwise; LocalError for what cannot be
+    a port.
     """
     deadline = time.monotonic() + patience_s
     for each in wanted:
@@ -70,11 +87,10 @@ async def ensure_free(
         while not _is_free(each):
             listener = listener_on(each.port)
             if listener or time.monotonic() > deadline:
-                raise PortTaken(
-                    f"Port {each.port}, which {each.process} needs ({each.purpose}), is in use by "
-                    f"{listener or 'another program'}. Choose other ports with --port-offset N."
-                )
+                raise _taken(each, listener or "another program")
             await asyncio.sleep(0.1)
+        if not claim(each.port):
+            raise _taken(each, "another start, of which nothing listens yet")
 
 
 def listener_on(port: int) -> str:
@@ -94,6 +110,21 @@ def _is_free(wanted: Wanted) -> bool:
         return is_free(wanted.port)
     except OSError as error:
         raise LocalError(f"{wanted.process} cannot have port {wanted.port}: {error}") from error
+
+
+def _taken(wanted: Wanted, by: str) -> PortTaken:
+    return PortTaken(
+        f"Port {wanted.port}, which {wanted.process} needs ({wanted.purpose}), is in use by {by}. "
+        "Choose other ports with --port-offset N."
+    )
+
+
+@lru_cache(maxsize=1)
+def _claims() -> int:
+    """A file of which a byte is locked for each port; its one descriptor stays open, as closing any
+    would give up all."""
+    path = Path(tempfile.gettempdir()) / f"im-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def _listening_sockets(table: Path, port: int) -> list[str]:

@@ -1,13 +1,16 @@
 """The table of processes: ports, variables, and what ready.json says of them."""
 
+import asyncio
+import itertools
+import sys
 from pathlib import Path
 
 import pytest
 
-from im_local.errors import LocalError
+from im_local.errors import LocalError, PortTaken
 from im_local.infra_file import read_infra
 from im_local.paths import DataDir
-from im_local.ports import ensure_free
+from im_local.ports import Wanted, ensure_free, spare_ports
 from im_local.processes import parse_scale
 from im_local.system import System, base_ports
 from im_local.testing import OFFSETS, free_port_offset
@@ -18,6 +21,13 @@ kafka: {brokers: ["127.0.0.1:19092"]}
 redis: {host: 127.0.0.1, port: 16395}
 etcd: {hosts: ["127.0.0.1:12396"]}
 pids: {kafka: 4711}
+"""
+
+CLAIM = """
+import sys
+from im_local.ports import claim
+print(claim(int(sys.argv[1])), flush=True)
+sys.stdin.read()
 """
 
 
@@ -145,6 +155,21 @@ async def test_an_offset_past_the_last_port_is_refused(tmp_path: Path) -> None:
     wanted = [port for p in system.services() for port in p.wanted_ports()]
     with pytest.raises(LocalError, match="choose another offset"):
         await ensure_free(wanted, say=print)
+
+
+async def test_what_another_start_is_about_to_take_is_refused() -> None:
+    """Nobody listens yet: both would go on, and one answer for the other."""
+    (port,) = itertools.islice(spare_ports(), 1)
+    command = [sys.executable, "-P", "-c", CLAIM, str(port)]
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert other.stdout
+    assert await other.stdout.readline() == b"True\n"
+    wanted = [Wanted(port, "user", "gRPC")]
+    with pytest.raises(PortTaken, match=f"Port {port}, which user needs .* another start"):
+        await ensure_free(wanted, say=print)
+    await other.communicate(b"")
+    await ensure_free(wanted, say=print)
 
 
 def test_a_test_gets_ports_that_no_outgoing_connection_takes() -> None:

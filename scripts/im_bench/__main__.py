@@ -1,5 +1,5 @@
 """`scripts/bench` and what is measured:
-`messages | group | overload | friends | history | logins | me | http | files | idle |
+`messages | hops | group | overload | friends | history | logins | me | http | files | idle |
 reconnect | slow`"""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,20 @@ from im_bench import (
     friends,
     group,
     history,
+    hops,
     idle,
     logins,
     machine,
     me,
     messages,
     overload,
+    plot,
     reconnect,
     routes,
     slow,
 )
 from im_bench.options import whole
-from im_bench.report import Failed, Row, print_table, write_json
+from im_bench.report import Failed, Row, figures, print_table, write_json
 from im_bench.target import target
 
 BENCHMARKS = {
@@ -41,6 +43,7 @@ BENCHMARKS = {
     "overload": overload,
     "friends": friends,
     "history": history,
+    "hops": hops,
     "logins": logins,
     "me": me,
     "http": routes,
@@ -66,8 +69,14 @@ CHEAP_HASHES = {"IM_BCRYPT_COST": "4"}
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     described = machine.describe()
+    ratios: dict[str, list[float]] = {}
     try:
-        rows = _compare(options, argv) if options.beside else _measure(options)
+        if options.plot:
+            plot.check(options.plot)
+        if options.beside:
+            rows, ratios = _compare(options, argv)
+        else:
+            rows = _measure(options)
     except (TimeoutError, Failed, OSError, RuntimeError) as error:
         print(f"bench: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
@@ -75,7 +84,13 @@ def main(argv: Sequence[str]) -> int:
     head = [command, *described, ("load average", _load())]
     print_table([*head, *rows])
     if options.json is not None:
-        write_json(options.json, head, rows)
+        write_json(options.json, head, rows, ratios)
+    if options.plot is not None:
+        title = "scripts/bench " + " ".join(_words(argv, _add_output))
+        if ratios:
+            plot.ratios(options.plot, title, ratios)
+        else:
+            plot.latencies(options.plot, title, figures(rows))
     return 0
 
 
@@ -94,20 +109,32 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         return uvloop.run(_bounded(benchmark.run(options, ready), longest_s))
 
 
-def _compare(options: argparse.Namespace, argv: Sequence[str]) -> list[Row]:
-    """The words of the scenario itself go on; what says where and how often stays here."""
-    here = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    here.add_argument("--json")
-    beside.add_options(here)
-    _, scenario = here.parse_known_args(argv)
+def _compare(
+    options: argparse.Namespace, argv: Sequence[str]
+) -> tuple[list[Row], dict[str, list[float]]]:
     if options.data or options.ready or options.infra or options.gateways > 1:
         raise Failed("--beside starts its own systems: no --data, --ready, --infra or --gateways")
+    scenario = _words(argv, _add_output, beside.add_options)
     env = _settings(options.what)
     return beside.compare(scenario, options.beside, options.turns, env=env, real=options.real)
 
 
+def _words(argv: Sequence[str], *without: Callable[[argparse.ArgumentParser], object]) -> list[str]:
+    """The command line without these options."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for add_options in without:
+        add_options(known)
+    return known.parse_known_args(argv)[1]
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, help="write the table and its figures there, too")
+    parser.add_argument("--plot", type=Path, help="draw the latencies, or the ratios, there (SVG)")
+
+
 def _settings(what: str) -> dict[str, str]:
-    return {**SETTINGS, **({} if what == "logins" else CHEAP_HASHES)}
+    more = {} if what == "logins" else CHEAP_HASHES
+    return {**SETTINGS, **more, **(hops.settings() if what == "hops" else {})}
 
 
 async def _bounded(work: Coroutine[Any, Any, list[Row]], longest_s: float) -> list[Row]:
@@ -131,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
         sub.add_argument("--infra", type=Path, help="servers to use, as of scripts/infra")
         sub.add_argument("--gateways", type=whole(), default=1, help="WebSocket gateways to start")
-        sub.add_argument("--json", type=Path, help="write the table and its figures there, too")
+        _add_output(sub)
         beside.add_options(sub)
         module.add_options(sub)
     return parser

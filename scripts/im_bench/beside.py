@@ -50,8 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def compare(
     scenario: Sequence[str], commit: str, turns: int, *, env: Mapping[str, str], real: bool
-) -> list[Row]:
-    """``scenario`` are the words after `scripts/bench`; ``env`` is for the systems, as far as each
+) -> tuple[list[Row], dict[str, list[float]]]:
+    """The table, and of each figure the ratio in each turn.
+
+    ``scenario`` are the words after `scripts/bench`; ``env`` is for the systems, as far as each
     knows it; ``real`` asks for MariaDB, Kafka, Redis and etcd, new ones for each side.
 
     Raises Failed when a commit or one of its runs cannot be had.
@@ -66,7 +68,7 @@ def compare(
                 known = {name: value for name, value in env.items() if _knows(side, name)}
                 print(f"turn {turn + 1}: {side.name}", file=sys.stderr, flush=True)
                 side.runs.append(_run(side, scenario, data, known, real=real))
-    return _table(*sides)
+    return table(*sides)
 
 
 def _check_out(commit: str) -> Path:
@@ -154,8 +156,10 @@ def _must(*command: str, env: Mapping[str, str] | None = None) -> None:
         raise Failed(f"{' '.join(command)}: {(done.stderr or done.stdout)[-2000:]}")
 
 
-def _table(ours: Side, theirs: Side) -> list[Row]:
+def table(ours: Side, theirs: Side) -> tuple[list[Row], dict[str, list[float]]]:
+    """What to print, and of each figure that both have the ratio in each turn."""
     rows = [("figure", f"this, {theirs.name} (medians); ratio of the medians; of each turn")]
+    ratios: dict[str, list[float]] = {}
     for name in ours.runs[0]:
         pairs = [
             (a[name], b[name])
@@ -163,11 +167,12 @@ def _table(ours: Side, theirs: Side) -> list[Row]:
             if name in a and b.get(name)
         ]
         if pairs:
-            rows.append((name, _compared(pairs)))
-    return rows
+            ratios[name] = [a / b for a, b in pairs]
+            rows.append((name, _compared(pairs, ratios[name])))
+    return rows, ratios
 
 
-def _compared(pairs: Sequence[tuple[float, float]]) -> str:
+def _compared(pairs: Sequence[tuple[float, float]], ratios: Sequence[float]) -> str:
     a, b = (statistics.median(values) for values in zip(*pairs, strict=True))
-    each = ", ".join(f"{ours / theirs:.2f}" for ours, theirs in pairs)
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     return f"{a:g}, {b:g}; {a / b:.2f}; {each}"

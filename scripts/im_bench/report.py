@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Row = tuple[str, str]
@@ -38,10 +38,13 @@ def figures(rows: Sequence[Row]) -> Figures:
     return found
 
 
-def write_json(path: Path, head: Sequence[Row], rows: Sequence[Row]) -> None:
-    """The table as it is printed, and the figures of its ``rows``."""
+def write_json(
+    path: Path, head: Sequence[Row], rows: Sequence[Row], turns: Mapping[str, Sequence[float]]
+) -> None:
+    """The table as it is printed, and the figures of its ``rows``, or of a comparison the ratios of its
+    turns."""
     text = {name.strip(): value for name, value in [*head, *rows]}
-    content = {"rows": text, "figures": figures(rows)}
+    content = {"rows": text, **({"ratios": turns} if turns else {"figures": figures(rows)})}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from im_bench.beside import Side, _table
-from im_bench.report import figures, latency
+import pytest
+
+from im_bench import plot
+from im_bench.beside import Side, table
+from im_bench.report import Failed, figures, latency
 
 
 def test_every_number_with_a_unit_is_a_figure() -> None:
@@ -40,5 +43,22 @@ def test_latencies_are_read_back_as_they_were() -> None:
 def test_ratios_are_of_the_runs_of_one_turn(tmp_path: Path) -> None:
     ours = Side("this", tmp_path, [{"sent: a second": 20}, {"sent: a second": 60}])
     theirs = Side("42aa244", tmp_path, [{"sent: a second": 10}, {"sent: a second": 20}])
-    (_, row) = _table(ours, theirs)
+    (_, row), ratios = table(ours, theirs)
     assert row == ("sent: a second", "40, 15; 2.67; 2.00, 3.00")
+    assert ratios == {"sent: a second": [2, 3]}
+
+
+def test_a_picture_shows_the_latencies_and_the_ratios(tmp_path: Path) -> None:
+    lines, bars = tmp_path / "lines.svg", tmp_path / "bars.svg"
+    seconds = [number / 1000 for number in range(1, 1001)]
+    plot.latencies(lines, "scripts/bench messages", figures([("delivered", latency(seconds))]))
+    plot.ratios(bars, "beside 42aa244", {"sent: a second": [1.25, 2.5], "sent: p50": [0.5]})
+    drawn = lines.read_text()
+    assert all(text in drawn for text in ("delivered", "501", "991", "p99.9"))
+    drawn = bars.read_text()
+    assert all(text in drawn for text in ("sent: a second", "1.25", "2.5", "0.5", "42aa244"))
+
+
+def test_a_picture_that_cannot_be_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"--plot .*/none/a.svg: there is no folder"):
+        plot.check(tmp_path / "none" / "a.svg")

@@ -35,6 +35,9 @@ class Seen:
     # Of other spans.
     links: frozenset[str]
     is_error: bool
+    # Unix time (s).
+    began: float
+    ended: float
     attributes: dict[str, Any] = field(hash=False)
 
 
@@ -61,7 +64,8 @@ class Collector:
 
 
 @asynccontextmanager
-async def grpc_collector() -> AsyncIterator[Collector]:
+async def grpc_collector(at: str = "127.0.0.1:0") -> AsyncIterator[Collector]:
+    """Listens ``at`` an address, host:port; at a free port unless it says another."""
     collector = Collector()
 
     class Servicer(TraceServiceServicer):
@@ -71,7 +75,7 @@ async def grpc_collector() -> AsyncIterator[Collector]:
 
     server = grpc.aio.server()
     add_TraceServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
-    collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    collector.address = f"127.0.0.1:{server.add_insecure_port(at)}"
     await server.start()
     try:
         yield collector
@@ -117,6 +121,8 @@ def _read(request: ExportTraceServiceRequest) -> Iterator[Seen]:
                     parent_id=span.parent_span_id.hex(),
                     links=frozenset(link.span_id.hex() for link in span.links),
                     is_error=span.status.code == span.status.STATUS_CODE_ERROR,
+                    began=span.start_time_unix_nano / 1e9,
+                    ended=span.end_time_unix_nano / 1e9,
                     attributes={
                         item.key: item.value.string_value or item.value.int_value
                         for item in span.attributes

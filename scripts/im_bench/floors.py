@@ -1,0 +1,178 @@
+"""What each step of a message's way costs alone: the same call, one at a time, with nothing around it.
+
+Each gives its times in seconds, of so many rounds after a few that do not count."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter as clock
+from typing import Any, TypeAlias
+
+import aiokafka.admin
+import asyncmy
+import grpc
+from redis.asyncio import Redis
+
+from im_bench import echo
+from im_bench.websocket import Socket, connect, text_frame
+from im_common.bus.kafka.client import new_topic
+from im_local.infra_file import Infra
+from im_local.testing import Ready
+
+WARM_UP = 20
+# As big as a message of 64 bytes is on its way.
+PAYLOAD = b"x" * 200
+_NAME = "im_bench_floor"
+_TABLE = "CREATE TABLE floor (id BIGINT PRIMARY KEY, body VARBINARY(255))"
+_INSERT = "INSERT INTO floor VALUES ({}, '{}')"
+
+Times: TypeAlias = "array[float]"
+
+
+async def measure(rounds: int, ready: Ready, infra: Infra | None) -> dict[str, Times]:
+    """By what it is; the log and the database are those that the system uses."""
+    found = {}
+    async with echo.echoing() as (url, address):
+        found["a frame, there and back"] = await _web_socket(rounds, url)
+        found["a call, there and back"] = await _rpc(rounds, address)
+    async with _redis(ready) as redis:
+        found["a question to Redis"] = await _timed(rounds, lambda _: redis.get(_NAME))
+    if infra is None:
+        found["a record through the log"] = await _stream(rounds, ready)
+        found["a commit of one row"] = await _sqlite(rounds, Path(ready.data))
+    else:
+        found["a record through the log"] = await _kafka(rounds, infra)
+        found["a commit of one row"] = await _mysql(rounds, infra)
+    return found
+
+
+async def _timed(rounds: int, step: Callable[[int], Awaitable[object]]) -> Times:
+    times = array("d")
+    for number in range(WARM_UP + rounds):
+        began = clock()
+        await step(number)
+        times.append(clock() - began)
+    return times[WARM_UP:]
+
+
+async def _web_socket(rounds: int, url: str) -> Times:
+    arrived = asyncio.Event()
+    socket: Socket = await connect(url, "", lambda _: arrived.set())
+
+    async def step(_: int) -> None:
+        arrived.clear()
+        socket.write(text_frame(PAYLOAD))
+        await arrived.wait()
+
+    times = await _timed(rounds, step)
+    socket.close()
+    return times
+
+
+async def _rpc(rounds: int, address: str) -> Times:
+    async with grpc.aio.insecure_channel(address) as channel:
+        say: Any = channel.unary_unary(echo.METHOD)
+        return await _timed(rounds, lambda _: say(PAYLOAD))
+
+
+@asynccontextmanager
+async def _redis(ready: Ready) -> AsyncIterator[Redis]:
+    client = Redis.from_url(ready.redis)
+    try:
+        yield client
+    finally:
+        await client.delete(_NAME)
+        await client.aclose()
+
+
+async def _stream(rounds: int, ready: Ready) -> Times:
+    """Written by one connection, and read by another that waits for it."""
+    async with _redis(ready) as writer, _redis(ready) as reader:
+
+        async def read(after: str) -> str:
+            found: Any = await reader.xread({_NAME: after}, block=5_000)
+            ((_, ((entry, _),)),) = found
+            return str(entry.decode())
+
+        last = "0"
+
+        async def step(_: int) -> None:
+            nonlocal last
+            reading = asyncio.ensure_future(read(last))
+            await asyncio.sleep(0)
+            await writer.xadd(_NAME, {"v": PAYLOAD})
+            last = await reading
+
+        return await _timed(rounds, step)
+
+
+async def _kafka(rounds: int, infra: Infra) -> Times:
+    brokers = ",".join(infra.kafka)
+    # The library has no types.
+    kafka: Any = aiokafka
+    admin = kafka.admin.AIOKafkaAdminClient(bootstrap_servers=brokers)
+    producer = kafka.AIOKafkaProducer(bootstrap_servers=brokers, acks="all")
+    consumer = kafka.AIOKafkaConsumer(bootstrap_servers=brokers, auto_offset_reset="earliest")
+    await admin.start()
+    await admin.create_topics([new_topic(_NAME, 1, 1)])
+    await producer.start()
+    await consumer.start()
+    try:
+        partition = kafka.TopicPartition(_NAME, 0)
+        consumer.assign([partition])
+
+        async def step(_: int) -> None:
+            reading = asyncio.ensure_future(consumer.getone())
+            await producer.send_and_wait(_NAME, PAYLOAD)
+            await reading
+
+        return await _timed(rounds, step)
+    finally:
+        await consumer.stop()
+        await producer.stop()
+        await admin.delete_topics([_NAME])
+        await admin.close()
+
+
+async def _sqlite(rounds: int, folder: Path) -> Times:
+    """On the disk of the system, in this thread."""
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        connection = sqlite3.connect(Path(own) / "floor.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(_TABLE)
+
+        async def step(number: int) -> None:
+            connection.execute(_INSERT.format(number, PAYLOAD.decode()))
+
+        times = await _timed(rounds, step)
+        connection.close()
+        return times
+
+
+async def _mysql(rounds: int, infra: Infra) -> Times:
+    host, _, port = infra.mysql.rpartition(":")
+    connection = await asyncmy.connect(
+        host=host,
+        port=int(port),
+        user=infra.mysql_user,
+        password=infra.mysql_password,
+        autocommit=True,
+    )
+    async with connection.cursor() as cursor:
+        await cursor.execute(f"CREATE DATABASE {_NAME}")
+        try:
+            await cursor.execute(f"USE {_NAME}")
+            await cursor.execute(_TABLE)
+            return await _timed(
+                rounds, lambda number: cursor.execute(_INSERT.format(number, PAYLOAD.decode()))
+            )
+        finally:
+            await cursor.execute(f"DROP DATABASE {_NAME}")
+            await connection.ensure_closed()

@@ -20,6 +20,7 @@ import user_service.server
 from auth_service.config import Settings as AuthSettings
 from auth_service.keys import ensure_key_file
 from im.auth.v1 import auth_pb2 as pb
+from im.auth.v1.admin_pb2_grpc import AccountAdminServiceStub, AuditServiceStub
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceStub
@@ -46,6 +47,8 @@ class Backend:
     """Both services, and the calls that most tests make."""
 
     auth: Any
+    accounts: Any
+    audit: Any
     users: Any
     redis: Redis
     auth_settings: AuthSettings
@@ -131,6 +134,8 @@ class Backend:
     async def auth_running(self) -> AsyncIterator[None]:
         async with running(auth_service.server.serve, self.auth_settings) as auth:
             self.auth = AuthServiceStub(auth.channel)
+            self.accounts = AccountAdminServiceStub(auth.channel)
+            self.audit = AuditServiceStub(auth.channel)
             yield
 
     @asynccontextmanager
@@ -217,6 +222,8 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
         try:
             yield Backend(
                 auth=None,
+                accounts=None,
+                audit=None,
                 users=None,
                 redis=redis,
                 auth_settings=AuthSettings(**auth_settings),

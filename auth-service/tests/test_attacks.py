@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auth_service.keys import read_keys
+from im.auth.v1 import admin_pb2
 from im.auth.v1 import auth_pb2 as pb
 from im.user.v1 import user_pb2
 from im_common.domain.access_tokens import AUDIENCE, ISSUER
@@ -211,4 +212,12 @@ def internal_calls(backend: Backend) -> list[tuple[Any, Any]]:
         (backend.auth.DisableAccount, pb.DisableAccountRequest(user_id=1)),
         (backend.users.CreateProfile, user_pb2.CreateProfileRequest(user_id=1, username="abc")),
         (backend.users.CheckUsers, user_pb2.CheckUsersRequest(user_ids=[1])),
+        (backend.users.DisableProfile, user_pb2.DisableProfileRequest(user_id=1)),
+        (backend.accounts.FindAccounts, admin_pb2.FindAccountsRequest()),
+        (backend.accounts.RemoveAccount, admin_pb2.RemoveAccountRequest(user_id=1)),
+        (backend.accounts.ListUserSessions, admin_pb2.ListUserSessionsRequest(user_id=1)),
+        (backend.accounts.EndUserSessions, admin_pb2.EndUserSessionsRequest(user_id=1)),
+        (backend.audit.BeginDeed, admin_pb2.BeginDeedRequest(who="a", action="b")),
+        (backend.audit.EndDeed, admin_pb2.EndDeedRequest(deed_id=1, outcome="ok")),
+        (backend.audit.ListDeeds, admin_pb2.ListDeedsRequest()),
     ]

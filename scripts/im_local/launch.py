@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from im_local.errors import LocalError
+from im_local.files import write_atomically
 from im_local.infra_file import Infra, read_infra
 from im_local.lifetime import die_with
 from im_local.paths import PYTHON, ROOT, DataDir
@@ -17,6 +18,9 @@ from im_local.prepare import Account, Request, Subject
 from im_local.processes import SERVICES
 from im_local.system import System, base_environment
 from im_local.up import Envs, Launch
+
+# The tool that looks after the system.
+ADMIN = "im-admin"
 
 
 def backend(
@@ -67,6 +71,9 @@ async def _prepare(system: System, environ: Mapping[str, str]) -> Envs:
     if process.returncode != 0:
         raise LocalError(errors.decode("utf-8", "replace").strip()[-4000:])
     envs: Envs = json.loads(output)
+    # It is no process that runs; whoever starts it finds here what it needs, passwords included.
+    text = json.dumps(envs.pop(ADMIN))
+    write_atomically(system.data.secrets / f"{ADMIN}.json", text, mode=0o600)
     return {name: base_environment() | variables for name, variables in envs.items()}
 
 
@@ -83,6 +90,14 @@ def _request(system: System) -> Request:
         )
         for service in system.instances
     ]
+    admin = Subject(
+        name=ADMIN,
+        config="common/im_admin/admin.yaml",
+        settings="im_admin.config:AdminSettings",
+        migrations="",
+        offers=system.shared_offers(),
+    )
+    subjects.append(admin)
     keys = offers["auth"]["IM_KEYS__FILE"]
     return Request(subjects, keys, _account(system.infra) if system.infra else None)
 

@@ -100,9 +100,15 @@ class System:
         return {
             **listens,
             **self._database(service),
-            **self._bus(),
             **self._page(service),
             "IM_DEV_SERVER__PORT": str(service.operator),
+            **self.shared_offers(),
+        }
+
+    def shared_offers(self) -> dict[str, str]:
+        """What is the same for all."""
+        return {
+            **self._bus(),
             **self._etcd(),
             "IM_REDIS__HOST": self.redis,
             "IM_FILES__FOLDER": str(self.data.path / "files"),

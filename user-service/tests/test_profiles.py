@@ -31,10 +31,34 @@ async def get(service: UserService, user_id: int) -> pb.User:
     return (await call(service.users.GetUser, request, token=service.caller.token)).user
 
 
+async def disable(service: UserService, user_id: int, disabled: bool = True) -> None:
+    request = pb.DisableProfileRequest(user_id=user_id, disabled=disabled)
+    await call(service.users.DisableProfile, request, service="auth-service")
+
+
 async def check(service: UserService, *user_ids: int) -> set[int]:
     request = pb.CheckUsersRequest(user_ids=user_ids)
     answer = await call(service.users.CheckUsers, request, service="chat-service")
     return set(answer.user_ids)
+
+
+async def test_a_disabled_user_is_not_written_to_until_enabled(service: UserService) -> None:
+    person = await service.person()
+
+    await disable(service, person.user_id)
+    assert await check(service, person.user_id) == set()
+    await disable(service, person.user_id, False)
+    assert await check(service, person.user_id) == {person.user_id}
+
+
+async def test_a_deleted_user_is_not_enabled_again(service: UserService) -> None:
+    person = await service.person()
+    request = pb.DeleteProfileRequest(user_id=person.user_id)
+    await call(service.users.DeleteProfile, request, service="auth-service")
+
+    await disable(service, person.user_id, False)
+
+    assert await check(service, person.user_id) == set()
 
 
 async def test_a_profile_is_made_once(service: UserService, new_name: Callable[[], str]) -> None:

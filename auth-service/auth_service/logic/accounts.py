@@ -1,4 +1,4 @@
-"""Accounts: Register, Login, ChangePassword, DisableAccount.
+"""Accounts: Register, Login, ChangePassword, DisableAccount, FindAccounts.
 
 The profile of an account is user-service's. Until it has confirmed it, the account is not whole:
 a Register with the same password goes on with it, and so does the next Login.
@@ -13,11 +13,12 @@ from auth_service.logic import sessions
 from auth_service.logic.account_rules import key_of_username, new_account
 from auth_service.logic.sessions import Device, TokenPair
 from auth_service.model import credentials
-from auth_service.model.credentials import Account, NewAccount
+from auth_service.model.credentials import Account, FoundAccount, NewAccount
 from auth_service.passwords import check_length
 from auth_service.svc import ServiceContext
-from im.user.v1.user_pb2 import CreateProfileRequest
+from im.user.v1.user_pb2 import CreateProfileRequest, DisableProfileRequest
 from im_common.domain.ids import now_ms
+from im_common.domain.paging import Ascii, page_limit, read_cursor_as, write_cursor
 from im_common.errors import AppError, Code, not_found, unavailable
 from im_common.runtime.context import Identity
 from im_common.sql.db import is_duplicate_key
@@ -97,12 +98,37 @@ async def change_password(
 
 
 async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> None:
-    """NOT_FOUND when there is no such account."""
+    """Ends the user's sessions, and lets nobody find the user; or opens the account again. When a part
+    is away the door may be shut already: it can be repeated.
+
+    Raises:
+        AppError: NOT_FOUND when there is no such account; UNAVAILABLE.
+    """
     if not await svc.db.write(credentials.set_disabled, user_id, disabled):
         raise not_found("user")
     if disabled:
         await svc.sessions.end_all(user_id)
+    await svc.users.DisableProfile(DisableProfileRequest(user_id=user_id, disabled=disabled))
     log.info("account disabled" if disabled else "account enabled", account=user_id)
+
+
+async def find_accounts(
+    svc: ServiceContext, *, user_id: int, text: str, only_disabled: bool, limit: int, cursor: str
+) -> tuple[list[FoundAccount], str]:
+    """A page in the order of the usernames, and the cursor of the next one (empty when this is the
+    last)."""
+    size = page_limit(limit)
+    (after,) = read_cursor_as(tuple[Ascii], cursor) or ("",)
+    found = await svc.db.read(
+        credentials.find,
+        user_id=user_id,
+        text=text,
+        only_disabled=only_disabled,
+        after=after,
+        limit=size + 1,
+    )
+    page = found[:size]
+    return page, write_cursor(page[-1].username_key) if len(found) > size else ""
 
 
 async def _add(svc: ServiceContext, new: NewAccount, password_hash: str) -> Account:

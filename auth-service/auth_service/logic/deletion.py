@@ -19,11 +19,13 @@ from sqlalchemy import Connection
 from auth_service.logic import sessions
 from auth_service.logic.accounts import authenticate, wrong
 from auth_service.model import credentials, deletions
+from auth_service.model.credentials import Account
 from auth_service.svc import ServiceContext
 from im.friend.v1.friend_pb2 import ForgetUserRequest as ForgetFriendsRequest
 from im.group.v1.group_pb2 import ForgetUserRequest as ForgetGroupsRequest
 from im.user.v1.user_pb2 import DeleteProfileRequest
 from im_common.domain.ids import now_ms
+from im_common.errors import not_found
 from im_common.runtime.context import Identity
 from im_common.runtime.faults import report
 
@@ -45,6 +47,27 @@ async def delete_account(svc: ServiceContext, identity: Identity, password: str)
     if account is None:
         raise wrong()
     account = await authenticate(svc, account.username, password)
+    if not await _delete(svc, account):
+        raise wrong()
+
+
+async def remove_account(svc: ServiceContext, user_id: int) -> None:
+    """As ``delete_account``, for an operator, who knows no password.
+
+    Raises:
+        AppError: NOT_FOUND, also when it was deleted before; UNAVAILABLE.
+    """
+    while True:
+        account = await svc.db.read(credentials.by_id, user_id)
+        if account is None or account.deleted:
+            raise not_found("user")
+        # Else the password was changed in between.
+        if await _delete(svc, account):
+            return
+
+
+async def _delete(svc: ServiceContext, account: Account) -> bool:
+    """False when the account is not as it was any more."""
 
     def delete(connection: Connection) -> bool:
         if not credentials.forget(connection, account.user_id, old_hash=account.password_hash):
@@ -53,10 +76,11 @@ async def delete_account(svc: ServiceContext, identity: Identity, password: str)
         return True
 
     if not await svc.db.write(delete):
-        raise wrong()
+        return False
     log.info("account deleted", account=account.user_id)
     svc.has_deletions.set()
     await _end_sessions(svc, account.user_id)
+    return True
 
 
 async def run(svc: ServiceContext) -> None:

@@ -171,6 +171,14 @@ async def revoke_other_sessions(svc: ServiceContext, identity: Identity) -> int:
     return len(ended)
 
 
+async def end_sessions(svc: ServiceContext, user_id: int, session_id: str) -> int:
+    """For an operator: ends one session of a user, NOT_FOUND when it is none; or, without an id, all
+    of them. How many there were."""
+    if session_id:
+        return await revoke_session(svc, user_id, session_id)
+    return len(await svc.sessions.end_all(user_id))
+
+
 async def tell_revoked(svc: ServiceContext, user_id: int, ended: Sequence[str]) -> None:
     """Tells the user's other devices of sessions that have ended, at most once: Redis has no part in a
     transaction, and where the database is away, or this process dies before, a session is over all the

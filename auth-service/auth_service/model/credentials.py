@@ -13,7 +13,9 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     insert,
+    or_,
     select,
     update,
 )
@@ -63,6 +65,11 @@ class Account:
     disabled: bool
     has_profile: bool
 
+    @property
+    def deleted(self) -> bool:
+        """Whether it is nobody's any more."""
+        return self.password_hash == NO_PASSWORD
+
 
 _account = select(
     _t.user_id,
@@ -73,6 +80,15 @@ _account = select(
     _t.disabled,
     _t.has_profile,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAccount:
+    """An account as an operator sees it."""
+
+    account: Account
+    username_key: str
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +137,33 @@ def by_id(connection: Connection, user_id: int) -> Account | None:
     return Account(*row) if row else None
 
 
+def find(
+    connection: Connection,
+    *,
+    user_id: int,
+    text: str,
+    only_disabled: bool,
+    after: str,
+    limit: int,
+) -> list[FoundAccount]:
+    """In the order of the username keys, those above ``after``; ``user_id`` 0 and an empty ``text``
+    leave nobody out."""
+    query = _account.add_columns(_t.username_key, _t.created_at).where(_t.username_key > after)
+    if user_id:
+        query = query.where(_t.user_id == user_id)
+    if text:
+        key = text.lower()
+        named = _t.email_key == key
+        # The column compares with nothing but ASCII.
+        if key.isascii() and key.isprintable():
+            named = or_(named, and_(_t.username_key >= key, _t.username_key < key + "\x7f"))
+        query = query.where(named)
+    if only_disabled:
+        query = query.where(_t.disabled.is_(True))
+    rows = connection.execute(query.order_by(_t.username_key).limit(limit))
+    return [FoundAccount(Account(*row[:-2]), row[-2], row[-1]) for row in rows]
+
+
 def has_email(connection: Connection, email_key: str) -> bool:
     query = select(_t.user_id).where(_t.email_key == email_key)
     return (connection.execute(query)).first() is not None
@@ -165,8 +208,9 @@ def forget(connection: Connection, user_id: int, *, old_hash: str) -> bool:
 
 
 def set_disabled(connection: Connection, user_id: int, disabled: bool) -> bool:
-    """False when there is no such account."""
-    if by_id(connection, user_id) is None:
+    """False when there is no such account, or it was deleted."""
+    account = by_id(connection, user_id)
+    if account is None or account.deleted:
         return False
     connection.execute(update(credentials).where(_t.user_id == user_id).values(disabled=disabled))
     return True

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import grpc
+
 from auth_service import svc
 from auth_service.config import Settings
 from auth_service.logic import deletion
+from auth_service.server.admin import AccountAdminServicer, AuditServicer
 from auth_service.server.auth import AuthServicer
+from im.auth.v1.admin_pb2_grpc import (
+    add_AccountAdminServiceServicer_to_server,
+    add_AuditServiceServicer_to_server,
+)
 from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
@@ -15,10 +22,20 @@ from im_common.runtime.resources import Resources
 
 async def serve(settings: Settings, resources: Resources) -> None:
     service = await svc.build(settings, resources)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_AuthServiceServicer_to_server(AuthServicer(service), server)
+        add_AccountAdminServiceServicer_to_server(AccountAdminServicer(service), server)
+        add_AuditServiceServicer_to_server(AuditServicer(service), server)
+
     server = RpcServer(
         listen_on=settings.listen_on,
-        services=["im.auth.v1.AuthService"],
-        register=lambda s: add_AuthServiceServicer_to_server(AuthServicer(service), s),
+        services=[
+            "im.auth.v1.AuthService",
+            "im.auth.v1.AccountAdminService",
+            "im.auth.v1.AuditService",
+        ],
+        register=register,
         gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
     )

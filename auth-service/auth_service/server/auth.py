@@ -65,7 +65,7 @@ class AuthServicer(AuthServiceServicer):
     ) -> pb.ListSessionsResponse:
         caller = identity()
         found = await sessions.list_sessions(self._svc, caller.user_id)
-        return pb.ListSessionsResponse(sessions=[_session(s, caller.session_id) for s in found])
+        return pb.ListSessionsResponse(sessions=[session_view(s, caller.session_id) for s in found])
 
     async def RevokeSession(
         self, request: pb.RevokeSessionRequest, _: Any
@@ -124,7 +124,7 @@ def _tokens(pair: TokenPair) -> pb.TokenPair:
     )
 
 
-def _session(session: Session, current: str) -> pb.Session:
+def session_view(session: Session, current: str) -> pb.Session:
     return pb.Session(
         session_id=session.session_id,
         device_id=session.device_id,

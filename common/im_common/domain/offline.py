@@ -79,6 +79,10 @@ class OfflineList:
         frames = _fitting(found)
         return frames, max(0, length - len(frames))
 
+    async def length(self, user_id: int) -> int:
+        """How many frames there are."""
+        return int(await self._redis.llen(_key(user_id)))
+
     async def waiting(self, user_ids: Sequence[int]) -> list[int]:
         """Those of the users who have frames, by few commands."""
         there = await self._keys.each([_key(user_id) for user_id in user_ids])

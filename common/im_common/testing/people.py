@@ -61,8 +61,6 @@ class People:
         # How the service under test reaches the three.
         self.conf = conf
         self.calls: Counter[str] = Counter()
-        # What DisableAccount was last asked for, by user.
-        self.disabled: dict[int, bool] = {}
         # What is known of users besides their ids; without a nickname it is their username.
         self.nicknames: dict[int, str] = {}
         # Who is online; the others were seen last at LAST_SEEN.
@@ -183,12 +181,6 @@ class _Auth(AuthServiceServicer):
             kid=_KEY_ID, kty="OKP", crv="Ed25519", x=self._x, alg=ALGORITHM, use="sig"
         )
         return auth_pb2.GetJwksResponse(keys=[key])
-
-    async def DisableAccount(
-        self, request: auth_pb2.DisableAccountRequest, _context: Any
-    ) -> auth_pb2.DisableAccountResponse:
-        self._people.disabled[request.user_id] = request.disabled
-        return auth_pb2.DisableAccountResponse()
 
 
 class _Users(UserServiceServicer):

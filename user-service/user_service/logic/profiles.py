@@ -118,6 +118,12 @@ async def delete_profile(svc: ServiceContext, user_id: int) -> None:
     await svc.db.write(forget)
 
 
+async def disable_profile(svc: ServiceContext, user_id: int, disabled: bool) -> None:
+    """Keeps others from finding the user and writing to them, or no longer. Without a profile, or when
+    it is nobody's any more, nothing happens."""
+    await svc.db.write(users.set_disabled, user_id, disabled, now_ms())
+
+
 async def check_users(svc: ServiceContext, user_ids: Sequence[int]) -> list[int]:
     """Those that exist and are not disabled."""
     if len(user_ids) > MOST_CHECKED:

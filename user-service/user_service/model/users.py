@@ -230,7 +230,9 @@ def id_of_username(connection: Connection, username: str) -> int | None:
 
 
 def set_disabled(connection: Connection, user_id: int, disabled: bool, now: int) -> None:
-    change(connection, user_id, {"disabled": disabled, "updated_at": now})
+    """But of one that is nobody's any more."""
+    whose = (_t.user_id == user_id, _t.username != f"~{user_id}")
+    connection.execute(update(users).where(*whose).values(disabled=disabled, updated_at=now))
 
 
 def listed(connection: Connection, user_ids: Sequence[int]) -> list[User]:

@@ -64,6 +64,12 @@ class UserServicer(UserServiceServicer):
         )
         return pb.CreateProfileResponse()
 
+    async def DisableProfile(
+        self, request: pb.DisableProfileRequest, _: Any
+    ) -> pb.DisableProfileResponse:
+        await profiles.disable_profile(self._svc, request.user_id, request.disabled)
+        return pb.DisableProfileResponse()
+
     async def GetNames(self, request: pb.GetNamesRequest, _: Any) -> pb.GetNamesResponse:
         found = await profiles.get_names(self._svc, request.user_ids)
         return pb.GetNamesResponse(names=[pb.Names(**names._asdict()) for names in found])

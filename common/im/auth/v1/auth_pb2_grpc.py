@@ -170,7 +170,9 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableAccount(self, request, context):
-        """DisableAccount shuts an account and ends its sessions, or opens it again.
+        """DisableAccount shuts an account, ends its sessions and keeps others from finding the user, or opens
+        it again. NOT_FOUND when there is none, or it was deleted. UNAVAILABLE may have shut the door already:
+        call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

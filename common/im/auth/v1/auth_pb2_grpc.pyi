@@ -61,7 +61,10 @@ class AuthServiceStub:
     memberships soon after, whatever is away meanwhile.
     """
     DisableAccount: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]
-    """DisableAccount shuts an account and ends its sessions, or opens it again."""
+    """DisableAccount shuts an account, ends its sessions and keeps others from finding the user, or opens
+    it again. NOT_FOUND when there is none, or it was deleted. UNAVAILABLE may have shut the door already:
+    call again.
+    """
     SeeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]
     """SeeSessions notes that sessions are in use; those that are over stay so."""
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
@@ -100,7 +103,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     memberships soon after, whatever is away meanwhile.
     """
     DisableAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisableAccountRequest, _auth_pb2.DisableAccountResponse]  # type: ignore[assignment]
-    """DisableAccount shuts an account and ends its sessions, or opens it again."""
+    """DisableAccount shuts an account, ends its sessions and keeps others from finding the user, or opens
+    it again. NOT_FOUND when there is none, or it was deleted. UNAVAILABLE may have shut the door already:
+    call again.
+    """
     SeeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.SeeSessionsRequest, _auth_pb2.SeeSessionsResponse]  # type: ignore[assignment]
     """SeeSessions notes that sessions are in use; those that are over stay so."""
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]  # type: ignore[assignment]
@@ -196,7 +202,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.DisableAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.DisableAccountResponse, _abc.Awaitable[_auth_pb2.DisableAccountResponse]]:
-        """DisableAccount shuts an account and ends its sessions, or opens it again."""
+        """DisableAccount shuts an account, ends its sessions and keeps others from finding the user, or opens
+        it again. NOT_FOUND when there is none, or it was deleted. UNAVAILABLE may have shut the door already:
+        call again.
+        """
 
     @_abc_1.abstractmethod
     def SeeSessions(

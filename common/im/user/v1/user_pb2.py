@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/user/v1/user.proto\x12\nim.user.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19im/common/v1/access.proto\"\x96\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\x0e\n\x06\x61vatar\x18\x04 \x01(\t\x12\"\n\x06gender\x18\x05 \x01(\x0e\x32\x12.im.user.v1.Gender\x12\x11\n\tsignature\x18\x06 \x01(\t\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\x9d\x01\n\x07Profile\x12\x1e\n\x04user\x18\x01 \x01(\x0b\x32\x10.im.user.v1.User\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08\x62irthday\x18\x03 \x01(\t\x12$\n\x03\x65xt\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fpresence_hidden\x18\x05 \x01(\x08\x12\x12\n\nupdated_at\x18\x06 \x01(\x03\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"1\n\x0fGetUserResponse\x12\x1e\n\x04user\x18\x01 \x01(\x0b\x32\x10.im.user.v1.User\"(\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"8\n\x15\x42\x61tchGetUsersResponse\x12\x1f\n\x05users\x18\x01 \x03(\x0b\x32\x10.im.user.v1.User\"\x13\n\x11GetProfileRequest\":\n\x12GetProfileResponse\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\"m\n\x14UpdateProfileRequest\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"=\n\x15UpdateProfileResponse\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\"B\n\x12SearchUsersRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"K\n\x13SearchUsersResponse\x12\x1f\n\x05users\x18\x01 \x03(\x0b\x32\x10.im.user.v1.User\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"Z\n\x14\x43reateProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\x17\n\x15\x43reateProfileResponse\"\'\n\x14\x44\x65leteProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"\x17\n\x15\x44\x65leteProfileResponse\"#\n\x0fGetNamesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"4\n\x10GetNamesResponse\x12 \n\x05names\x18\x01 \x03(\x0b\x32\x11.im.user.v1.Names\"<\n\x05Names\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\"%\n\x11\x43heckUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"&\n\x12\x43heckUsersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"@\n\x11UserOnlineRequest\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.im.user.v1.DevicePresence\"\x1a\n\x12UserOnlineResponseJ\x04\x08\x01\x10\x02\"A\n\x12UserOfflineRequest\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.im.user.v1.DevicePresence\"\x1b\n\x13UserOfflineResponseJ\x04\x08\x01\x10\x02\"%\n\x11ListHiddenRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"&\n\x12ListHiddenResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"F\n\x0e\x44\x65vicePresence\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\")\n\x15GetOnlineUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"A\n\x16GetOnlineUsersResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.im.user.v1.Presence\"&\n\x13IsUserOnlineRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\">\n\x14IsUserOnlineResponse\x12&\n\x08presence\x18\x01 \x01(\x0b\x32\x14.im.user.v1.Presence\"Q\n\x08Presence\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x11\n\tlast_seen\x18\x03 \x01(\x03\x12\x11\n\tplatforms\x18\x04 \x03(\t*V\n\x06Gender\x12\x16\n\x12GENDER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bGENDER_MALE\x10\x01\x12\x11\n\rGENDER_FEMALE\x10\x02\x12\x10\n\x0cGENDER_OTHER\x10\x03\x32\xab\x06\n\x0bUserService\x12K\n\x07GetUser\x12\x1a.im.user.v1.GetUserRequest\x1a\x1b.im.user.v1.GetUserResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rBatchGetUsers\x12 .im.user.v1.BatchGetUsersRequest\x1a!.im.user.v1.BatchGetUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12T\n\nGetProfile\x12\x1d.im.user.v1.GetProfileRequest\x1a\x1e.im.user.v1.GetProfileResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rUpdateProfile\x12 .im.user.v1.UpdateProfileRequest\x1a!.im.user.v1.UpdateProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12W\n\x0bSearchUsers\x12\x1e.im.user.v1.SearchUsersRequest\x1a\x1f.im.user.v1.SearchUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rCreateProfile\x12 .im.user.v1.CreateProfileRequest\x1a!.im.user.v1.CreateProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12]\n\rDeleteProfile\x12 .im.user.v1.DeleteProfileRequest\x1a!.im.user.v1.DeleteProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12N\n\x08GetNames\x12\x1b.im.user.v1.GetNamesRequest\x1a\x1c.im.user.v1.GetNamesResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12T\n\nCheckUsers\x12\x1d.im.user.v1.CheckUsersRequest\x1a\x1e.im.user.v1.CheckUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x32\xd4\x03\n\x0fPresenceService\x12T\n\nUserOnline\x12\x1d.im.user.v1.UserOnlineRequest\x1a\x1e.im.user.v1.UserOnlineResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12W\n\x0bUserOffline\x12\x1e.im.user.v1.UserOfflineRequest\x1a\x1f.im.user.v1.UserOfflineResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12T\n\nListHidden\x12\x1d.im.user.v1.ListHiddenRequest\x1a\x1e.im.user.v1.ListHiddenResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0eGetOnlineUsers\x12!.im.user.v1.GetOnlineUsersRequest\x1a\".im.user.v1.GetOnlineUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12Z\n\x0cIsUserOnline\x12\x1f.im.user.v1.IsUserOnlineRequest\x1a .im.user.v1.IsUserOnlineResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x42\x15Z\x13im.local/im/user/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/user/v1/user.proto\x12\nim.user.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19im/common/v1/access.proto\"\x96\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\x0e\n\x06\x61vatar\x18\x04 \x01(\t\x12\"\n\x06gender\x18\x05 \x01(\x0e\x32\x12.im.user.v1.Gender\x12\x11\n\tsignature\x18\x06 \x01(\t\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\x9d\x01\n\x07Profile\x12\x1e\n\x04user\x18\x01 \x01(\x0b\x32\x10.im.user.v1.User\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08\x62irthday\x18\x03 \x01(\t\x12$\n\x03\x65xt\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fpresence_hidden\x18\x05 \x01(\x08\x12\x12\n\nupdated_at\x18\x06 \x01(\x03\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"1\n\x0fGetUserResponse\x12\x1e\n\x04user\x18\x01 \x01(\x0b\x32\x10.im.user.v1.User\"(\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"8\n\x15\x42\x61tchGetUsersResponse\x12\x1f\n\x05users\x18\x01 \x03(\x0b\x32\x10.im.user.v1.User\"\x13\n\x11GetProfileRequest\":\n\x12GetProfileResponse\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\"m\n\x14UpdateProfileRequest\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"=\n\x15UpdateProfileResponse\x12$\n\x07profile\x18\x01 \x01(\x0b\x32\x13.im.user.v1.Profile\"B\n\x12SearchUsersRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"K\n\x13SearchUsersResponse\x12\x1f\n\x05users\x18\x01 \x03(\x0b\x32\x10.im.user.v1.User\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"Z\n\x14\x43reateProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\x17\n\x15\x43reateProfileResponse\"\'\n\x14\x44\x65leteProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"\x17\n\x15\x44\x65leteProfileResponse\":\n\x15\x44isableProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08\x64isabled\x18\x02 \x01(\x08\"\x18\n\x16\x44isableProfileResponse\"#\n\x0fGetNamesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"4\n\x10GetNamesResponse\x12 \n\x05names\x18\x01 \x03(\x0b\x32\x11.im.user.v1.Names\"<\n\x05Names\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\"%\n\x11\x43heckUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"&\n\x12\x43heckUsersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"@\n\x11UserOnlineRequest\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.im.user.v1.DevicePresence\"\x1a\n\x12UserOnlineResponseJ\x04\x08\x01\x10\x02\"A\n\x12UserOfflineRequest\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.im.user.v1.DevicePresence\"\x1b\n\x13UserOfflineResponseJ\x04\x08\x01\x10\x02\"%\n\x11ListHiddenRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"&\n\x12ListHiddenResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"F\n\x0e\x44\x65vicePresence\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\")\n\x15GetOnlineUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"A\n\x16GetOnlineUsersResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.im.user.v1.Presence\"&\n\x13IsUserOnlineRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\">\n\x14IsUserOnlineResponse\x12&\n\x08presence\x18\x01 \x01(\x0b\x32\x14.im.user.v1.Presence\"Q\n\x08Presence\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x11\n\tlast_seen\x18\x03 \x01(\x03\x12\x11\n\tplatforms\x18\x04 \x03(\t*V\n\x06Gender\x12\x16\n\x12GENDER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bGENDER_MALE\x10\x01\x12\x11\n\rGENDER_FEMALE\x10\x02\x12\x10\n\x0cGENDER_OTHER\x10\x03\x32\x8d\x07\n\x0bUserService\x12K\n\x07GetUser\x12\x1a.im.user.v1.GetUserRequest\x1a\x1b.im.user.v1.GetUserResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rBatchGetUsers\x12 .im.user.v1.BatchGetUsersRequest\x1a!.im.user.v1.BatchGetUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12T\n\nGetProfile\x12\x1d.im.user.v1.GetProfileRequest\x1a\x1e.im.user.v1.GetProfileResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rUpdateProfile\x12 .im.user.v1.UpdateProfileRequest\x1a!.im.user.v1.UpdateProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12W\n\x0bSearchUsers\x12\x1e.im.user.v1.SearchUsersRequest\x1a\x1f.im.user.v1.SearchUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rCreateProfile\x12 .im.user.v1.CreateProfileRequest\x1a!.im.user.v1.CreateProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12]\n\rDeleteProfile\x12 .im.user.v1.DeleteProfileRequest\x1a!.im.user.v1.DeleteProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12`\n\x0e\x44isableProfile\x12!.im.user.v1.DisableProfileRequest\x1a\".im.user.v1.DisableProfileResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12N\n\x08GetNames\x12\x1b.im.user.v1.GetNamesRequest\x1a\x1c.im.user.v1.GetNamesResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12T\n\nCheckUsers\x12\x1d.im.user.v1.CheckUsersRequest\x1a\x1e.im.user.v1.CheckUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x32\xd4\x03\n\x0fPresenceService\x12T\n\nUserOnline\x12\x1d.im.user.v1.UserOnlineRequest\x1a\x1e.im.user.v1.UserOnlineResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12W\n\x0bUserOffline\x12\x1e.im.user.v1.UserOfflineRequest\x1a\x1f.im.user.v1.UserOfflineResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12T\n\nListHidden\x12\x1d.im.user.v1.ListHiddenRequest\x1a\x1e.im.user.v1.ListHiddenResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0eGetOnlineUsers\x12!.im.user.v1.GetOnlineUsersRequest\x1a\".im.user.v1.GetOnlineUsersResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12Z\n\x0cIsUserOnline\x12\x1f.im.user.v1.IsUserOnlineRequest\x1a .im.user.v1.IsUserOnlineResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x42\x15Z\x13im.local/im/user/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['CreateProfile']._serialized_options = b'\220\002\002\310\363\030\003'
   _globals['_USERSERVICE'].methods_by_name['DeleteProfile']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['DeleteProfile']._serialized_options = b'\220\002\002\310\363\030\003'
+  _globals['_USERSERVICE'].methods_by_name['DisableProfile']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DisableProfile']._serialized_options = b'\220\002\002\310\363\030\003'
   _globals['_USERSERVICE'].methods_by_name['GetNames']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetNames']._serialized_options = b'\220\002\001\310\363\030\003'
   _globals['_USERSERVICE'].methods_by_name['CheckUsers']._loaded_options = None
@@ -63,8 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRESENCESERVICE'].methods_by_name['GetOnlineUsers']._serialized_options = b'\220\002\001\310\363\030\002'
   _globals['_PRESENCESERVICE'].methods_by_name['IsUserOnline']._loaded_options = None
   _globals['_PRESENCESERVICE'].methods_by_name['IsUserOnline']._serialized_options = b'\220\002\001\310\363\030\002'
-  _globals['_GENDER']._serialized_start=2080
-  _globals['_GENDER']._serialized_end=2166
+  _globals['_GENDER']._serialized_start=2166
+  _globals['_GENDER']._serialized_end=2252
   _globals['_USER']._serialized_start=129
   _globals['_USER']._serialized_end=279
   _globals['_PROFILE']._serialized_start=282
@@ -97,42 +99,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPROFILEREQUEST']._serialized_end=1183
   _globals['_DELETEPROFILERESPONSE']._serialized_start=1185
   _globals['_DELETEPROFILERESPONSE']._serialized_end=1208
-  _globals['_GETNAMESREQUEST']._serialized_start=1210
-  _globals['_GETNAMESREQUEST']._serialized_end=1245
-  _globals['_GETNAMESRESPONSE']._serialized_start=1247
-  _globals['_GETNAMESRESPONSE']._serialized_end=1299
-  _globals['_NAMES']._serialized_start=1301
-  _globals['_NAMES']._serialized_end=1361
-  _globals['_CHECKUSERSREQUEST']._serialized_start=1363
-  _globals['_CHECKUSERSREQUEST']._serialized_end=1400
-  _globals['_CHECKUSERSRESPONSE']._serialized_start=1402
-  _globals['_CHECKUSERSRESPONSE']._serialized_end=1440
-  _globals['_USERONLINEREQUEST']._serialized_start=1442
-  _globals['_USERONLINEREQUEST']._serialized_end=1506
-  _globals['_USERONLINERESPONSE']._serialized_start=1508
-  _globals['_USERONLINERESPONSE']._serialized_end=1534
-  _globals['_USEROFFLINEREQUEST']._serialized_start=1536
-  _globals['_USEROFFLINEREQUEST']._serialized_end=1601
-  _globals['_USEROFFLINERESPONSE']._serialized_start=1603
-  _globals['_USEROFFLINERESPONSE']._serialized_end=1630
-  _globals['_LISTHIDDENREQUEST']._serialized_start=1632
-  _globals['_LISTHIDDENREQUEST']._serialized_end=1669
-  _globals['_LISTHIDDENRESPONSE']._serialized_start=1671
-  _globals['_LISTHIDDENRESPONSE']._serialized_end=1709
-  _globals['_DEVICEPRESENCE']._serialized_start=1711
-  _globals['_DEVICEPRESENCE']._serialized_end=1781
-  _globals['_GETONLINEUSERSREQUEST']._serialized_start=1783
-  _globals['_GETONLINEUSERSREQUEST']._serialized_end=1824
-  _globals['_GETONLINEUSERSRESPONSE']._serialized_start=1826
-  _globals['_GETONLINEUSERSRESPONSE']._serialized_end=1891
-  _globals['_ISUSERONLINEREQUEST']._serialized_start=1893
-  _globals['_ISUSERONLINEREQUEST']._serialized_end=1931
-  _globals['_ISUSERONLINERESPONSE']._serialized_start=1933
-  _globals['_ISUSERONLINERESPONSE']._serialized_end=1995
-  _globals['_PRESENCE']._serialized_start=1997
-  _globals['_PRESENCE']._serialized_end=2078
-  _globals['_USERSERVICE']._serialized_start=2169
-  _globals['_USERSERVICE']._serialized_end=2980
-  _globals['_PRESENCESERVICE']._serialized_start=2983
-  _globals['_PRESENCESERVICE']._serialized_end=3451
+  _globals['_DISABLEPROFILEREQUEST']._serialized_start=1210
+  _globals['_DISABLEPROFILEREQUEST']._serialized_end=1268
+  _globals['_DISABLEPROFILERESPONSE']._serialized_start=1270
+  _globals['_DISABLEPROFILERESPONSE']._serialized_end=1294
+  _globals['_GETNAMESREQUEST']._serialized_start=1296
+  _globals['_GETNAMESREQUEST']._serialized_end=1331
+  _globals['_GETNAMESRESPONSE']._serialized_start=1333
+  _globals['_GETNAMESRESPONSE']._serialized_end=1385
+  _globals['_NAMES']._serialized_start=1387
+  _globals['_NAMES']._serialized_end=1447
+  _globals['_CHECKUSERSREQUEST']._serialized_start=1449
+  _globals['_CHECKUSERSREQUEST']._serialized_end=1486
+  _globals['_CHECKUSERSRESPONSE']._serialized_start=1488
+  _globals['_CHECKUSERSRESPONSE']._serialized_end=1526
+  _globals['_USERONLINEREQUEST']._serialized_start=1528
+  _globals['_USERONLINEREQUEST']._serialized_end=1592
+  _globals['_USERONLINERESPONSE']._serialized_start=1594
+  _globals['_USERONLINERESPONSE']._serialized_end=1620
+  _globals['_USEROFFLINEREQUEST']._serialized_start=1622
+  _globals['_USEROFFLINEREQUEST']._serialized_end=1687
+  _globals['_USEROFFLINERESPONSE']._serialized_start=1689
+  _globals['_USEROFFLINERESPONSE']._serialized_end=1716
+  _globals['_LISTHIDDENREQUEST']._serialized_start=1718
+  _globals['_LISTHIDDENREQUEST']._serialized_end=1755
+  _globals['_LISTHIDDENRESPONSE']._serialized_start=1757
+  _globals['_LISTHIDDENRESPONSE']._serialized_end=1795
+  _globals['_DEVICEPRESENCE']._serialized_start=1797
+  _globals['_DEVICEPRESENCE']._serialized_end=1867
+  _globals['_GETONLINEUSERSREQUEST']._serialized_start=1869
+  _globals['_GETONLINEUSERSREQUEST']._serialized_end=1910
+  _globals['_GETONLINEUSERSRESPONSE']._serialized_start=1912
+  _globals['_GETONLINEUSERSRESPONSE']._serialized_end=1977
+  _globals['_ISUSERONLINEREQUEST']._serialized_start=1979
+  _globals['_ISUSERONLINEREQUEST']._serialized_end=2017
+  _globals['_ISUSERONLINERESPONSE']._serialized_start=2019
+  _globals['_ISUSERONLINERESPONSE']._serialized_end=2081
+  _globals['_PRESENCE']._serialized_start=2083
+  _globals['_PRESENCE']._serialized_end=2164
+  _globals['_USERSERVICE']._serialized_start=2255
+  _globals['_USERSERVICE']._serialized_end=3164
+  _globals['_PRESENCESERVICE']._serialized_start=3167
+  _globals['_PRESENCESERVICE']._serialized_end=3635
 # @@protoc_insertion_point(module_scope)

@@ -415,6 +415,44 @@ class DeleteProfileResponse(_message.Message):
 Global___DeleteProfileResponse: _TypeAlias = DeleteProfileResponse  # noqa: Y015
 
 @_typing.final
+class DisableProfileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    disabled: _builtins.bool
+    """False lets them again."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        disabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled", b"disabled", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableProfileRequest: _TypeAlias = DisableProfileRequest  # noqa: Y015
+
+@_typing.final
+class DisableProfileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableProfileResponse: _TypeAlias = DisableProfileResponse  # noqa: Y015
+
+@_typing.final
 class GetNamesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

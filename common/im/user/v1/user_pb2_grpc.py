@@ -70,6 +70,11 @@ class UserServiceStub:
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.SerializeToString,
                 response_deserializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.FromString,
                 _registered_method=True)
+        self.DisableProfile = channel.unary_unary(
+                '/im.user.v1.UserService/DisableProfile',
+                request_serializer=im_dot_user_dot_v1_dot_user__pb2.DisableProfileRequest.SerializeToString,
+                response_deserializer=im_dot_user_dot_v1_dot_user__pb2.DisableProfileResponse.FromString,
+                _registered_method=True)
         self.GetNames = channel.unary_unary(
                 '/im.user.v1.UserService/GetNames',
                 request_serializer=im_dot_user_dot_v1_dot_user__pb2.GetNamesRequest.SerializeToString,
@@ -136,6 +141,14 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DisableProfile(self, request, context):
+        """DisableProfile keeps others from finding a user and writing to them, or no longer. Without a profile,
+        or when it is nobody's any more, nothing happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetNames(self, request, context):
         """GetNames gives the names of those ids that exist, for lists that are sorted by them.
         """
@@ -187,6 +200,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.DeleteProfile,
                     request_deserializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.FromString,
                     response_serializer=im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.SerializeToString,
+            ),
+            'DisableProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableProfile,
+                    request_deserializer=im_dot_user_dot_v1_dot_user__pb2.DisableProfileRequest.FromString,
+                    response_serializer=im_dot_user_dot_v1_dot_user__pb2.DisableProfileResponse.SerializeToString,
             ),
             'GetNames': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNames,
@@ -389,6 +407,33 @@ class UserService:
             '/im.user.v1.UserService/DeleteProfile',
             im_dot_user_dot_v1_dot_user__pb2.DeleteProfileRequest.SerializeToString,
             im_dot_user_dot_v1_dot_user__pb2.DeleteProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.user.v1.UserService/DisableProfile',
+            im_dot_user_dot_v1_dot_user__pb2.DisableProfileRequest.SerializeToString,
+            im_dot_user_dot_v1_dot_user__pb2.DisableProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class UserServiceStub:
     """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
     happens.
     """
+    DisableProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.DisableProfileRequest, _user_pb2.DisableProfileResponse]
+    """DisableProfile keeps others from finding a user and writing to them, or no longer. Without a profile,
+    or when it is nobody's any more, nothing happens.
+    """
     GetNames: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]
     """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
     CheckUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.CheckUsersRequest, _user_pb2.CheckUsersResponse]
@@ -74,6 +78,10 @@ class UserServiceAsyncStub(UserServiceStub):
     DeleteProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteProfileRequest, _user_pb2.DeleteProfileResponse]  # type: ignore[assignment]
     """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
     happens.
+    """
+    DisableProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.DisableProfileRequest, _user_pb2.DisableProfileResponse]  # type: ignore[assignment]
+    """DisableProfile keeps others from finding a user and writing to them, or no longer. Without a profile,
+    or when it is nobody's any more, nothing happens.
     """
     GetNames: _aio.UnaryUnaryMultiCallable[_user_pb2.GetNamesRequest, _user_pb2.GetNamesResponse]  # type: ignore[assignment]
     """GetNames gives the names of those ids that exist, for lists that are sorted by them."""
@@ -139,6 +147,16 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_pb2.DeleteProfileResponse, _abc.Awaitable[_user_pb2.DeleteProfileResponse]]:
         """DeleteProfile makes the profile that of nobody: it stays for what the user wrote. Again, nothing
         happens.
+        """
+
+    @_abc_1.abstractmethod
+    def DisableProfile(
+        self,
+        request: _user_pb2.DisableProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.DisableProfileResponse, _abc.Awaitable[_user_pb2.DisableProfileResponse]]:
+        """DisableProfile keeps others from finding a user and writing to them, or no longer. Without a profile,
+        or when it is nobody's any more, nothing happens.
         """
 
     @_abc_1.abstractmethod

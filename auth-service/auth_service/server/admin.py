@@ -1,0 +1,98 @@
+"""AccountAdminService and AuditService: a line or two for each RPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auth_service.logic import accounts, audit, deletion, sessions
+from auth_service.model.credentials import FoundAccount
+from auth_service.model.deeds import Deed
+from auth_service.server.auth import session_view
+from auth_service.svc import ServiceContext
+from im.auth.v1 import admin_pb2 as pb
+from im.auth.v1.admin_pb2_grpc import AccountAdminServiceServicer, AuditServiceServicer
+
+
+class AccountAdminServicer(AccountAdminServiceServicer):
+    def __init__(self, svc: ServiceContext) -> None:
+        self._svc = svc
+
+    async def FindAccounts(
+        self, request: pb.FindAccountsRequest, _: Any
+    ) -> pb.FindAccountsResponse:
+        found, next_cursor = await accounts.find_accounts(
+            self._svc,
+            user_id=request.user_id,
+            text=request.text,
+            only_disabled=request.only_disabled,
+            limit=request.limit,
+            cursor=request.cursor,
+        )
+        return pb.FindAccountsResponse(accounts=map(_account, found), next_cursor=next_cursor)
+
+    async def RemoveAccount(
+        self, request: pb.RemoveAccountRequest, _: Any
+    ) -> pb.RemoveAccountResponse:
+        await deletion.remove_account(self._svc, request.user_id)
+        return pb.RemoveAccountResponse()
+
+    async def ListUserSessions(
+        self, request: pb.ListUserSessionsRequest, _: Any
+    ) -> pb.ListUserSessionsResponse:
+        found = await sessions.list_sessions(self._svc, request.user_id)
+        return pb.ListUserSessionsResponse(sessions=[session_view(s, current="") for s in found])
+
+    async def EndUserSessions(
+        self, request: pb.EndUserSessionsRequest, _: Any
+    ) -> pb.EndUserSessionsResponse:
+        ended = await sessions.end_sessions(self._svc, request.user_id, request.session_id)
+        return pb.EndUserSessionsResponse(ended=ended)
+
+
+class AuditServicer(AuditServiceServicer):
+    def __init__(self, svc: ServiceContext) -> None:
+        self._svc = svc
+
+    async def BeginDeed(self, request: pb.BeginDeedRequest, _: Any) -> pb.BeginDeedResponse:
+        deed_id = await audit.begin_deed(
+            self._svc, who=request.who, action=request.action, target=request.target
+        )
+        return pb.BeginDeedResponse(deed_id=deed_id)
+
+    async def EndDeed(self, request: pb.EndDeedRequest, _: Any) -> pb.EndDeedResponse:
+        await audit.end_deed(self._svc, request.deed_id, request.outcome)
+        return pb.EndDeedResponse()
+
+    async def ListDeeds(self, request: pb.ListDeedsRequest, _: Any) -> pb.ListDeedsResponse:
+        found, next_cursor = await audit.list_deeds(
+            self._svc,
+            who=request.who,
+            target=request.target,
+            limit=request.limit,
+            cursor=request.cursor,
+        )
+        return pb.ListDeedsResponse(deeds=map(_deed, found), next_cursor=next_cursor)
+
+
+def _account(found: FoundAccount) -> pb.Account:
+    account = found.account
+    return pb.Account(
+        user_id=account.user_id,
+        username=account.username,
+        nickname=account.nickname,
+        email=account.email,
+        disabled=account.disabled,
+        deleted=account.deleted,
+        created_at=found.created_at,
+    )
+
+
+def _deed(deed: Deed) -> pb.Deed:
+    return pb.Deed(
+        deed_id=deed.deed_id,
+        at=deed.at,
+        who=deed.who,
+        action=deed.action,
+        target=deed.target,
+        outcome=deed.outcome,
+    )

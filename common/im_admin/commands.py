@@ -1,0 +1,161 @@
+"""The commands: their words, what they take, and the function that does it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from im_admin import accounts, audit
+from im_admin.operator import Operator
+from im_admin.plain import Answer
+
+Run = Callable[[Operator, Namespace], Awaitable[Answer]]
+
+
+def _nothing(_parser: ArgumentParser) -> None: ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """`words` is what is typed; `help` one sentence; `more` what an operator wants to know before."""
+
+    words: str
+    help: str
+    run: Run
+    configure: Callable[[ArgumentParser], None] = _nothing
+    more: str = ""
+    # What cannot be taken back is asked for once more, unless --yes says it.
+    asks: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands that share their first word."""
+
+    name: str
+    help: str
+    commands: tuple[Command, ...]
+
+
+def _many(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise ArgumentTypeError("must be a number from 1 to 100000")
+    return int(text)
+
+
+def _most(parser: ArgumentParser) -> None:
+    parser.add_argument("--most", type=_many, default=50, metavar="N", help="so many (default: 50)")
+
+
+def _user(parser: ArgumentParser) -> None:
+    parser.add_argument("user", metavar="USER", help="a user id or a username")
+
+
+def _find(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        default="",
+        help="the beginning of a name, an email, an id",
+    )
+    parser.add_argument("--disabled", action="store_true", help="only those that are shut")
+    _most(parser)
+
+
+def _end(parser: ArgumentParser) -> None:
+    _user(parser)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("session", metavar="SESSION", nargs="?", default="", help="as list says")
+    which.add_argument("--all", action="store_true", help="all of the user's")
+
+
+def _deeds(parser: ArgumentParser) -> None:
+    parser.add_argument("--who", default="", metavar="NAME", help="only what this one did")
+    parser.add_argument(
+        "--target", default="", metavar="TARGET", help="only what was done to it, as `user 1001`"
+    )
+    _most(parser)
+
+
+USERS = Group(
+    "users",
+    "accounts",
+    (
+        Command(
+            "users find",
+            "find accounts by the beginning of a username, an email or an id",
+            lambda o, a: accounts.find_users(o, a.text, only_disabled=a.disabled, most=a.most),
+            _find,
+            "im-admin users find ann\nim-admin users find --disabled --json",
+        ),
+        Command(
+            "users show",
+            "an account with its sessions, its connections and what waits for it",
+            lambda o, a: accounts.show_user(o, a.user),
+            _user,
+            "im-admin users show ann\nim-admin users show 1001",
+        ),
+        Command(
+            "users disable",
+            "shut an account: its sessions end within seconds, nobody can log in to it or find it",
+            lambda o, a: accounts.set_disabled(o, a.user, disabled=True),
+            _user,
+            "im-admin users disable ann\n\nCan be repeated, and should be when a part was away.",
+        ),
+        Command(
+            "users enable",
+            "open an account again",
+            lambda o, a: accounts.set_disabled(o, a.user, disabled=False),
+            _user,
+            "im-admin users enable ann",
+        ),
+        Command(
+            "users delete",
+            "end an account for good",
+            lambda o, a: accounts.delete_user(o, a.user),
+            _user,
+            "im-admin users delete ann --yes\n\nSessions end at once. The profile, friendships and"
+            " memberships are gone some\nseconds later, whatever is away meanwhile; messages stay."
+            " The name is free again.",
+            asks="This cannot be taken back.",
+        ),
+    ),
+)
+SESSIONS = Group(
+    "sessions",
+    "who is logged in, and where",
+    (
+        Command(
+            "sessions list",
+            "a user's sessions, newest first",
+            lambda o, a: accounts.list_sessions(o, a.user),
+            _user,
+            "im-admin sessions list ann",
+        ),
+        Command(
+            "sessions end",
+            "end one session of a user, or all; their connections close within seconds",
+            lambda o, a: accounts.end_sessions(o, a.user, a.session),
+            _end,
+            "im-admin sessions end ann 0c9f…\nim-admin sessions end ann --all",
+        ),
+    ),
+)
+AUDIT = Group(
+    "audit",
+    "what operators have done",
+    (
+        Command(
+            "audit list",
+            "who did what to whom, newest first",
+            lambda o, a: audit.list_deeds(o, who=a.who, target=a.target, most=a.most),
+            _deeds,
+            "im-admin audit list --target 'user 1001'\n\nEach command that changes something notes"
+            " it before it does it, and its outcome\nafterwards: `ok`, the code of an error, or `-`"
+            " when it never got so far.",
+        ),
+    ),
+)
+GROUPS = (USERS, SESSIONS, AUDIT)

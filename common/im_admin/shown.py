@@ -1,0 +1,59 @@
+"""Answers as a person reads them, and as a program does."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from im_admin.plain import Answer, Row
+
+
+def as_json(answer: Answer) -> str:
+    return json.dumps(answer, ensure_ascii=False, indent=2)
+
+
+def as_text(answer: Answer) -> str:
+    """A table of several, or a line for each field of one; times in UTC."""
+    return _table(answer) if isinstance(answer, list) else "\n".join(_lines(answer))
+
+
+def _lines(one: Row) -> Iterator[str]:
+    width = max(map(len, one), default=0)
+    for name, value in one.items():
+        if isinstance(value, list):
+            yield f"{name} ({len(value)})"
+            yield from (f"  {line}" for line in _table(value).splitlines() if value)
+        elif isinstance(value, str) and "\n" in value:
+            yield name
+            yield from (f"  {line}" for line in value.splitlines())
+        else:
+            yield f"{name:<{width}}  {_cell(name, value)}".rstrip()
+
+
+def _table(rows: list[Row]) -> str:
+    if not rows:
+        return "none"
+    names = list(rows[0])
+    cells = [names, *([_cell(name, one[name]) for name in names] for one in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and (name == "at" or name.endswith("_at")):
+        return _when(value)
+    # Names are others' texts: nothing of them moves a terminal's cursor.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+
+
+def _when(at_ms: int) -> str:
+    if not at_ms:
+        return "-"
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat(timespec="seconds")

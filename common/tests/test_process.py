@@ -108,3 +108,23 @@ def test_parts_that_last_end_with_the_process(part: str) -> None:
     ]
     assert "part has" not in output
     assert process.returncode == 0
+
+
+def test_a_thread_that_waits_for_ever_does_not_hold_up_the_end() -> None:
+    # As one that asks a name server which says nothing.
+    part = """
+    import threading
+    waiting = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+    await asyncio.Event().wait()
+    """
+    with start(part) as process:
+        assert process.stdout is not None
+        assert any(line == "started\n" for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        try:
+            output, _ = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert "closed in order" in output
+    assert "a thread did not end" in output
+    assert process.returncode == 0

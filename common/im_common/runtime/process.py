@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -31,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Main = Callable[[SettingsT, Resources], Awaitable[None]]
+
+# How long a library's threads may hold up the end of a process that has closed all it had.
+_THREADS_END_WITHIN_S = 1.0
 
 
 def run(settings: SettingsT, main: Main[SettingsT]) -> int:
@@ -63,7 +68,22 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> bool:
         resources.keep(loop_delay.measure(), "event loop delay")
         await main(settings, resources)
         log.info("ended", failed=resources.failed)
-    return not resources.failed
+    is_sound = not resources.failed
+    _leave_within(_THREADS_END_WITHIN_S, code=0 if is_sound else 1)
+    return is_sound
+
+
+def _leave_within(seconds: float, *, code: int) -> None:
+    """Ends the process by then, though a thread still waits: the loop's end waits for its threads, and
+    one that looks up a name does so for as long as the resolver says, 10 to 40 s."""
+
+    def leave() -> None:
+        log.warning("a thread did not end, and is left", within_s=seconds)
+        os._exit(code)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def serve(

@@ -45,36 +45,44 @@ class OutboxRelay:
         self._outbox = outbox
         self._producer = producer
         self._owner = secrets.token_hex(8)
-        self._wanted = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._is_wanted = False
         self._stopping = False
         self._stopped = asyncio.Event()
         # Who else is at work, and since when (time.monotonic()) it has not gone on.
         self._other = _NOBODY
         self._other_since = 0.0
         self._backoff = Backoff(0.1, _LONGEST_PAUSE_S)
-        outbox.on_commit = self._wanted.set
+        outbox.on_commit = self._want
 
     async def run(self) -> None:
         """Relays until ``stop``."""
         looking = background(self._look_for_leftovers(), "outbox-leftovers")
         try:
             while not self._stopping:
-                await self._wanted.wait()
-                self._wanted.clear()
-                await asyncio.sleep(await self._relay())
+                await self._woken.wait()
+                self._woken.clear()
+                if self._is_wanted:
+                    self._is_wanted = False
+                    await asyncio.sleep(await self._relay())
         finally:
             looking.cancel()
             self._stopped.set()
 
     async def stop(self) -> None:
-        """Ends ``run`` when what is in hand is done, in some seconds at most."""
+        """Ends ``run`` when what is in hand is done, in some seconds at most. Where nothing is to be
+        told the database is not asked for anything, as it may be away."""
         self._stopping = True
-        self._wanted.set()
+        self._woken.set()
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await self._stopped.wait()
         except TimeoutError:
             log.warning("the outbox is not empty at the end")
+
+    def _want(self) -> None:
+        self._is_wanted = True
+        self._woken.set()
 
     async def _relay(self) -> float:
         """Relays what there is. How long to wait for the next time, in seconds."""
@@ -87,7 +95,7 @@ class OutboxRelay:
         except Exception as error:
             report(error, "outbox waits")
             pause_s = self._backoff.next_s()
-        self._wanted.set()
+        self._want()
         return pause_s
 
     async def _look_for_leftovers(self) -> None:
@@ -99,7 +107,7 @@ class OutboxRelay:
                 oldest_at = time.time() if backlog.oldest_at is None else backlog.oldest_at / 1000
                 metrics.OUTBOX_AGE.set(max(0.0, time.time() - oldest_at))
                 if backlog.records:
-                    self._wanted.set()
+                    self._want()
             except Exception as error:
                 report(error, "outbox not seen")
             await asyncio.sleep(LOOK_EVERY_S)

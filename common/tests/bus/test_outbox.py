@@ -16,6 +16,7 @@ from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxR
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.queries import counted_queries
 from im_common.testing.waiting import eventually
 
 MIGRATIONS = Path(__file__).parents[3] / "friend-service/friend_service/migrations"
@@ -155,6 +156,29 @@ async def test_while_the_bus_is_away_changes_go_on_and_wait(
     # What was not confirmed may come twice, and never before what is older.
     firsts = list(dict.fromkeys(sink.values))
     assert firsts == [b"before", *(str(n).encode() for n in range(5))]
+
+
+async def test_a_relay_that_has_nothing_to_tell_ends_without_asking_the_database(
+    db: Database, bus: Bus, topic: str
+) -> None:
+    with counted_queries() as queries:
+        async with relaying(Outbox(db, tables), bus) as relay:
+            await eventually(lambda: [query for query in queries if "outbox" in query])
+            await relay.stop()
+    assert not [query for query in queries if "outbox_lease" in query]
+
+
+async def test_what_was_committed_just_before_the_end_is_told(
+    db: Database, bus: Bus, topic: str
+) -> None:
+    outbox, sink = Outbox(db, tables), Sink()
+    async with consuming(bus.consumer([topic]), sink):
+        async with relaying(outbox, bus) as relay:
+            await _tell(outbox, topic, "last")
+            await relay.stop()
+            assert await _is_empty(outbox)
+        await eventually(lambda: sink.values)
+    assert sink.values == [b"last"]
 
 
 async def test_a_record_too_large_for_the_bus_takes_its_change_back(db: Database) -> None:

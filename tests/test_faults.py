@@ -32,9 +32,11 @@ async def load(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
 
 
 @asynccontextmanager
-async def loaded(system: System, http: httpx.AsyncClient) -> AsyncIterator[Load]:
+async def loaded(
+    system: System, http: httpx.AsyncClient, *, rate: int = RATE
+) -> AsyncIterator[Load]:
     """Runs already, with changes of friends and groups beside it; ends with the count of both."""
-    running = Load(system, http, pairs=PAIRS, rate=RATE)
+    running = Load(system, http, pairs=PAIRS, rate=rate)
     await running.start()
     changes = Changes(system, http)
     # Those of the load, which is written to all the time.

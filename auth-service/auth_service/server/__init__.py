@@ -38,6 +38,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         register=register,
         gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
+        tls=resources.peer_tls(),
     )
     resources.keep(deletion.run(service), "deletions")
     await process.serve(settings, resources, rpc=server)

@@ -35,6 +35,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         register=register,
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
+        tls=resources.peer_tls(),
     )
 
     async def begin(address: str) -> None:

@@ -6,7 +6,7 @@
     await users.GetUser(request)
 
 A generated stub is built once on a :class:`BalancedChannel`. The gRPC channel underneath is replaced
-whenever the set of instances changes; calls in flight end on the old one.
+whenever the set of instances changes, or the certificates; calls in flight end on the old one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from im_common.discovery import EndpointWatcher, EtcdClient
 from im_common.errors import unavailable
 from im_common.rpc.calling import Caller
 from im_common.rpc.channel_options import channel_options, is_repeatable
+from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
 from im_common.runtime.config import ClientConf
@@ -36,7 +37,9 @@ CLOSE_GRACE_S = 5.0
 LOOK_UP_AGAIN_S = 10.0
 
 
-def connect(conf: ClientConf, etcd: EtcdClient | None, tokens: ServiceTokens) -> BalancedChannel:
+def connect(
+    conf: ClientConf, etcd: EtcdClient | None, tokens: ServiceTokens, tls: PeerTls | None = None
+) -> BalancedChannel:
     """A channel to the service that ``conf`` names, to be started with ``start()``.
 
     Raises:
@@ -44,11 +47,13 @@ def connect(conf: ClientConf, etcd: EtcdClient | None, tokens: ServiceTokens) ->
     """
     if conf.endpoints:
         name = conf.key or ",".join(conf.endpoints)
-        return BalancedChannel(name, tokens, timeout_ms=conf.timeout, endpoints=conf.endpoints)
+        return BalancedChannel(
+            name, tokens, tls=tls, timeout_ms=conf.timeout, endpoints=conf.endpoints
+        )
     if etcd is None or not conf.key:
         raise ValueError("a client needs Endpoints, or Key and etcd")
     watcher = EndpointWatcher(etcd, conf.key)
-    return BalancedChannel(conf.key, tokens, timeout_ms=conf.timeout, watcher=watcher)
+    return BalancedChannel(conf.key, tokens, tls=tls, timeout_ms=conf.timeout, watcher=watcher)
 
 
 class BalancedChannel(grpc.aio.Channel):
@@ -65,6 +70,7 @@ class BalancedChannel(grpc.aio.Channel):
         name: str,
         tokens: ServiceTokens,
         *,
+        tls: PeerTls | None = None,
         timeout_ms: int,
         endpoints: Sequence[str] = (),
         watcher: EndpointWatcher | None = None,
@@ -78,6 +84,9 @@ class BalancedChannel(grpc.aio.Channel):
         self.last_used = time.monotonic()
         self._ping_every_ms = ping_every_ms
         self._tokens = tokens
+        self._tls = tls
+        # With which the channel underneath was made.
+        self._credentials: grpc.ChannelCredentials | None = None
         self._watcher = watcher
         self._closed = False
         self._callers: dict[tuple[object, ...], Caller] = {}
@@ -130,6 +139,9 @@ class BalancedChannel(grpc.aio.Channel):
         Raises:
             AppError: UNAVAILABLE when there is none, or the channel is closed.
         """
+        if self._tls is not None and self._tls.credentials is not self._credentials:
+            # Where the old channel leads is as good as ever, so its calls have all of their time.
+            self._retire(self.timeout_s)
         if self._real is not None:
             return self._real
         if self._target is None and not self._closed:
@@ -178,18 +190,25 @@ class BalancedChannel(grpc.aio.Channel):
             raise unavailable(f"{self.name} has no instance")
         if self._real is None:
             options = channel_options(self._repeatable, self._ping_every_ms)
-            self._real = grpc.aio.insecure_channel(self._target, options=options)
+            self._real = self._make(self._target, options)
         return self._real
 
-    def _retire(self) -> None:
+    def _make(self, target: str, options: list[tuple[str, Any]]) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        self._credentials = self._tls.credentials
+        options += self._tls.channel_options
+        return grpc.aio.secure_channel(target, self._credentials, options=options)
+
+    def _retire(self, grace_s: float = CLOSE_GRACE_S) -> None:
         if self._real is not None:
             self._retired[self._real] = background(
-                self._end(self._real), "channel", may_return=lambda: True
+                self._end(self._real, grace_s), "channel", may_return=lambda: True
             )
             self._real = None
 
-    async def _end(self, replaced: grpc.aio.Channel) -> None:
-        await replaced.close(CLOSE_GRACE_S)
+    async def _end(self, replaced: grpc.aio.Channel, grace_s: float) -> None:
+        await replaced.close(grace_s)
         del self._retired[replaced]
 
     async def _follow_names(self, addresses: frozenset[str]) -> None:
@@ -252,12 +271,14 @@ class AddressChannels:
         self,
         tokens: ServiceTokens,
         *,
+        tls: PeerTls | None = None,
         timeout_ms: int = 2000,
         idle_s: float = 60.0,
         ping_every_ms: int | None = None,
     ) -> None:
         """``timeout_ms`` is the longest that a call may take."""
         self._tokens = tokens
+        self._tls = tls
         self._ping_every_ms = ping_every_ms
         self._timeout_ms = timeout_ms
         self._idle_s = idle_s
@@ -271,6 +292,7 @@ class AddressChannels:
             channel = BalancedChannel(
                 address,
                 self._tokens,
+                tls=self._tls,
                 timeout_ms=self._timeout_ms,
                 endpoints=(address,),
                 ping_every_ms=self._ping_every_ms,

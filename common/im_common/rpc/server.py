@@ -19,6 +19,7 @@ from im.common.v1 import access_pb2
 from im_common.errors import AppError, Code, to_trailers
 from im_common.rpc.access import Gatekeeper, access_table
 from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
+from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.standard_services import add_standard_services
 from im_common.runtime import context, metrics, tracing
 from im_common.runtime.context import RequestContext
@@ -26,6 +27,13 @@ from im_common.runtime.faults import as_unavailable
 from im_common.runtime.tasks import is_told_to_end
 
 log = structlog.get_logger(__name__)
+
+# Who may connect can change. A connection that is old ends in order: calls go on over a new one, and
+# those on it have longer than any may take.
+_AGE_LIMITS = [
+    ("grpc.max_connection_age_ms", 600_000),
+    ("grpc.max_connection_age_grace_ms", 70_000),
+]
 
 Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
@@ -42,14 +50,17 @@ class RpcServer:
         register: Callable[[grpc.aio.Server], None],
         gatekeeper: Gatekeeper,
         timeout_ms: int,
+        tls: PeerTls | None = None,
     ) -> None:
-        """``services`` are the full names; ``register`` adds their servicers.
+        """``services`` are the full names; ``register`` adds their servicers. Without ``tls`` everybody
+        may connect.
 
         Raises:
             UndeclaredAccess: a method does not say who may call it.
         """
         table = access_table(services)
         self._listen_on = listen_on
+        self._tls = tls
         self._server = grpc.aio.server(
             interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000)],
             options=[
@@ -61,6 +72,7 @@ class RpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 *METADATA_LIMITS,
+                *(_AGE_LIMITS if tls is not None else ()),
             ],
         )
         register(self._server)
@@ -69,7 +81,11 @@ class RpcServer:
 
     async def start(self) -> None:
         """Listens and reports healthy. Raises RuntimeError when the port is taken."""
-        self.port = self._server.add_insecure_port(self._listen_on)
+        if self._tls is None:
+            self.port = self._server.add_insecure_port(self._listen_on)
+        else:
+            credentials = self._tls.server_credentials()
+            self.port = self._server.add_secure_port(self._listen_on, credentials)
         await self._server.start()
         await self._health.start()
 

@@ -251,6 +251,33 @@ class BusConf(TlsSection):
         return self
 
 
+class RpcTlsConf(Section):
+    """TLS between the services: on when there is a `ca_cert_file`.
+
+    The files may be replaced while a process runs.
+    """
+
+    # PEM: who signs the certificates of all services; several, while one takes the place of another.
+    ca_cert_file: str = ""
+    # PEM, with what is between it and the authority: what this process shows to servers and clients.
+    cert_file: str = ""
+    cert_key_file: str = ""
+    # The DNS name that all certificates have. Addresses come and go, so none is looked for.
+    server_name: str = Field(default="im.internal", min_length=1)
+    # Whether a server asks its clients for a certificate.
+    client_certs: bool = True
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if bool(self.cert_file) != bool(self.cert_key_file):
+            raise ValueError("CertFile and CertKeyFile go together")
+        if self.cert_file and not self.ca_cert_file:
+            raise ValueError("CaCertFile is missing: who signs the certificates of the others")
+        if self.ca_cert_file and self.client_certs and not self.cert_file:
+            raise ValueError("CertFile and CertKeyFile are missing, which ClientCerts asks for")
+        return self
+
+
 class DevServerConf(Section):
     """The HTTP port of /healthz, /readyz and /metrics."""
 
@@ -298,6 +325,7 @@ class Settings(BaseSettings):
     internal_secret: SecretStr = SecretStr("")
     etcd: EtcdConf = EtcdConf()
     redis: RedisConf = RedisConf()
+    rpc_tls: RpcTlsConf = RpcTlsConf()
     dev_server: DevServerConf = DevServerConf()
     log: LogConf = LogConf()
     telemetry: TelemetryConf = TelemetryConf()
@@ -339,6 +367,12 @@ class RpcSettings(Settings):
     # Deadline of an incoming call that brings none, in milliseconds.
     timeout: int = Field(default=2000, ge=1)
 
+    @model_validator(mode="after")
+    def _check_certificate(self) -> Self:
+        if self.rpc_tls.ca_cert_file and not self.rpc_tls.cert_file:
+            raise ValueError("RpcTls.CertFile and CertKeyFile are missing: a server shows one")
+        return self
+
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -348,7 +382,8 @@ def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.envir
 
     Raises:
         ConfigError: unreadable file, unknown key or variable, a value of the wrong kind, a secret
-            in the YAML, or an internal secret that is missing or shorter than 32 bytes.
+            in the YAML, an internal secret that is missing or shorter than 32 bytes, or files of
+            `RpcTls` that cannot be used.
     """
     values = _read_yaml(path)
     try:
@@ -368,6 +403,7 @@ def load(cls: type[SettingsT], path: Path, environ: Mapping[str, str] = os.envir
     except ValueError as error:  # pydantic-settings: a variable that cannot be parsed
         raise ConfigError(f"{path}: {error}") from None
     _check_secret(settings)
+    _check_peer_files(settings.rpc_tls)
     return settings
 
 
@@ -473,6 +509,18 @@ def _check_secret(settings: Settings) -> None:
         raise ConfigError(
             f"IM_INTERNAL_SECRET must have at least {MIN_SECRET_BYTES} bytes, it has {size}"
         )
+
+
+def _check_peer_files(conf: RpcTlsConf) -> None:
+    if not conf.ca_cert_file:
+        return
+    # Loaded only where there is TLS.
+    from im_common.runtime.peer_files import read_peer_files
+
+    try:
+        read_peer_files(conf)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _explain(error: PydanticError, cls: type[Settings]) -> str:

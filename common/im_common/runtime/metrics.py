@@ -27,6 +27,10 @@ RPC_CALLED = Histogram(
     ["method", "code"],
     buckets=_LATENCY_S,
 )
+RPC_CERTIFICATE_EXPIRY = Gauge(
+    "im_rpc_certificate_expiry_timestamp_seconds",
+    "When what is shown to other services runs out; 0 without TLS",
+)
 FAULTS = Counter("im_faults_total", "Unexpected exceptions", ["where"])
 EVENT_LOOP_DELAY = Histogram(
     "im_event_loop_delay_seconds", "How long work waits for its turn", buckets=_LATENCY_S

@@ -16,6 +16,7 @@ from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC, make_topics
 from im_common.discovery import EtcdClient
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
+from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import metrics
 from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
@@ -45,6 +46,7 @@ class Resources:
         self._stack = stack
         self._etcd: EtcdClient | None = None
         self._redis: Redis | None = None
+        self._peer_tls: PeerTls | None = None
         on_failure(self._end_because_of)
 
     def on_close(self, close: Callable[[], Awaitable[object]]) -> None:
@@ -77,6 +79,13 @@ class Resources:
                 self.dev_server.add_check("redis", partial(answers, redis))
         return self._redis
 
+    def peer_tls(self) -> PeerTls | None:
+        """What goes for all gRPC of the process; None where the settings have no TLS."""
+        if self._peer_tls is None and self.settings.rpc_tls.ca_cert_file:
+            self._peer_tls = PeerTls(self.settings.rpc_tls)
+            self.keep(self._peer_tls.follow(), "certificates")
+        return self._peer_tls
+
     def etcd(self) -> EtcdClient:
         if self._etcd is None:
             self._etcd = EtcdClient(self.settings.etcd)
@@ -94,7 +103,8 @@ class Resources:
 
     async def channel(self, conf: ClientConf) -> BalancedChannel:
         """A channel to another service, for its generated stub."""
-        channel = connect(conf, None if conf.endpoints else self.etcd(), self.service_tokens)
+        etcd = None if conf.endpoints else self.etcd()
+        channel = connect(conf, etcd, self.service_tokens, self.peer_tls())
         await channel.start()
         self.on_close(channel.close)
         return channel
@@ -102,7 +112,9 @@ class Resources:
     def address_channels(self) -> AddressChannels:
         """Channels to particular instances, by their addresses. A call may take a minute: that a peer
         stands still is noticed after some 3 s."""
-        channels = AddressChannels(self.service_tokens, timeout_ms=60_000, ping_every_ms=1_500)
+        channels = AddressChannels(
+            self.service_tokens, tls=self.peer_tls(), timeout_ms=60_000, ping_every_ms=1_500
+        )
         self.on_close(channels.close)
         return channels
 

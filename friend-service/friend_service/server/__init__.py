@@ -21,5 +21,6 @@ async def serve(settings: Settings, resources: Resources) -> None:
         register=lambda s: add_FriendServiceServicer_to_server(servicer, s),
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
+        tls=resources.peer_tls(),
     )
     await process.serve(settings, resources, rpc=server)

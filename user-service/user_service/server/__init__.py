@@ -31,5 +31,6 @@ async def serve(settings: Settings, resources: Resources) -> None:
         register=register,
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,
+        tls=resources.peer_tls(),
     )
     await process.serve(settings, resources, rpc=server)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from im_people import Device, User
 
-from im_bench.inbox import Inbox, Way
+from im_bench.inbox import Frame, Inbox, Way
 
 RECONNECT_S = 0.2
 
@@ -42,13 +42,13 @@ class Receiver:
         self._conversation_id = conversation_id
         self._problems = problems
         self._open_since = 0.0
-        self._inbox = Inbox(conversation_id, self._wrong, self._first)
+        self._inbox = Inbox([conversation_id], self._wrong, self._first)
         self.arrivals: dict[int, Arrival] = {}
 
     @property
     def received(self) -> Mapping[int, str]:
         """seq -> message_id."""
-        return self._inbox.received
+        return self._inbox.of[self._conversation_id].messages
 
     async def run(self, stay_s: Callable[[], float | None]) -> None:
         """Connects for so long, again and again; None is for as long as the connection lasts."""
@@ -79,8 +79,8 @@ class Receiver:
             elif answer := self._inbox.take(frame):
                 await device.send(**answer)
 
-    def _first(self, seq: int, way: Way) -> None:
-        self.arrivals[seq] = Arrival(way, time.monotonic(), self._open_since)
+    def _first(self, message: Frame, way: Way) -> None:
+        self.arrivals[message["seq"]] = Arrival(way, time.monotonic(), self._open_since)
 
     def _wrong(self, what: str) -> None:
         self._problems.append(

@@ -1,6 +1,6 @@
 """`scripts/bench` and what is measured:
-`messages | hops | group | overload | friends | history | logins | me | http | files | idle |
-reconnect | slow`"""
+`messages | mixed | hops | group | overload | friends | history | logins | me | http | files | idle |
+reconnect | slow | guard`"""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from im_bench import (
     files,
     friends,
     group,
+    guard,
     history,
     hops,
     idle,
@@ -27,6 +28,7 @@ from im_bench import (
     machine,
     me,
     messages,
+    mixed,
     overload,
     plot,
     reconnect,
@@ -40,10 +42,12 @@ from im_bench.target import target
 BENCHMARKS = {
     "messages": messages,
     "group": group,
+    "guard": guard,
     "overload": overload,
     "friends": friends,
     "history": history,
     "hops": hops,
+    "mixed": mixed,
     "logins": logins,
     "me": me,
     "http": routes,

@@ -16,7 +16,7 @@ import msgspec
 
 from im_bench.acks import ack_frame, keep_acknowledging
 from im_bench.http import Client, call
-from im_bench.inbox import Inbox
+from im_bench.inbox import Inbox, Received
 from im_bench.people import Person
 from im_bench.report import Failed
 from im_bench.ticks import ticks
@@ -72,11 +72,15 @@ class Talk:
     _in: Socket | None = None
 
     def __post_init__(self) -> None:
-        self.inbox = Inbox(self.conversation_id, self._wrong)
+        self.inbox = Inbox([self.conversation_id], self._wrong)
+
+    @property
+    def received(self) -> Received:
+        return self.inbox.of[self.conversation_id]
 
     @property
     def settled(self) -> bool:
-        return len(self.placed) == self.offered == len(self.inbox.received)
+        return len(self.placed) == self.offered == len(self.received.messages)
 
     @property
     def conversation_id(self) -> str:
@@ -134,9 +138,10 @@ class Talk:
 
     def acknowledge(self) -> None:
         """The receiver says what it has without a gap, when that is more than it said."""
-        if self._in is not None and self._in.ended is None and self.inbox.upto > self._acknowledged:
-            self._acknowledged = self.inbox.upto
-            self._in.write(ack_frame(self.conversation_id.encode(), self.inbox.upto))
+        upto = self.received.upto
+        if self._in is not None and self._in.ended is None and upto > self._acknowledged:
+            self._acknowledged = upto
+            self._in.write(ack_frame(self.conversation_id.encode(), upto))
 
     def check(self) -> None:
         if self.failure:
@@ -146,7 +151,7 @@ class Talk:
         places = sorted(self.placed.values())
         if [seq for seq, _ in places] != list(range(1, self.offered + 1)):
             raise Failed(f"{self.conversation_id}: seq is not 1 to {self.offered}")
-        if dict(places) != self.inbox.received:
+        if dict(places) != self.received.messages:
             raise Failed(f"{self.conversation_id}: what was received is not what was sent")
         path = f"/v1/conversations/{self.conversation_id}/messages?limit=1"
         page = await call(client, "GET", path, token=self.sender.token)
@@ -287,7 +292,7 @@ class Crowd:
         client.close()
 
     def _reached(self) -> tuple[int, int]:
-        return sum(self._counts()), sum(len(talk.inbox.received) for talk in self.talks)
+        return sum(self._counts()), sum(len(talk.received.messages) for talk in self.talks)
 
     def _counts(self) -> Iterator[int]:
         return (len(talk.placed) for talk in self.talks)

@@ -26,13 +26,15 @@ from im_local.infra_file import Infra
 from im_local.testing import Ready
 
 WARM_UP = 20
+# Rows of a commit, about as many as a full consumer has.
+BATCH = 100
 # As big as a message of 64 bytes is on its way.
 PAYLOAD = b"x" * 200
 _NAME = "im_bench_floor"
 _TABLE = "CREATE TABLE floor (id BIGINT PRIMARY KEY, body VARBINARY(255))"
-_INSERT = "INSERT INTO floor VALUES ({}, '{}')"
 
 Times: TypeAlias = "array[float]"
+Execute = Callable[[str], Awaitable[object]]
 
 
 async def measure(rounds: int, ready: Ready, infra: Infra | None) -> dict[str, Times]:
@@ -45,11 +47,28 @@ async def measure(rounds: int, ready: Ready, infra: Infra | None) -> dict[str, T
         found["a question to Redis"] = await _timed(rounds, lambda _: redis.get(_NAME))
     if infra is None:
         found["a record through the log"] = await _stream(rounds, ready)
-        found["a commit of one row"] = await _sqlite(rounds, Path(ready.data))
     else:
         found["a record through the log"] = await _kafka(rounds, infra)
-        found["a commit of one row"] = await _mysql(rounds, infra)
+    async with _sqlite(Path(ready.data)) if infra is None else _mysql(infra) as execute:
+        found["a commit of one row"] = await _timed(
+            rounds, lambda number: execute(_insert(number, 1))
+        )
     return found
+
+
+async def rows_a_second(seconds: float, ready: Ready, infra: Infra | None) -> float:
+    """How many rows the database of the system takes from one connection, in commits of BATCH."""
+    async with _sqlite(Path(ready.data)) if infra is None else _mysql(infra) as execute:
+        begin, done = clock(), 0
+        while (now := clock()) < begin + seconds:
+            await execute(_insert(done, BATCH))
+            done += BATCH
+        return done / (now - begin)
+
+
+def _insert(first: int, count: int) -> str:
+    rows = (f"({number}, '{PAYLOAD.decode()}')" for number in range(first, first + count))
+    return "INSERT INTO floor VALUES " + ", ".join(rows)  # noqa: S608
 
 
 async def _timed(rounds: int, step: Callable[[int], Awaitable[object]]) -> Times:
@@ -140,23 +159,25 @@ async def _kafka(rounds: int, infra: Infra) -> Times:
         await admin.close()
 
 
-async def _sqlite(rounds: int, folder: Path) -> Times:
-    """On the disk of the system, in this thread."""
+@asynccontextmanager
+async def _sqlite(folder: Path) -> AsyncIterator[Execute]:
+    """A table of its own on the disk of the system; each statement commits. It runs in this thread."""
     with tempfile.TemporaryDirectory(dir=folder) as own:
         connection = sqlite3.connect(Path(own) / "floor.db", isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(_TABLE)
 
-        async def step(number: int) -> None:
-            connection.execute(_INSERT.format(number, PAYLOAD.decode()))
+        async def execute(statement: str) -> None:
+            connection.execute(statement)
 
-        times = await _timed(rounds, step)
+        yield execute
         connection.close()
-        return times
 
 
-async def _mysql(rounds: int, infra: Infra) -> Times:
+@asynccontextmanager
+async def _mysql(infra: Infra) -> AsyncIterator[Execute]:
+    """The same in a schema of its own."""
     host, _, port = infra.mysql.rpartition(":")
     connection = await asyncmy.connect(
         host=host,
@@ -170,9 +191,7 @@ async def _mysql(rounds: int, infra: Infra) -> Times:
         try:
             await cursor.execute(f"USE {_NAME}")
             await cursor.execute(_TABLE)
-            return await _timed(
-                rounds, lambda number: cursor.execute(_INSERT.format(number, PAYLOAD.decode()))
-            )
+            yield cursor.execute
         finally:
             await cursor.execute(f"DROP DATABASE {_NAME}")
             await connection.ensure_closed()

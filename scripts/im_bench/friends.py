@@ -18,7 +18,7 @@ from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_bench import machine
 from im_bench.http import Client, call, fetch
 from im_bench.options import add_seconds, whole
-from im_bench.people import Person, register
+from im_bench.people import Person, befriend, register
 from im_bench.report import Failed, Row, latency
 from im_bench.websocket import connect as open_socket
 from im_common.rpc.client import connect
@@ -75,10 +75,7 @@ async def _befriend(api: str, hub: Person, others: Sequence[Person]) -> None:
     async def work() -> None:
         client = await Client.connect(api)
         for other in todo:
-            body = {"user_id": hub.user_id}
-            made = await call(client, "POST", "/v1/friends/requests", token=other.token, body=body)
-            path = f"/v1/friends/requests/{made['request_id']}/accept"
-            await call(client, "POST", path, token=hub.token)
+            await befriend(client, other, hub)
         client.close()
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))

@@ -1,12 +1,24 @@
-"""What one device has of a conversation, through its reconnections, and whether that is as promised."""
+"""What a device has of its conversations, through its reconnections, and whether it is as promised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 Way = Literal["live", "list", "sync"]
 Frame = Mapping[str, Any]
+
+
+class Received:
+    """What there is of one conversation."""
+
+    def __init__(self) -> None:
+        # seq -> message_id.
+        self.messages: dict[int, str] = {}
+        # All from 1 to this are there.
+        self.upto = 0
+        # Of this connection.
+        self.last = 0
 
 
 class Inbox:
@@ -19,30 +31,27 @@ class Inbox:
 
     def __init__(
         self,
-        conversation_id: str,
+        conversation_ids: Iterable[str],
         wrong: Callable[[str], None],
-        first: Callable[[int, Way], None] = lambda _seq, _way: None,
+        first: Callable[[Frame, Way], None] = lambda _message, _way: None,
     ) -> None:
-        self._conversation_id = conversation_id
+        """Of other conversations it takes nothing."""
+        self.of = {conversation_id: Received() for conversation_id in conversation_ids}
         self._wrong = wrong
         self._first = first
-        # seq -> message_id.
-        self.received: dict[int, str] = {}
-        # All from 1 to this are there.
-        self.upto = 0
-        # Of this connection.
-        self._last = 0
         # Whether what came before this connection is still being asked for.
         self._catching_up = False
 
     def connected(self) -> Frame:
         """A connection begins: what is to be sent first."""
-        self._last = 0
+        for received in self.of.values():
+            received.last = 0
         return self.sync()
 
     def sync(self) -> Frame:
         self._catching_up = True
-        return {"type": "sync", "cursors": {self._conversation_id: self.upto}, "limit": 500}
+        cursors = {name: received.upto for name, received in self.of.items()}
+        return {"type": "sync", "cursors": cursors, "limit": 500}
 
     def take(self, frame: Frame) -> Frame | None:
         """What is to be sent for what came."""
@@ -59,33 +68,36 @@ class Inbox:
         return answer
 
     def _sent(self, message: Frame, way: Way) -> Frame | None:
-        seq = message["seq"]
-        if seq <= self._last:
-            self._wrong(f"{seq} ({way}) after {self._last}")
-        self._last = seq
-        self._put(message, way)
-        if not self._catching_up and seq > self.upto:
-            self._wrong(f"{seq} ({way}), but not {self.upto + 1}")
+        name, seq = message["conversation_id"], message["seq"]
+        if (received := self.of.get(name)) is None:
+            return None
+        if seq <= received.last:
+            self._wrong(f"{name}: {seq} ({way}) after {received.last}")
+        received.last = seq
+        self._put(received, message, way)
+        if not self._catching_up and seq > received.upto:
+            self._wrong(f"{name}: {seq} ({way}), but not {received.upto + 1}")
             return self.sync()
         return None
 
     def _synced(self, frame: Frame) -> Frame | None:
         for conversation in frame["conversations"]:
-            if conversation["conversation_id"] == self._conversation_id:
+            if received := self.of.get(conversation["conversation_id"]):
                 for message in conversation["messages"]:
-                    self._put(message, "sync")
+                    self._put(received, message, "sync")
         if frame["has_more"]:
             return self.sync()
         self._catching_up = False
-        if self.received and self.upto < max(self.received):
-            self._wrong(f"{self.upto + 1} is missing after all was synced")
+        for name, received in self.of.items():
+            if received.messages and received.upto < max(received.messages):
+                self._wrong(f"{name}: {received.upto + 1} is missing after all was synced")
         return None
 
-    def _put(self, message: Frame, way: Way) -> None:
+    def _put(self, received: Received, message: Frame, way: Way) -> None:
         seq, message_id = message["seq"], message["message_id"]
-        if seq not in self.received:
-            self._first(seq, way)
-        if self.received.setdefault(seq, message_id) != message_id:
-            self._wrong(f"{seq} is two messages")
-        while self.upto + 1 in self.received:
-            self.upto += 1
+        if seq not in received.messages:
+            self._first(message, way)
+        if received.messages.setdefault(seq, message_id) != message_id:
+            self._wrong(f"{message['conversation_id']}: {seq} is two messages")
+        while received.upto + 1 in received.messages:
+            received.upto += 1

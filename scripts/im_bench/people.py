@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 
-from im_bench.http import Client, insist
+from im_bench.http import Client, call, insist
 
 PASSWORD = "correct horse battery"
 AT_ONCE = 8
@@ -36,3 +36,11 @@ async def register(api: str, number: int) -> list[Person]:
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
     return people
+
+
+async def befriend(client: Client, asks: Person, accepts: Person) -> None:
+    """The one asks, and the other accepts."""
+    body = {"user_id": accepts.user_id}
+    made = await call(client, "POST", "/v1/friends/requests", token=asks.token, body=body)
+    path = f"/v1/friends/requests/{made['request_id']}/accept"
+    await call(client, "POST", path, token=accepts.token)

@@ -80,7 +80,7 @@ async def test_what_comes_together_with_the_hello_belongs_to_the_new_connection(
         receiving = asyncio.create_task(talk.keep_receiving(gateway.url))
         async with asyncio.timeout(10):
             while talk.failure is None and not (
-                list(talk.inbox.received) == [1, 5, 2, 3, 4] and len(gateway.heard[1]) == 2
+                list(talk.received.messages) == [1, 5, 2, 3, 4] and len(gateway.heard[1]) == 2
             ):
                 await asyncio.sleep(0.001)
         receiving.cancel()

@@ -33,6 +33,8 @@ class Side:
 
     name: str
     root: Path
+    # The file that names its servers; None for the embedded ones.
+    infra: Path | None = None
     runs: list[Figures] = field(default_factory=list)
 
 
@@ -59,15 +61,17 @@ def compare(
     Raises Failed when a commit or one of its runs cannot be had.
     """
     other = _check_out(commit)
-    with tempfile.TemporaryDirectory(prefix="im-beside-") as folder:
-        data = Path(folder)
+    with ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="im-beside-")))
         sides = [Side("this", ROOT), Side(commit, other)]
+        for side in sides if real else []:
+            side.infra = stack.enter_context(_servers(side, data))
         for turn in range(turns):
             # Who comes first changes, as what follows a pause is quicker.
             for side in sides if turn % 2 else reversed(sides):
                 known = {name: value for name, value in env.items() if _knows(side, name)}
                 print(f"turn {turn + 1}: {side.name}", file=sys.stderr, flush=True)
-                side.runs.append(_run(side, scenario, data, known, real=real))
+                side.runs.append(_run(side, scenario, data, known))
     return table(*sides)
 
 
@@ -101,16 +105,12 @@ def _knows(side: Side, variable: str) -> bool:
     return found.returncode == 0
 
 
-def _run(
-    side: Side, scenario: Sequence[str], folder: Path, env: Mapping[str, str], *, real: bool
-) -> Figures:
+def _run(side: Side, scenario: Sequence[str], folder: Path, env: Mapping[str, str]) -> Figures:
     out = folder / "figures.json"
-    with ExitStack() as stack:
-        infra = stack.enter_context(_servers(side, folder)) if real else None
-        ready = stack.enter_context(_system(side, folder, infra, env))
+    with _system(side, folder, env) as ready:
         where = ["--ready", str(ready), "--json", str(out)]
-        if infra is not None:
-            where += ["--infra", str(infra)]
+        if side.infra is not None:
+            where += ["--infra", str(side.infra)]
         _must(PYTHON, "-P", "-m", "im_bench", *scenario, *where)
     figures: Figures = json.loads(out.read_text(encoding="utf-8"))["figures"]
     return figures
@@ -130,11 +130,11 @@ def _servers(side: Side, folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _system(side: Side, folder: Path, infra: Path | None, env: Mapping[str, str]) -> Iterator[Path]:
+def _system(side: Side, folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder, prefix="system-") as data:
         up = ["--data", data, "--port-offset", str(free_port_offset()), "--detach"]
-        if infra is not None:
-            up += ["--infra", str(infra)]
+        if side.infra is not None:
+            up += ["--infra", str(side.infra)]
         _must(str(side.root / "scripts/up"), *up, env=env)
         try:
             yield Path(data) / "ready.json"

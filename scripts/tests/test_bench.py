@@ -41,8 +41,8 @@ def test_latencies_are_read_back_as_they_were() -> None:
 
 
 def test_ratios_are_of_the_runs_of_one_turn(tmp_path: Path) -> None:
-    ours = Side("this", tmp_path, [{"sent: a second": 20}, {"sent: a second": 60}])
-    theirs = Side("42aa244", tmp_path, [{"sent: a second": 10}, {"sent: a second": 20}])
+    ours = Side("this", tmp_path, runs=[{"sent: a second": 20}, {"sent: a second": 60}])
+    theirs = Side("42aa244", tmp_path, runs=[{"sent: a second": 10}, {"sent: a second": 20}])
     (_, row), ratios = table(ours, theirs)
     assert row == ("sent: a second", "40, 15; 2.67; 2.00, 3.00")
     assert ratios == {"sent: a second": [2, 3]}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from im_bench import plot
+from im_bench import guard, plot
 from im_bench.beside import Side, table
 from im_bench.report import Failed, figures, latency
 
@@ -62,3 +62,10 @@ def test_a_picture_shows_the_latencies_and_the_ratios(tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"--plot .*/none/a.svg: there is no folder"):
         plot.check(tmp_path / "none" / "a.svg")
+
+
+@pytest.mark.parametrize(("of_rows", "of_work"), [(0.039, 20.0), (0.1, 40.5)])
+def test_a_clear_fall_fails_and_says_both_ratios(of_rows: float, of_work: float) -> None:
+    assert len(guard.verdict(of_rows=0.041, least=0.04, of_work=39.5)) == 2
+    with pytest.raises(Failed, match=rf"to rows: {of_rows}.* to work: {of_work}"):
+        guard.verdict(of_rows=of_rows, least=0.04, of_work=of_work)

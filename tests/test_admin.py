@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from im_people import PASSWORD, Connect, MakeUser, User
+import uuid_utils
+from im_people import PASSWORD, Connect, MakeUser, User, single
 
+from im.chat.v1.content_pb2 import Content
+from im.chat.v1.record_pb2 import ChatRecord, NewMessage
+from im_admin.config import VARIABLES, read_settings
+from im_admin.operator import open_operator
+from im_common.bus import Record, dead_letter
+from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
 from im_local.paths import ROOT
 from im_local.testing import System
 
@@ -128,6 +138,125 @@ async def test_a_user_is_shown_with_sessions_and_connections_and_one_session_is_
     assert (exit_code, "session" in error) == (1, True)
     await admin.text("sessions", "end", user.username, "--all")
     assert await device.wait_closed(limit_s=5) == 4002
+
+
+async def test_a_dead_letter_is_listed_shown_and_replayed_exactly_once(
+    system: System, new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_bob = await online(bob)
+    conversation_id, message_id = single(ann, bob), str(uuid_utils.uuid7())
+    message = NewMessage(
+        message_id=message_id,
+        conversation_id=conversation_id,
+        sender_id=ann.user_id,
+        to_user_id=bob.user_id,
+        timestamp=time.time_ns() // 1_000_000,
+        content=Content(content_type="text", content="late", client_msg_id="dead-1"),
+    )
+    await _bury(system, conversation_id, ChatRecord(message=message).SerializeToString())
+
+    (letter,) = [one for one in await admin.json("dead-letters", "list") if _is_of(one, ann, bob)]
+    assert (letter["reason"], letter["replayed"]) == ("a test", False)
+    name = letter["letter"]
+    (shown,) = await admin.json("dead-letters", "show", name)
+    assert message_id in shown["record"]
+    assert message_id in await admin.text("dead-letters", "show", name)
+
+    await admin.text("dead-letters", "replay", name)
+    frame = await on_bob.wait_for(lambda f: f["type"] == "message")
+    assert (frame["message_id"], frame["seq"], frame["content"]) == (message_id, 1, "late")
+    (letter,) = [one for one in await admin.json("dead-letters", "list") if _is_of(one, ann, bob)]
+    assert letter["replayed"]
+    exit_code, error = await admin.refusal("dead-letters", "replay", name)
+    assert (exit_code, name in error) == (1, True)
+    assert await admin.json("dead-letters", "replay", "all") == []
+
+    # On purpose: it has its place already.
+    await admin.text("dead-letters", "replay", name, "--again")
+    on_ann = await online(ann)
+    assert (await on_ann.ask(to=bob.user_id, content="next"))["seq"] == 2
+    assert [m["content"] for m in await bob.history(conversation_id)] == ["late", "next"]
+    exit_code, error = await admin.refusal("dead-letters", "show", "7/none")
+    assert (exit_code, "7/none" in error) == (1, True)
+
+
+async def test_lag_says_what_consumers_that_stand_still_have_left(
+    system: System, new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_ann = await online(ann)
+    consumers = [name for name in system.ready.pids if name.startswith("chat-mq")]
+    for name in consumers:
+        system.kill(name, signal.SIGSTOP)
+    try:
+        for n in range(7):
+            await on_ann.send(type="chat", to=bob.user_id, content="?", client_msg_id=f"lag-{n}")
+        # The gateway answers a ping after what came before is on its way to the log.
+        await on_ann.send(type="ping")
+        await on_ann.wait_for(lambda f: f["type"] == "pong")
+        await until(lambda: _left(admin), 7)
+    finally:
+        for name in consumers:
+            system.kill(name, signal.SIGCONT)
+    await on_ann.wait_count("sent", 7)
+    await until(lambda: _left(admin), 0)
+
+
+async def test_what_waits_for_a_user_is_shown_without_what_was_written(
+    new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_ann = await online(ann)
+    for n in range(3):
+        await on_ann.ask(to=bob.user_id, content=f"secret {n}")
+
+    await until(lambda: _frames_of(admin, bob), [1, 2, 3])
+    text = await admin.text("offline", "show", bob.username, "--most", "2")
+    assert "secret" not in text
+    assert len(text.splitlines()) == 1 + 2
+    lists = await admin.json("offline", "list", "--most", "1000")
+    assert {"user_id": bob.user_id, "frames": 3, "online": False} in lists
+    assert (await admin.json("users", "show", bob.username))["offline_frames"] == 3
+
+
+async def test_the_outbox_of_each_service_is_told(admin: Admin) -> None:
+    backlogs = await admin.json("outbox", "show")
+    assert [one["service"] for one in backlogs] == ["auth", "friend", "group"]
+    assert all(one["records"] >= 0 for one in backlogs)
+
+
+async def _frames_of(admin: Admin, user: User) -> list[int]:
+    return [frame["seq"] for frame in await admin.json("offline", "show", user.username)]
+
+
+async def _left(admin: Admin) -> int:
+    lag = await admin.json("lag", "show")
+    return sum(one["records"] for one in lag if one["topic"] == CHAT_TOPIC)
+
+
+def _is_of(letter: dict[str, Any], a: User, b: User) -> bool:
+    return bool(letter["key"] == single(a, b))
+
+
+async def _bury(system: System, key: str, value: bytes) -> None:
+    """Puts a record among the dead letters."""
+    variables = json.loads((system.data / VARIABLES).read_text(encoding="utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in variables.items():
+            patch.setenv(name, text)
+        settings = read_settings()
+    record = Record(CHAT_TOPIC, 0, "1", key.encode(), value, {})
+    async with open_operator(settings, "tester") as operator:
+        producer = await operator.resources.producer(settings.bus)
+        await dead_letter(producer, DEAD_LETTER_TOPIC, record, "a test")
+
+
+async def until(ask: Callable[[], Awaitable[Any]], wanted: Any, limit_s: float = 30) -> None:
+    """Asks again until the answer is what is wanted; each time is a process, which is pause enough."""
+    deadline = time.monotonic() + limit_s
+    while (answer := await ask()) != wanted:
+        assert time.monotonic() < deadline, answer
 
 
 async def test_wrong_words_are_refused_by_name(admin: Admin, tmp_path: Path) -> None:

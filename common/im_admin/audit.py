@@ -12,13 +12,15 @@ from im_admin.plain import Row, pages
 
 
 async def list_deeds(
-    operator: Operator, *, who: str = "", target: str = "", most: int = 50
+    operator: Operator, *, who: str = "", target: str = "", action: str = "", most: int = 50
 ) -> list[Row]:
-    """Newest first; an empty ``who`` or ``target`` leaves nobody out."""
+    """Newest first; an empty ``who``, ``target`` or ``action`` leaves nothing out."""
     service = await operator.audit()
 
     async def ask(limit: int, cursor: str) -> tuple[Sequence[Message], str]:
-        request = ListDeedsRequest(who=who, target=target, limit=limit, cursor=cursor)
+        request = ListDeedsRequest(
+            who=who, target=target, action=action, limit=limit, cursor=cursor
+        )
         answer = await service.ListDeeds(request)
         return answer.deeds, answer.next_cursor
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from im_admin import accounts, audit
+from im_admin import accounts, audit, dead_letters, waiting
 from im_admin.operator import Operator
 from im_admin.plain import Answer
 
@@ -69,6 +69,22 @@ def _end(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("session", metavar="SESSION", nargs="?", default="", help="as list says")
     which.add_argument("--all", action="store_true", help="all of the user's")
+
+
+def _letters(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "letters", metavar="LETTER", nargs="+", help=f"as list says, or {dead_letters.ALL}"
+    )
+
+
+def _replay(parser: ArgumentParser) -> None:
+    _letters(parser)
+    parser.add_argument("--again", action="store_true", help="also what was replayed before")
+
+
+def _frames(parser: ArgumentParser) -> None:
+    _user(parser)
+    _most(parser)
 
 
 def _deeds(parser: ArgumentParser) -> None:
@@ -143,6 +159,81 @@ SESSIONS = Group(
         ),
     ),
 )
+DEAD_LETTERS = Group(
+    "dead-letters",
+    "records that could not be worked on",
+    (
+        Command(
+            "dead-letters list",
+            "each with its reason, oldest first",
+            lambda o, a: dead_letters.list_letters(o, most=a.most),
+            _most,
+            "im-admin dead-letters list",
+        ),
+        Command(
+            "dead-letters show",
+            "all that can be said of some; what people wrote is in it",
+            lambda o, a: dead_letters.show_letters(o, a.letters),
+            _letters,
+            "im-admin dead-letters show 0/17\nim-admin dead-letters show all --json",
+        ),
+        Command(
+            "dead-letters replay",
+            "put some on their topics again, each once, when the cause is gone",
+            lambda o, a: dead_letters.replay_letters(o, a.letters, again=a.again),
+            _replay,
+            "im-admin dead-letters replay 0/17\nim-admin dead-letters replay all\n\nThey stay in the"
+            " list. A message that was stored after all keeps its place. One that\nis given up again"
+            " is a new letter.",
+        ),
+    ),
+)
+WAITING = (
+    Group(
+        "lag",
+        "what consumers have left to do",
+        (
+            Command(
+                "lag show",
+                "records that chat-mq has not committed, also while none of it runs",
+                lambda o, _: waiting.consumer_lag(o),
+                more="im-admin lag show",
+            ),
+        ),
+    ),
+    Group(
+        "outbox",
+        "events that wait for the log",
+        (
+            Command(
+                "outbox show",
+                "how many wait in each service, and since when; 10000 stands for more, too",
+                lambda o, _: waiting.outbox_backlogs(o),
+                more="im-admin outbox show",
+            ),
+        ),
+    ),
+    Group(
+        "offline",
+        "frames that wait for users who are away",
+        (
+            Command(
+                "offline list",
+                "the longest lists; it goes through all keys of Redis",
+                lambda o, a: waiting.offline_lists(o, most=a.most),
+                _most,
+                "im-admin offline list --most 10",
+            ),
+            Command(
+                "offline show",
+                "what waits for a user, oldest first; not what was written",
+                lambda o, a: waiting.offline_frames(o, a.user, most=a.most),
+                _frames,
+                "im-admin offline show ann",
+            ),
+        ),
+    ),
+)
 AUDIT = Group(
     "audit",
     "what operators have done",
@@ -158,4 +249,4 @@ AUDIT = Group(
         ),
     ),
 )
-GROUPS = (USERS, SESSIONS, AUDIT)
+GROUPS = (USERS, SESSIONS, DEAD_LETTERS, *WAITING, AUDIT)

@@ -26,6 +26,9 @@ _TIMEOUT_MS = 20_000
 
 class AdminSettings(Settings):
     bus: BusConf = BusConf()
+    # The groups of chat-mq, as its settings name them.
+    group: str = "chat-mq"
+    event_group: str = "chat-mq-events"
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=_TIMEOUT_MS)
     friend_rpc: ClientConf = ClientConf(key="friend.rpc", timeout=_TIMEOUT_MS)
     group_rpc: ClientConf = ClientConf(key="group.rpc", timeout=_TIMEOUT_MS)

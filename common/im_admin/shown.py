@@ -15,8 +15,13 @@ def as_json(answer: Answer) -> str:
 
 
 def as_text(answer: Answer) -> str:
-    """A table of several, or a line for each field of one; times in UTC."""
-    return _table(answer) if isinstance(answer, list) else "\n".join(_lines(answer))
+    """A table of several, or a line for each field of one; times in UTC. Several that have more in them
+    than a table can hold come one after the other."""
+    if isinstance(answer, dict):
+        return "\n".join(_lines(answer))
+    if any(isinstance(value, dict | list) for one in answer for value in one.values()):
+        return "\n\n".join("\n".join(_lines(one)) for one in answer)
+    return _table(answer)
 
 
 def _lines(one: Row) -> Iterator[str]:
@@ -25,6 +30,9 @@ def _lines(one: Row) -> Iterator[str]:
         if isinstance(value, list):
             yield f"{name} ({len(value)})"
             yield from (f"  {line}" for line in _table(value).splitlines() if value)
+        elif isinstance(value, dict):
+            yield name
+            yield from (f"  {line}" for line in _lines(value))
         elif isinstance(value, str) and "\n" in value:
             yield name
             yield from (f"  {line}" for line in value.splitlines())

@@ -30,12 +30,13 @@ async def end_deed(svc: ServiceContext, deed_id: int, outcome: str) -> None:
 
 
 async def list_deeds(
-    svc: ServiceContext, *, who: str, target: str, limit: int, cursor: str
+    svc: ServiceContext, *, who: str, target: str, action: str, limit: int, cursor: str
 ) -> tuple[list[Deed], str]:
     """A page, newest first, and the cursor of the next one (empty when this is the last)."""
     size = page_limit(limit)
     (below,) = read_cursor(cursor, 1) or (None,)
-    found = await svc.db.read(deeds.page, who=who, target=target, below=below, limit=size + 1)
+    wanted = {"who": who, "target": target, "action": action}
+    found = await svc.db.read(deeds.page, wanted, below=below, limit=size + 1)
     page = found[:size]
     return page, write_cursor(page[-1].deed_id) if len(found) > size else ""
 

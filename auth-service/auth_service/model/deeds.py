@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Connection, String, Table, insert, select, update
@@ -56,15 +57,14 @@ def end(connection: Connection, deed_id: int, outcome: str) -> None:
 
 
 def page(
-    connection: Connection, *, who: str, target: str, below: int | None, limit: int
+    connection: Connection, wanted: Mapping[str, str], *, below: int | None, limit: int
 ) -> list[Deed]:
-    """Newest first; an empty ``who`` or ``target`` leaves nobody out."""
+    """Newest first. ``wanted`` has values of columns; an empty one leaves nobody out."""
     query = select(_t.deed_id, _t.created_at, _t.who, _t.action, _t.target, _t.outcome)
     if below is not None:
         query = query.where(_t.deed_id < below)
-    if who:
-        query = query.where(_t.who == who)
-    if target:
-        query = query.where(_t.target == target)
+    for column, value in wanted.items():
+        if value:
+            query = query.where(_t[column] == value)
     rows = connection.execute(query.order_by(_t.deed_id.desc()).limit(limit))
     return [Deed(*row) for row in rows]

@@ -14,10 +14,13 @@ from im.auth.v1.admin_pb2_grpc import (
     add_AuditServiceServicer_to_server,
 )
 from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
+from im_common.sql import outbox_service
+from im_common.sql.outbox_service import OutboxServicer
 
 
 async def serve(settings: Settings, resources: Resources) -> None:
@@ -27,6 +30,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_AuthServiceServicer_to_server(AuthServicer(service), server)
         add_AccountAdminServiceServicer_to_server(AccountAdminServicer(service), server)
         add_AuditServiceServicer_to_server(AuditServicer(service), server)
+        add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
     server = RpcServer(
         listen_on=settings.listen_on,
@@ -34,6 +38,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
             "im.auth.v1.AuthService",
             "im.auth.v1.AccountAdminService",
             "im.auth.v1.AuditService",
+            outbox_service.SERVICE,
         ],
         register=register,
         gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),

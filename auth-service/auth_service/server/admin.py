@@ -68,6 +68,7 @@ class AuditServicer(AuditServiceServicer):
             self._svc,
             who=request.who,
             target=request.target,
+            action=request.action,
             limit=request.limit,
             cursor=request.cursor,
         )

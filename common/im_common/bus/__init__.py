@@ -8,6 +8,7 @@ from im_common.bus.interface import (
     Consumer,
     Finish,
     Handler,
+    Lag,
     Producer,
     Record,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Consumer",
     "Finish",
     "Handler",
+    "Lag",
     "Producer",
     "Record",
     "dead_letter",

@@ -28,6 +28,14 @@ class Record:
     headers: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a consumer group has not committed of a partition."""
+
+    partition: int
+    records: int
+
+
 class BusUnavailable(Exception):
     """The log cannot take it in time, or cannot be reached. It may have been written all the same:
     trying again is safe, because consumers are idempotent."""
@@ -134,6 +142,15 @@ class Bus(Protocol):
         self, client_id: str, *, group: str, topics: Iterable[str], max_batch: int = 500
     ) -> Consumer:
         """A member of ``group``, to be run. ``client_id`` is its name in logs."""
+        ...
+
+    async def lag(self, topic: str, group: str) -> list[Lag]:
+        """What a group has still to do, whether or not a consumer of it runs; of each partition, none
+        for a topic that is not there.
+
+        Raises:
+            BusUnavailable: the log is away.
+        """
         ...
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:

@@ -7,7 +7,7 @@ frame is never counted as delivered. Where there are replicas it is counted as k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,8 @@ from im_common.runtime.redis_scripts import Call, Script
 MOST_FRAMES = 1000
 KEEP_S = 30 * 24 * 3600
 BATCH_FRAMES = 100
+# Commands of one pipeline.
+_AT_ONCE = 1000
 # A batch is one WebSocket frame; clients' libraries refuse those beyond 1 MiB by default.
 BATCH_BYTES = 768 * 1024
 
@@ -83,6 +85,30 @@ class OfflineList:
         """How many frames there are."""
         return int(await self._redis.llen(_key(user_id)))
 
+    async def all(self) -> AsyncIterator[tuple[int, int]]:
+        """Each user who has frames, and how many; for operators: it goes through all keys of Redis."""
+        ids: list[int] = []
+        async for key in self._redis.scan_iter(match=_key("*"), count=1000):
+            ids.append(int(key.rpartition(b":")[2]))
+            if len(ids) == _AT_ONCE:
+                for found in await self._lengths(ids):
+                    yield found
+                ids = []
+        for found in await self._lengths(ids):
+            yield found
+
+    async def _lengths(self, user_ids: Sequence[int]) -> list[tuple[int, int]]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.llen(_key(user_id))
+        lengths: list[int] = await pipeline.execute() if user_ids else []
+        return list(zip(user_ids, lengths, strict=True))
+
+    async def oldest(self, user_id: int, most: int) -> list[bytes]:
+        """So many frames, oldest first."""
+        frames: Any = await self._redis.lrange(_key(user_id), 0, most - 1)
+        return list(frames)
+
     async def waiting(self, user_ids: Sequence[int]) -> list[int]:
         """Those of the users who have frames, by few commands."""
         there = await self._keys.each([_key(user_id) for user_id in user_ids])
@@ -126,5 +152,5 @@ def _digest(frames: Sequence[bytes]) -> str:
     return hashed.hexdigest()[:32]
 
 
-def _key(user_id: int) -> str:
+def _key(user_id: int | str) -> str:
     return f"offline:msg:{user_id}"

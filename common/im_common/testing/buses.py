@@ -77,6 +77,12 @@ class Bus:
             "test", group=f"{group}-{topics[0]}", topics=topics, max_batch=100
         )
 
+    async def lag(self, topic: str, *, group: str = "g") -> dict[int, int]:
+        """By partition."""
+        return {
+            one.partition: one.records for one in await self._bus.lag(topic, f"{group}-{topic}")
+        }
+
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return self._bus.browse(topic)
 

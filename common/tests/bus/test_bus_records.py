@@ -56,6 +56,21 @@ async def test_looking_at_a_topic_takes_nothing_away(bus: Bus, topic: str) -> No
             }
 
 
+async def test_what_a_group_has_left_is_counted_while_nobody_consumes(bus: Bus, topic: str) -> None:
+    sink = Sink()
+    async with started(bus.producer()) as producer:
+        await asyncio.gather(*(producer.send(topic, b"k%d" % n, b"first") for n in range(30)))
+        left = await bus.lag(topic)
+        assert (set(left), sum(left.values())) == ({0, 1, 2}, 30)
+        async with consuming(bus.consumer([topic]), sink):
+            await eventually(lambda: len(sink.values) == 30)
+        assert await bus.lag(topic) == {0: 0, 1: 0, 2: 0}
+        await producer.send(topic, b"k", b"second")
+        await producer.send(topic, b"k", b"third")
+        assert sorted((await bus.lag(topic)).values()) == [0, 0, 2]
+    assert await bus.lag(f"t-{uuid4().hex}") == {}
+
+
 async def test_looking_at_a_topic_that_is_not_there_does_not_make_it(bus: Bus) -> None:
     name = f"t-{uuid4().hex}"
     assert [record async for record in bus.browse(name)] == []

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData
 
+from im.common.v1.outbox_pb2 import GetBacklogRequest
+from im_common.domain.ids import now_ms
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxRecord, OutboxTables
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay
+from im_common.sql.outbox_service import OutboxServicer
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.queries import counted_queries
@@ -81,6 +84,20 @@ async def test_what_was_committed_is_told_in_order_and_leaves_the_outbox(
     assert [value.decode() for value in sink.values] == [
         f"{n}{half}" for n in range(20) for half in "ab"
     ]
+
+
+async def test_operators_see_what_waits_and_since_when(db: Database, bus: Bus, topic: str) -> None:
+    outbox = Outbox(db, tables)
+    servicer = OutboxServicer(outbox)
+    before = now_ms()
+    await _tell(outbox, topic, "a", "b", "c")
+    found = await servicer.GetBacklog(GetBacklogRequest(), None)
+    assert found.records == 3
+    assert before <= found.oldest_at <= now_ms()
+    async with relaying(outbox, bus):
+        await eventually(lambda: _is_empty(outbox))
+    found = await servicer.GetBacklog(GetBacklogRequest(), None)
+    assert (found.records, found.oldest_at) == (0, 0)
 
 
 async def test_nothing_is_told_of_what_was_rolled_back(db: Database, bus: Bus, topic: str) -> None:

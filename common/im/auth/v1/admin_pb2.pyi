@@ -364,12 +364,14 @@ class ListDeedsRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     who: _builtins.str
     """Only of these, when they are not empty."""
     target: _builtins.str
     limit: _builtins.int
     """At most 100; 50 when 0."""
     cursor: _builtins.str
+    action: _builtins.str
     def __init__(
         self,
         *,
@@ -377,10 +379,11 @@ class ListDeedsRequest(_message.Message):
         target: _builtins.str = ...,
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
+        action: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "limit", b"limit", "target", b"target", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cursor", b"cursor", "limit", b"limit", "target", b"target", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

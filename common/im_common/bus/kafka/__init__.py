@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 from redis.asyncio import Redis
 
-from im_common.bus.interface import Bus, Consumer, Producer, Record
-from im_common.bus.kafka.browsing import browse
+from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record
+from im_common.bus.kafka.browsing import browse, lag
 from im_common.bus.kafka.client import Access
 from im_common.bus.kafka.consumer import KafkaConsumer
 from im_common.bus.kafka.producer import KafkaProducer
@@ -47,6 +47,9 @@ class KafkaBus:
             client_id=client_id,
             max_batch=max_batch,
         )
+
+    async def lag(self, topic: str, group: str) -> list[Lag]:
+        return await lag(self._access, topic, group)
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return browse(self._access, topic)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from im_common.bus.interface import BusUnavailable, Record
+from im_common.bus.interface import BusUnavailable, Lag, Record
 from im_common.bus.kafka.client import Access, Client, discard_consumer, new_consumer
 from im_common.bus.kafka.records import read_record
 from im_common.bus.kafka.topics import partitions_of
@@ -21,24 +22,54 @@ _PAGE_TIMEOUT_MS = 10_000
 
 async def browse(access: Access, topic: str) -> AsyncGenerator[Record, None]:
     """As ``Bus.browse`` has it."""
-    numbers = await partitions_of(topic, access)
-    if not numbers:
+    partitions = await _partitions(access, topic)
+    if not partitions:
         return
-    # Without a group it commits nothing.
-    consumer = new_consumer(
-        **access.arguments(),
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
-    partitions = [TopicPartition(topic, number) for number in numbers]
-    try:
-        consumer.assign(partitions)
-        await consumer.start()
+    async with _reader(access, partitions) as consumer:
         ends = await consumer.end_offsets(partitions)
         for partition in partitions:
             async for record in _read(consumer, partition, ends[partition]):
                 yield record
-    except KafkaError as error:
+
+
+async def lag(access: Access, topic: str, group: str) -> list[Lag]:
+    """As ``Bus.lag`` has it."""
+    partitions = await _partitions(access, topic)
+    if not partitions:
+        return []
+    async with _reader(access, partitions, group=group) as consumer:
+        ends = await consumer.end_offsets(partitions)
+        # Where a group begins that has committed nothing, or whose place was deleted.
+        begins = await consumer.beginning_offsets(partitions)
+        found = []
+        for partition in partitions:
+            committed = await consumer.committed(partition)
+            done = max(begins[partition], committed or 0)
+            found.append(Lag(partition.partition, max(0, ends[partition] - done)))
+        return found
+
+
+async def _partitions(access: Access, topic: str) -> list[Any]:
+    return [TopicPartition(topic, number) for number in await partitions_of(topic, access)]
+
+
+@asynccontextmanager
+async def _reader(
+    access: Access, partitions: list[Any], *, group: str | None = None
+) -> AsyncIterator[Client]:
+    """A consumer that commits nothing. With a ``group`` it sees that group's offsets; it is no member
+    of it."""
+    consumer = new_consumer(
+        **access.arguments(),
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    try:
+        consumer.assign(partitions)
+        await consumer.start()
+        yield consumer
+    except (KafkaError, OSError) as error:
         raise BusUnavailable(f"no answer from Kafka: {describe(error)}") from error
     finally:
         await discard_consumer(consumer)

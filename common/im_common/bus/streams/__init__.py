@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 from redis.asyncio import Redis
 
-from im_common.bus.interface import Bus, Consumer, Producer, Record
-from im_common.bus.streams.browsing import browse
+from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record
+from im_common.bus.streams.browsing import browse, lag
 from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.bus.streams.layout import ensure_topics
 from im_common.bus.streams.producer import StreamsProducer
@@ -42,6 +42,10 @@ class StreamsBus:
             client_id=client_id,
             max_batch=max_batch,
         )
+
+    async def lag(self, topic: str, group: str) -> list[Lag]:
+        # A topic has one group.
+        return await lag(self._redis(), topic)
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return browse(self._redis(), topic)

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.bus.interface import BusUnavailable, Record
+from im_common.bus.interface import BusUnavailable, Lag, Record
 from im_common.bus.streams.layout import OUTAGE, partitions_key, stream_key
 from im_common.bus.streams.records import read_entry
 from im_common.runtime.backoff import describe
@@ -22,6 +22,15 @@ async def browse(redis: Redis, topic: str) -> AsyncGenerator[Record, None]:
         for partition in range(int(await redis.get(partitions_key(topic)) or 0)):
             async for record in _read(redis, topic, partition):
                 yield record
+    except OUTAGE as error:
+        raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error
+
+
+async def lag(redis: Redis, topic: str) -> list[Lag]:
+    """As ``Bus.lag`` has it."""
+    try:
+        count = int(await redis.get(partitions_key(topic)) or 0)
+        return [Lag(n, int(await redis.xlen(stream_key(topic, n)))) for n in range(count)]
     except OUTAGE as error:
         raise BusUnavailable(f"no answer from Redis: {describe(error)}") from error
 

@@ -21,8 +21,8 @@ TEXT = (DEPLOY / "docker-compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)["services"]
 OURS = {name: s for name, s in COMPOSE.items() if s["image"].startswith("im/")}
 SERVING = [name for name, s in OURS.items() if s["command"][0] == "serve"]
-# ${NAME:?…}: nothing starts without it; ${NAME:-…}: what it is otherwise.
-ASKED = re.compile(r"(?<!\$)\$\{(\w+):([?-])([^}]*)\}")
+# ${NAME:?…}: nothing starts without it; ${NAME:-…}: what it is otherwise; ${NAME:+…}: what it is then.
+ASKED = re.compile(r"(?<!\$)\$\{(\w+):([?+-])([^}]*)\}")
 
 
 def module_of(service: dict[str, Any]) -> str:
@@ -55,6 +55,11 @@ def example() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def as_it_comes(asked: re.Match[str]) -> str:
+    """What a value is with .env as make-env writes it."""
+    return {"?": "x" * 40, "-": asked[3], "+": ""}[asked[2]]
+
+
 @pytest.mark.parametrize("process", SERVICES, ids=lambda process: process.name)
 def test_each_process_is_there(process: Service) -> None:
     """With its folder, its settings, its ports and its database, brought up to date before."""
@@ -82,7 +87,7 @@ def test_a_service_accepts_its_settings(name: str) -> None:
     service: dict[str, Any] = OURS[name]
     config = ROOT / process_of(service).config_file
     values = {
-        key: ASKED.sub(lambda asked: asked[3] if asked[2] == "-" else "x" * 40, str(value))
+        key: ASKED.sub(as_it_comes, str(value))
         for key, value in service["environment"].items()
         if key.startswith("IM_")
     }
@@ -94,6 +99,20 @@ def test_a_service_accepts_its_settings(name: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_files_of_tls_are_where_its_settings_say(name: str) -> None:
+    """Once IM_RPC_TLS turns it on; also the commands that run once read the settings."""
+    mounts = [one.split(":") for one in OURS[name]["volumes"] if ":" in one]
+    (mount,) = [m for m in mounts if m[0] == "./rpc-tls"]
+    assert (DEPLOY / mount[0]).is_dir()
+    assert mount[2] == "ro"
+    for what in ("CA_CERT", "CERT", "CERT_KEY"):
+        value = OURS[name]["environment"][f"IM_RPC_TLS__{what}_FILE"]
+        (asked,) = [m for m in ASKED.finditer(value) if m[2] == "+"]
+        assert asked[1] == "IM_RPC_TLS"
+        assert asked[3].startswith(f"{mount[1]}/")
 
 
 @pytest.mark.parametrize("name", SERVING)

@@ -11,17 +11,21 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from im_common.testing.certificates import Authority, PeerFolder
 from im_local.paths import ROOT
 from im_local.processes import SERVICES, VARIABLES, Service
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl's kustomize")
 BASE = "deploy/k8s/base"
 EXAMPLE = "deploy/k8s/overlays/example"
+AUTHORITY = Authority()
+(CHAT,) = (process for process in SERVICES if process.name == "chat")
 Object = dict[str, Any]
 
 
@@ -50,10 +54,13 @@ def container(process: Service, folder: str = BASE) -> Object:
 
 
 def environment(given: Object, folder: str) -> dict[str, str]:
-    """The values that a container's variables have; each secret is 40 letters."""
+    """The values that a container's variables have; each secret is 40 letters, and optional ones are
+    there in the example alone."""
     values: dict[str, str] = {}
     for variable in given["env"]:
         source = variable.get("valueFrom", {})
+        if source.get("secretKeyRef", {}).get("optional") and folder == BASE:
+            continue
         if asked := source.get("configMapKeyRef"):
             value = of_kind("ConfigMap", folder)[asked["name"]]["data"][asked["key"]]
         elif "value" in variable:
@@ -84,9 +91,13 @@ def test_each_process_is_there(process: Service) -> None:
 
 @pytest.mark.parametrize("folder", [BASE, EXAMPLE])
 @pytest.mark.parametrize("process", SERVICES, ids=lambda process: process.name)
-def test_a_process_accepts_its_settings(process: Service, folder: str) -> None:
+def test_a_process_accepts_its_settings(process: Service, folder: str, tmp_path: Path) -> None:
     values = environment(container(process, folder), folder)
     ours = {name: value for name, value in values.items() if name.startswith("IM_")}
+    if folder == EXAMPLE:
+        # These a process tries at its start.
+        PeerFolder(tmp_path).put(trusted=[AUTHORITY], pair=AUTHORITY.issue())
+        ours |= PeerFolder(tmp_path).variables
     done = subprocess.run(
         [sys.executable, "-m", process.module, "config", "validate", "-f", process.config_file],
         cwd=ROOT,
@@ -96,6 +107,39 @@ def test_a_process_accepts_its_settings(process: Service, folder: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("process", SERVICES, ids=lambda process: process.name)
+def test_files_that_settings_name_are_mounted_whole(process: Service) -> None:
+    """By a part of a Secret alone (subPath) a pod would never see a new one."""
+    spec = pod(process, EXAMPLE)
+    secrets = {volume["name"] for volume in spec["volumes"] if "secret" in volume}
+    for one in [*spec["containers"], *spec.get("initContainers", [])]:
+        mounts = {m["mountPath"]: m for m in one["volumeMounts"]}
+        values = environment(one, EXAMPLE)
+        files = [value for name, value in values.items() if name.endswith(("CERT_FILE", "CA_FILE"))]
+        folders = {value.rpartition("/")[0] for value in files if value}
+        assert folders <= mounts.keys()
+        assert folders
+        for folder in folders:
+            assert mounts[folder]["name"] in secrets
+            assert mounts[folder]["readOnly"] is True
+            assert "subPath" not in mounts[folder]
+
+
+def test_the_example_says_what_to_write_for_all_that_may_be_off() -> None:
+    """All is off in the base, and on in the example."""
+    base, example = (environment(container(CHAT, folder), folder) for folder in (BASE, EXAMPLE))
+    for variable, off, on in (
+        ("IM_RPC_TLS__CA_CERT_FILE", "", "/run/im/rpc-tls/ca.crt"),
+        ("IM_DB__TLS", "off", "verify_identity"),
+        ("IM_BUS__TLS", "off", "verify_identity"),
+        ("IM_BUS__USERNAME", "", "im"),
+        ("IM_REDIS__TYPE", "node", "sentinel"),
+        ("IM_REDIS__TLS", "false", "true"),
+        ("IM_ETCD__CA_CERT_FILE", "", "/run/im/servers/ca.crt"),
+    ):
+        assert (base[variable], example[variable]) == (off, on)
 
 
 @pytest.mark.parametrize("process", SERVICES, ids=lambda process: process.name)

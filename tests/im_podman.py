@@ -77,12 +77,14 @@ class Machine:
             folder = json.loads(self.run("go", "mod", "download", "-json", module))["Dir"]
             self.run("go", "build", "-C", folder, "-o", COMPOSE, "./cmd")
 
+    @property
+    def composing(self) -> tuple[str | Path, ...]:
+        """The words before those of a command of compose."""
+        return COMPOSE, "-f", ROOT / "deploy/docker-compose.yaml", "--env-file", self.work / ".env"
+
     def compose(self, *words: str) -> str:
         started = time.monotonic()
-        said = self.run(
-            *(COMPOSE, "-f", ROOT / "deploy/docker-compose.yaml", "--env-file", self.work / ".env"),
-            *words,
-        )
+        said = self.run(*self.composing, *words)
         self.console.step(f"compose {' '.join(words)}: {time.monotonic() - started:.0f} s")
         return said
 

@@ -30,6 +30,8 @@ _ZERO: Any = literal_column("0")
 _FIND = select(
     _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
 ).where(is_one_of((_m.sender_id, _m.client_msg_id), bindparam("keys", expanding=True)))
+# What no message changes.
+_OF_OTHERS = ("expired_seq", "skipped", "skipped_seq")
 _RESERVE = PreparedInsert(
     Upsert(
         conversations,
@@ -43,7 +45,7 @@ _RESERVE = PreparedInsert(
             "last_message_at": new.last_message_at,
         },
     ),
-    [column.name for column in conversations.c if column.name != "expired_seq"],
+    [column.name for column in conversations.c if column.name not in _OF_OTHERS],
 )
 _SEQS = (
     "SELECT conversation_id, last_seq, roster_seq FROM conversations WHERE conversation_id IN ({})"

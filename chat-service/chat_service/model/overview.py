@@ -36,6 +36,8 @@ class Standing(NamedTuple):
     type: int
     newest_seq: int
     expired_seq: int
+    skipped: int
+    skipped_seq: int
     last_message_at: int
     read_seq: int
     min_seq: int
@@ -62,7 +64,12 @@ class Standing(NamedTuple):
 
     @property
     def unread(self) -> int:
-        return max(0, self.last_seq - self.seen_seq - self.gone)
+        return max(0, self.last_seq - self.seen_seq - self.gone - self._unread_skipped)
+
+    @property
+    def _unread_skipped(self) -> int:
+        first = max(self.seen_seq, self.skipped_seq - self.skipped)
+        return max(0, min(self.last_seq, self.skipped_seq) - first)
 
 
 class After(NamedTuple):
@@ -115,6 +122,8 @@ def _standings(user_id: int) -> Select[Any]:
         _c.type,
         _c.last_seq,
         _c.expired_seq,
+        _c.skipped,
+        _c.skipped_seq,
         _c.last_message_at,
         _m.read_seq,
         _m.min_seq,

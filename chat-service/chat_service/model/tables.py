@@ -32,12 +32,16 @@ conversations = Table(
     # The seq of the last message that changed who is a member of the group; 0 before. An upsert sets it
     # by the `last_seq` of before, so it comes first here: MySQL sets columns one after the other.
     Column("roster_seq", BigInteger, nullable=False, server_default="0"),
-    # The seq of the newest message: 1, 2, 3, … without a gap.
+    # The seq of the newest message: 1, 2, 3, … without a gap, but for `skipped`.
     Column("last_seq", BigInteger, nullable=False),
     Column("last_message_id", ascii_key(36), nullable=False),
     Column("last_message_at", BigInteger, nullable=False),
     # Messages up to here were removed because of their age.
     Column("expired_seq", BigInteger, nullable=False, server_default="0"),
+    # When a backup was put back (deploy/backup) so many places up to this one were left out: what they
+    # were given to after the backup is lost, and nothing else is to have them.
+    Column("skipped", BigInteger, nullable=False, server_default="0"),
+    Column("skipped_seq", BigInteger, nullable=False, server_default="0"),
     **MYSQL_TABLE,
 )
 

@@ -40,6 +40,7 @@ from im_common.sql.db import (
     is_duplicate_key,
 )
 from im_common.sql.direct import PreparedInsert, Statement, select_in, send
+from im_common.sql.migrate import upgrade
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.queries import counted_queries
 from im_common.testing.waiting import eventually
@@ -165,6 +166,18 @@ async def test_who_writes_is_told_of_the_request_it_writes_for(db: Database) -> 
 
 
 # --- transactions on the driver itself -----------------------------------------------------------
+
+
+async def test_a_database_that_a_newer_version_has_migrated_stays_as_it_is(
+    db: Database, conf: DbConf
+) -> None:
+    """An instance of the old one that starts again during a roll-out goes on with it."""
+    await db.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    await asyncio.to_thread(upgrade, conf, MIGRATIONS)
+    found = await db.read(
+        lambda c: c.execute(text("SELECT version_num FROM alembic_version")).all()
+    )
+    assert [tuple(row) for row in found] == [("9999",)]
 
 
 @pytest.fixture(params=[1024 * 1024, 0], ids=["together", "one by one"])

@@ -1,6 +1,7 @@
 """Migrations: Alembic scripts that a service carries in its package, run on MySQL and SQLite.
 
 One that was broken off can be repeated: on SQLite nothing of it is there, and on MySQL each step looks.
+A database that a newer version has migrated stays as it is: the versions before it go on with it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import structlog
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 
 from im_common.runtime.config import DbConf
@@ -18,6 +22,8 @@ from im_common.sql.db import Database
 
 # Imported, it is what Alembic takes.
 _ = repeatable_ddl.RepeatableMysqlImpl
+
+log = structlog.get_logger(__name__)
 
 LOCK_WAIT_S = 60
 
@@ -50,7 +56,18 @@ def _run(connection: Connection, scripts: Path, is_sqlite: bool) -> None:
         if taken != 1:
             raise TimeoutError("another migration of this database is running")
         connection.commit()
+    if newer := _newer(connection, config):
+        # An instance of the old version that starts again during a roll-out.
+        log.info("the database is newer than this version", revision=newer)
+        return
     command.upgrade(config, "head")
+
+
+def _newer(connection: Connection, config: Config) -> str | None:
+    """Where the database is, when these scripts do not know it."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return None if revision in known else revision
 
 
 def run_env() -> None:

@@ -40,5 +40,14 @@ def member_that_leads(leads: bool) -> str:
     raise AssertionError(f"etcd has no such member: {said}")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is no more; it may wait to be collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
 def _infra() -> Infra:
     return read_infra(Path(INFRA or "").resolve())

@@ -16,6 +16,9 @@ from redis.asyncio import Redis
 from im_common.runtime.config import RedisConf
 from im_common.runtime.redis_client import open_redis
 from im_common.testing.infra_redis import infra_redis
+from im_local.galera import Galera
+from im_local.infra import read_port_offset
+from im_local.paths import DataDir
 from im_local.testing import System
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,14 @@ def is_real(name: str) -> bool:
     return INFRA is not None and name.partition("-")[0] in SERVERS
 
 
+def galera() -> Galera | None:
+    """The nodes of MariaDB Galera, where the database is that."""
+    if "mysql-1" not in real_pids():
+        return None
+    data = DataDir.at(Path(INFRA or "").resolve().parent)
+    return Galera(data, read_port_offset(data))
+
+
 def pid_of(system: System, name: str) -> int | None:
     """The process as it is now; None when the system has none of that name."""
     if is_real(name):
@@ -51,6 +62,8 @@ def pid_of(system: System, name: str) -> int | None:
         several = infra_redis() if name == "redis" else None
         if several:
             return pids[several.a_master()]
+        if name == "mysql" and (cluster := galera()):
+            return pids[f"mysql-{cluster.in_use()}"]
         # Of a cluster, one of its members.
         return pids.get(name) or pids[f"{name}-1"]
     return system.ready.pids.get(name)
@@ -114,7 +127,9 @@ class LossyMysql:
         mysql = self._described["mysql"]
         self.infra = self._folder / "infra.yaml"
         described = {k: v for k, v in self._described.items() if k != "pids"}
-        changed = described | {"mysql": mysql | {"port": port}}
+        # It reads along.
+        plain = {name: value for name, value in mysql.items() if not name.startswith("tls")}
+        changed = described | {"mysql": plain | {"port": port}}
         self.infra.write_text(yaml.safe_dump(_anchored(changed, self._infra.parent)))
         return self
 

@@ -9,11 +9,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import httpx
 import pytest
-from im_cluster import BROKERS, MEMBERS, broker_that_leads, conf_of_kafka, member_that_leads
+from im_cluster import (
+    BROKERS,
+    MEMBERS,
+    broker_that_leads,
+    conf_of_kafka,
+    has_ended,
+    member_that_leads,
+)
 from im_infra import kill, kill_and_start, real_pids, start_what_is_dead
 from im_load import Load
 from test_faults import FROZEN_S, loaded
@@ -119,11 +125,3 @@ async def is_in_sync() -> bool:
     """Through a client of its own: the brokers change."""
     async with KafkaOperator.connected(conf_of_kafka()) as operator:
         return await operator.in_sync()
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
-    except OSError:
-        return True
-    return state == "Z"

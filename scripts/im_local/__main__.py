@@ -102,7 +102,10 @@ def _parser() -> argparse.ArgumentParser:
         "--with",
         dest="variants",
         action="append",
-        choices=("mysql", "kafka-cluster", "etcd-cluster", "redis-cluster", "redis-sentinel"),
+        choices=(
+            *("mysql", "galera", "kafka-cluster", "etcd-cluster"),
+            *("redis-cluster", "redis-sentinel"),
+        ),
         help="mysql: MySQL itself instead of MariaDB; the others: several, with passwords and TLS",
     )
     infra_down = actions.add_parser("down", help="end all of it; the data stays")

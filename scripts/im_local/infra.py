@@ -52,6 +52,8 @@ def up(data: DataDir, options: Options, console: Console) -> None:
         variants: list[str] = _kept(data, before, "with", options.variants, [])
         if {"redis-cluster", "redis-sentinel"} <= set(variants):
             raise LocalError("--with redis-cluster and --with redis-sentinel exclude each other.")
+        if {"mysql", "galera"} <= set(variants):
+            raise LocalError("--with mysql and --with galera exclude each other.")
         running = _running(data, before)
         servers = infra_servers(data, port_offset=offset, variants=variants)
         missing = [s for s in servers if s.kind in only and s.name not in running]
@@ -80,6 +82,8 @@ def _install(servers: list[str], variants: Sequence[str], data: DataDir, console
     if "mysql" in servers and "mysql" in variants:
         mysql.fetch(log=log, console=console)
         servers = [name for name in servers if name != "mysql"]
+    if "galera" in variants:
+        servers = ["galera" if name == "mysql" else name for name in servers]
     install(servers, log=log, console=console)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from im_local import probes
 from im_local.etcd_cluster import ETCD_CLUSTER
 from im_local.files import secret_once
+from im_local.galera import GALERA_CLUSTER
 from im_local.infra_server import Server
 from im_local.install import program
 from im_local.kafka_servers import KAFKA_CLUSTER, kafka_argv
@@ -19,6 +20,7 @@ from im_local.sql_servers import account, mariadb_argv, write_accounts
 
 MYSQL_USER = "im"
 CLUSTERS = {
+    "galera": GALERA_CLUSTER,
     "kafka-cluster": KAFKA_CLUSTER,
     "etcd-cluster": ETCD_CLUSTER,
     "redis-cluster": REDIS_CLUSTER,

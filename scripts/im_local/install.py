@@ -14,9 +14,15 @@ KAFKA_VERSION = "4.1.0"
 KAFKA_LIBS = TOOLS / f"kafka-{KAFKA_VERSION}" / "libs"
 
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
+# What MariaDB loads to be a node of a cluster.
+GALERA = "/usr/lib/galera/libgalera_smm.so"
+
 _PACKAGES = {
     "mariadbd": "mariadb-server-core",
     "my_print_defaults": "mariadb-client-core",
+    # With Galera, and what brings a node all that it has not.
+    "wsrep_sst_rsync": "mariadb-server",
+    "haproxy": "haproxy",
     "redis-server": "redis-server",
     "java": "default-jre-headless",
     "mvn": "maven",
@@ -45,10 +51,12 @@ def program(name: str) -> str:
 
 
 def install(servers: list[str], *, log: Path, console: Console) -> None:
-    """Install what is missing for the servers named (`mysql`, `redis`, `kafka`, `etcd`)."""
+    """Install what is missing for the servers named (`mysql`, `galera`, `redis`, `kafka`, `etcd`)."""
     wanted: list[str] = []
     if "mysql" in servers:
         wanted += ["mariadbd", "my_print_defaults"]
+    if "galera" in servers:
+        wanted += ["mariadbd", "my_print_defaults", "wsrep_sst_rsync", "haproxy"]
     if "redis" in servers:
         wanted += ["redis-server"]
     if "kafka" in servers:

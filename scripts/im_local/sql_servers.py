@@ -23,11 +23,12 @@ _SETTINGS = [
 
 
 def mariadb_argv(
-    folder: Path, port: int, accounts: Path, settings: Sequence[str] = ()
+    folder: Path, port: int, accounts: Path, settings: Sequence[str] = (), *, make: bool = True
 ) -> list[str]:
-    """The command line, after the data was made in ``folder``; it runs the file ``accounts`` first."""
-    if not (folder / "data").exists():
-        _make_mariadb(folder)
+    """The command line, after the data was made in ``folder`` (unless ``make`` is False); it runs the
+    file ``accounts`` first."""
+    if make and not (folder / "data").exists():
+        make_mariadb(folder)
     # No socket file: root may log in only by one, so nobody can, and a path cannot be too long.
     return [
         program("mariadbd"),
@@ -69,7 +70,8 @@ def common_options(folder: Path, port: int, accounts: Path) -> list[str]:
     ]
 
 
-def _make_mariadb(folder: Path) -> None:
+def make_mariadb(folder: Path) -> None:
+    """The data of a new server, in ``folder``."""
     # Made beside its place and moved there whole, so that a broken start is begun anew.
     part = folder / "data.part"
     shutil.rmtree(part, ignore_errors=True)

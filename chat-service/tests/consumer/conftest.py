@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -212,6 +212,8 @@ class World:
     letters: Letters
     # How the consumer reaches it.
     gateways: Gateways
+    # One more like `consumer`, on another way to the database.
+    consumer_on: Callable[[Database], Worker]
     changes: int = 0
 
     async def handle(self, records: list[Record]) -> None:
@@ -338,5 +340,8 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
             gateways,
             Groups(db, GroupGateways(redis), most_members=3),
         )
-        consumer = Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
-        yield World(consumer, db, redis, owners, gateway, letters, gateways)
+
+        def consumer_on(db: Database) -> Worker:
+            return Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
+
+        yield World(consumer_on(db), db, redis, owners, gateway, letters, gateways, consumer_on)

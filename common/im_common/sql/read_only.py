@@ -1,4 +1,5 @@
-"""A primary that takes no writes any more, as after a planned failover: its connections are left.
+"""A server that takes no writes any more, as a primary after a planned failover and a node of Galera
+that has lost the others: its connections are left.
 
 It lives on as a replica and answers every query, with what it had. The name, or the proxy, that leads
 to the primary leads to another server by then; a new connection finds that one.
@@ -12,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
-# The option --read-only (or --super-read-only), a session made so, InnoDB made so.
-READ_ONLY = frozenset((1290, 1792, 1836))
+# The option --read-only (or --super-read-only), a session made so, InnoDB made so; "WSREP has not yet
+# prepared node for application use", which Galera says to queries, too.
+READ_ONLY = frozenset((1290, 1792, 1836, 1047))
 _OPENED_AT = "im_opened_at"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,10 +37,14 @@ class MysqlServer:
     password: str
     # As in DbConf.
     tls: Mapping[str, str]
+    # `host:port` of each node where it is a Galera, whose proxy is at `host` and `port`.
+    nodes: Sequence[str] = ()
 
-    def conf(self, database: str) -> DbConf:
+    def conf(self, database: str, *, at: str = "") -> DbConf:
+        """Of the server, or of one of its nodes."""
+        address = at or f"{self.host}:{self.port}"
         return DbConf(
-            data_source=f"mysql+asyncmy://{self.user}@{self.host}:{self.port}/{database}",
+            data_source=f"mysql+asyncmy://{self.user}@{address}/{database}",
             password=SecretStr(self.password),
             **self.tls,  # type: ignore[arg-type]
         )
@@ -60,7 +64,15 @@ def mysql_server() -> MysqlServer | None:
         port=int(described.get("port", 3306)),
         user=str(described["user"]),
         password=password,
-        tls={name: str(value) for name, value in described.items() if name.startswith("tls")},
+        tls={
+            # Files are beside the file that names them.
+            name: str(Path(file).parent.absolute() / value)
+            if name.endswith("_file")
+            else str(value)
+            for name, value in described.items()
+            if name.startswith("tls")
+        },
+        nodes=described.get("nodes", ()),
     )
 
 

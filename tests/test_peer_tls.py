@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import grpc
 import httpx
@@ -26,18 +25,17 @@ OLD, NEW = Authority("old"), Authority("new")
 RATE = 60
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> PeerFolder:
-    return PeerFolder(tmp_path).put(trusted=[OLD], pair=OLD.issue())
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> PeerFolder:
+    folder = PeerFolder(tmp_path_factory.mktemp("certificates"))
+    return folder.put(trusted=[OLD], pair=OLD.issue())
 
 
-@pytest.fixture
-async def secured(tmp_path: Path, folder: PeerFolder) -> AsyncIterator[System]:
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, folder: PeerFolder) -> Iterator[System]:
     env = {"IM_RATE_LIMITS": "off", "IM_BCRYPT_COST": "4", **folder.variables}
-    start = asyncio.to_thread(
-        System.start, tmp_path / "system", env=env, scale={"ws-gateway": 2, "chat-mq": 2}
-    )
-    async with await start as system:
+    scale = {"ws-gateway": 2, "chat-mq": 2}
+    with System.start(tmp_path_factory.mktemp("secured"), env=env, scale=scale) as system:
         yield system
 
 

@@ -43,11 +43,14 @@ KILLS = [
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]
-# With both kinds of servers once is enough: three start embedded servers of their own
-# wherever they run, one is about pages, and one is the Python twin of what test_js_client.py shows.
+# With both kinds of servers once is enough: four start embedded servers of their own
+# wherever they run, one is about pages, one about the door, and one is the Python twin of what
+# test_js_client.py shows.
 ONCE = [
+    "tests/test_edge.py",
     "tests/test_large_groups.py",
     "tests/test_logs.py",
+    "tests/test_peer_tls.py",
     "tests/test_python_client.py",
     "tests/test_traces.py",
     "tests/test_web_client.py",

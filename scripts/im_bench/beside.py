@@ -60,7 +60,7 @@ def compare(
 
     Raises Failed when a commit or one of its runs cannot be had.
     """
-    other = _check_out(commit)
+    other = check_out(commit)
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="im-beside-")))
         sides = [Side("this", ROOT), Side(commit, other)]
@@ -75,7 +75,7 @@ def compare(
     return table(*sides)
 
 
-def _check_out(commit: str) -> Path:
+def check_out(commit: str) -> Path:
     found = subprocess.run(
         ["git", "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}"],
         cwd=ROOT,

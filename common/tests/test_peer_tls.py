@@ -25,6 +25,7 @@ from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.server import RpcServer
 from im_common.runtime import context
+from im_common.runtime.cli import Program, main
 from im_common.runtime.config import (
     ClientConf,
     ConfigError,
@@ -309,6 +310,20 @@ def test_files_that_no_peer_would_take_keep_a_process_from_starting(
     change(folder)
     with pytest.raises(ConfigError, match=rf"RpcTls\.\w+ \(variable IM_RPC_TLS__{said}"):
         _settings(tmp_path, monkeypatch, RpcSettings, folder.variables)
+
+
+def test_a_process_says_which_setting_is_wrong_and_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: PeerFolder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _settings(tmp_path, monkeypatch, RpcSettings, folder.variables)
+    folder.put(pair=_of_two())
+    program = Program("x-service", RpcSettings, tmp_path / "x.yaml", lambda _: 0)
+    assert main(program, ["serve"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("x-service: RpcTls.CertKeyFile (variable IM_RPC_TLS__CERT_KEY_FILE): ")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 import uuid_utils
-from im_people import PASSWORD, Connect, MakeUser, User, single
+from im_people import PASSWORD, Connect, MakeUser, User, make_group, single
 
 from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import ChatRecord, NewMessage
@@ -21,6 +22,7 @@ from im_admin.config import VARIABLES, read_settings
 from im_admin.operator import open_operator
 from im_common.bus import Record, dead_letter
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.domain.ids import now_ms
 from im_local.paths import ROOT
 from im_local.testing import System
 
@@ -146,15 +148,7 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_exactly_once(
     ann, bob = await new_user(), await new_user()
     on_bob = await online(bob)
     conversation_id, message_id = single(ann, bob), str(uuid_utils.uuid7())
-    message = NewMessage(
-        message_id=message_id,
-        conversation_id=conversation_id,
-        sender_id=ann.user_id,
-        to_user_id=bob.user_id,
-        timestamp=time.time_ns() // 1_000_000,
-        content=Content(content_type="text", content="late", client_msg_id="dead-1"),
-    )
-    await _bury(system, conversation_id, ChatRecord(message=message).SerializeToString())
+    await _bury(system, _message(ann, bob, message_id, now_ms()))
 
     (letter,) = [one for one in await admin.json("dead-letters", "list") if _is_of(one, ann, bob)]
     assert (letter["reason"], letter["replayed"]) == ("a test", False)
@@ -226,6 +220,73 @@ async def test_the_outbox_of_each_service_is_told(admin: Admin) -> None:
     assert all(one["records"] >= 0 for one in backlogs)
 
 
+async def test_a_group_is_found_shown_and_dismissed_in_its_owners_name(
+    new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_bob = await online(bob)
+    group_id = await make_group(ann, bob)
+
+    (found,) = await admin.json("groups", "find", "--of", bob.username)
+    assert (found["group_id"], found["name"], found["member_count"]) == (group_id, "team", 2)
+    assert group_id in [g["group_id"] for g in await admin.json("groups", "find", "eam")]
+    shown = await admin.json("groups", "show", str(group_id))
+    assert {m["user_id"]: m["role"] for m in shown["members"]} == {
+        ann.user_id: "owner",
+        bob.user_id: "member",
+    }
+    assert "owner" in await admin.text("groups", "show", str(group_id))
+
+    exit_code, error = await admin.refusal("groups", "dismiss", str(group_id))
+    assert (exit_code, "--yes" in error) == (2, True)
+    await admin.text("groups", "dismiss", str(group_id), "--yes")
+    told = await on_bob.wait_for(lambda f: f.get("event") == "GroupDismissed")
+    assert told["data"] == {"group_id": group_id, "by": ann.user_id}
+    assert await admin.json("groups", "find", "--of", bob.username) == []
+    exit_code, error = await admin.refusal("groups", "show", str(group_id))
+    assert (exit_code, str(group_id) in error) == (1, True)
+
+
+async def test_rotated_keys_sign_soon_and_log_nobody_out(
+    http: httpx.AsyncClient, new_user: MakeUser, admin: Admin
+) -> None:
+    user = await new_user()
+    before = await admin.json("keys", "list")
+    assert [key["signs"] for key in before].count(True) == 1
+
+    new = (await admin.json("keys", "rotate"))["kid"]
+
+    async def signing() -> str:
+        return next(str(key["kid"]) for key in await admin.json("keys", "list") if key["signs"])
+
+    await until(signing, new)
+    assert {key["kid"] for key in before} < {key["kid"] for key in await admin.json("keys", "list")}
+    token = (await _log_in(http, user)).json()["access_token"]
+    assert jwt.get_unverified_header(token)["kid"] == new
+    assert (await user.request("GET", "/v1/users/me")).status_code == 200
+    (last, *_) = await admin.json("audit", "list")
+    assert (last["action"], last["outcome"]) == ("keys rotate", "ok")
+
+
+async def test_messages_that_are_too_old_are_removed_when_days_are_given(
+    system: System, new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_ann = await online(ann)
+    month_ago = now_ms() - 30 * 24 * 3600 * 1000
+    await _bury(system, _message(ann, bob, str(uuid_utils.uuid7()), month_ago))
+    await admin.text("dead-letters", "replay", "all")
+    await on_ann.wait_for(lambda f: f["type"] == "message")
+    await on_ann.ask(to=bob.user_id, content="young")
+
+    assert await admin.json("retention", "show") == {"retention_days": 0, "is_for_ever": True}
+    exit_code, error = await admin.refusal("retention", "run", "--yes")
+    assert (exit_code, "--days" in error) == (1, True)
+    assert (await admin.json("retention", "run", "--days", "31", "--yes"))["removed"] == 0
+    assert (await admin.json("retention", "run", "--days", "29", "--yes"))["removed"] == 1
+    assert [(m["seq"], m["content"]) for m in await bob.history(single(ann, bob))] == [(2, "young")]
+
+
 async def _frames_of(admin: Admin, user: User) -> list[int]:
     return [frame["seq"] for frame in await admin.json("offline", "show", user.username)]
 
@@ -239,14 +300,27 @@ def _is_of(letter: dict[str, Any], a: User, b: User) -> bool:
     return bool(letter["key"] == single(a, b))
 
 
-async def _bury(system: System, key: str, value: bytes) -> None:
+def _message(a: User, b: User, message_id: str, timestamp: int) -> Record:
+    """As the gateway would have put it on the log."""
+    message = NewMessage(
+        message_id=message_id,
+        conversation_id=single(a, b),
+        sender_id=a.user_id,
+        to_user_id=b.user_id,
+        timestamp=timestamp,
+        content=Content(content_type="text", content="late", client_msg_id=message_id),
+    )
+    value = ChatRecord(message=message).SerializeToString()
+    return Record(CHAT_TOPIC, 0, "1", single(a, b).encode(), value, {})
+
+
+async def _bury(system: System, record: Record) -> None:
     """Puts a record among the dead letters."""
     variables = json.loads((system.data / VARIABLES).read_text(encoding="utf-8"))
     with pytest.MonkeyPatch.context() as patch:
         for name, text in variables.items():
             patch.setenv(name, text)
         settings = read_settings()
-    record = Record(CHAT_TOPIC, 0, "1", key.encode(), value, {})
     async with open_operator(settings, "tester") as operator:
         producer = await operator.resources.producer(settings.bus)
         await dead_letter(producer, DEAD_LETTER_TOPIC, record, "a test")

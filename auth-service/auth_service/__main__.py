@@ -9,7 +9,7 @@ from im_common.runtime.cli import Command, Program, main
 
 
 def serve(settings: Settings) -> int:
-    from auth_service.keys import KeyFileError, read_keys
+    from im_common.domain.key_file import KeyFileError, read_keys
 
     try:
         read_keys(Path(settings.keys.file))

@@ -18,12 +18,16 @@ import auth_service.server
 import user_service
 import user_service.server
 from auth_service.config import Settings as AuthSettings
-from auth_service.keys import ensure_key_file
 from im.auth.v1 import auth_pb2 as pb
-from im.auth.v1.admin_pb2_grpc import AccountAdminServiceStub, AuditServiceStub
+from im.auth.v1.admin_pb2_grpc import (
+    AccountAdminServiceStub,
+    AuditServiceStub,
+    KeyAdminServiceStub,
+)
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceStub
+from im_common.domain.key_file import ensure_key_file
 from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.runtime.redis_client import open_redis
 from im_common.testing import databases
@@ -48,6 +52,7 @@ class Backend:
 
     auth: Any
     accounts: Any
+    keys: Any
     audit: Any
     users: Any
     redis: Redis
@@ -135,6 +140,7 @@ class Backend:
         async with running(auth_service.server.serve, self.auth_settings) as auth:
             self.auth = AuthServiceStub(auth.channel)
             self.accounts = AccountAdminServiceStub(auth.channel)
+            self.keys = KeyAdminServiceStub(auth.channel)
             self.audit = AuditServiceStub(auth.channel)
             yield
 
@@ -223,6 +229,7 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
             yield Backend(
                 auth=None,
                 accounts=None,
+                keys=None,
                 audit=None,
                 users=None,
                 redis=redis,

@@ -15,11 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auth_service.keys import read_keys
+from auth_service.keys import jwk
 from im.auth.v1 import admin_pb2
 from im.auth.v1 import auth_pb2 as pb
 from im.user.v1 import user_pb2
 from im_common.domain.access_tokens import AUDIENCE, ISSUER
+from im_common.domain.key_file import read_keys
 from im_common.errors import Code
 from im_common.testing.services import call, refusal
 
@@ -91,7 +92,7 @@ def flipped(backend: Backend, claims: dict[str, Any]) -> str:
 FORGERIES: dict[str, Forge] = {
     "no algorithm": unsigned,
     "public key bytes as secret": signed_with(lambda key: key.public.public_bytes_raw()),
-    "public key of the JWKS as secret": signed_with(lambda key: key.jwk().x.encode()),
+    "public key of the JWKS as secret": signed_with(lambda key: jwk(key).x.encode()),
     "public key PEM as secret": signed_with(
         lambda key: key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     ),
@@ -217,6 +218,7 @@ def internal_calls(backend: Backend) -> list[tuple[Any, Any]]:
         (backend.accounts.RemoveAccount, admin_pb2.RemoveAccountRequest(user_id=1)),
         (backend.accounts.ListUserSessions, admin_pb2.ListUserSessionsRequest(user_id=1)),
         (backend.accounts.EndUserSessions, admin_pb2.EndUserSessionsRequest(user_id=1)),
+        (backend.keys.DescribeKeys, admin_pb2.DescribeKeysRequest()),
         (backend.audit.BeginDeed, admin_pb2.BeginDeedRequest(who="a", action="b")),
         (backend.audit.EndDeed, admin_pb2.EndDeedRequest(deed_id=1, outcome="ok")),
         (backend.audit.ListDeeds, admin_pb2.ListDeedsRequest()),

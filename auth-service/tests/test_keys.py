@@ -14,9 +14,17 @@ import jwt
 import pytest
 
 from auth_service import keys
-from auth_service.keys import KeyFileError, KeyRing, ensure_key_file, read_keys, rotate
+from auth_service.keys import KeyRing
 from im.auth.v1 import auth_pb2 as pb
 from im_common.domain.ids import now_ms
+from im_common.domain.key_file import (
+    SIGNS_AFTER_MS,
+    SLACK_MS,
+    KeyFileError,
+    ensure_key_file,
+    read_keys,
+    rotate,
+)
 from im_common.testing.services import SECRET, call
 from im_common.testing.waiting import eventually
 
@@ -65,7 +73,7 @@ def test_a_new_key_is_published_before_it_signs(file: Path) -> None:
     assert [key.kid for key in ring.all()] == [new.kid, old.kid]
     assert ring.signing().kid == old.kid
 
-    age(file, keys.SIGNS_AFTER_MS)
+    age(file, SIGNS_AFTER_MS)
     assert KeyRing(file).signing().kid == new.kid
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -77,7 +85,7 @@ def test_an_old_key_stays_until_its_last_token_has_expired(file: Path) -> None:
     third = rotate(file, token_life_ms=LIFE_MS)
     assert {key.kid for key in read_keys(file)} == {oldest.kid, second.kid, third.kid}
 
-    age(file, LIFE_MS + keys.SIGNS_AFTER_MS + keys.SLACK_MS)
+    age(file, LIFE_MS + SIGNS_AFTER_MS + SLACK_MS)
     fourth = rotate(file, token_life_ms=LIFE_MS)
     assert {key.kid for key in read_keys(file)} == {third.kid, fourth.kid}
 

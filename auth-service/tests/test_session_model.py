@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 )
 
 from auth_service import keys
-from auth_service.keys import rotate
+from im_common.domain import key_file
 from im_common.domain.access_tokens import session_key
+from im_common.domain.key_file import rotate
 from im_common.errors import AppError, Code
 from im_common.testing.services import refusal
 
@@ -83,7 +84,7 @@ def test_sessions_are_those_of_the_model(
     multi_login: str,
 ) -> None:
     monkeypatch.setattr(keys, "LOOK_EVERY_S", 0)
-    monkeypatch.setattr(keys, "SIGNS_AFTER_MS", 0)
+    monkeypatch.setattr(key_file, "SIGNS_AFTER_MS", 0)
     with asyncio.Runner() as runner:
         running = start(multi_login=multi_login, max_sessions=MOST, rate_limits="off")
         backend = runner.run(running.__aenter__())  # type: ignore[arg-type]

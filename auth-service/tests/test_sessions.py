@@ -11,6 +11,7 @@ import structlog.testing
 from auth_service import keys
 from auth_service.logic import sessions
 from im.auth.v1 import auth_pb2 as pb
+from im_common.domain import key_file
 from im_common.domain.access_tokens import session_key
 from im_common.domain.ids import now_ms
 from im_common.errors import Code
@@ -205,11 +206,11 @@ async def test_the_same_pair_is_given_after_the_keys_were_rotated(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "LOOK_EVERY_S", 0)
-    monkeypatch.setattr(keys, "SIGNS_AFTER_MS", 0)
+    monkeypatch.setattr(key_file, "SIGNS_AFTER_MS", 0)
     pair = await backend.register()
     fresh = await backend.refresh(pair.refresh_token)
 
-    keys.rotate(backend.key_file, token_life_ms=900_000)
+    key_file.rotate(backend.key_file, token_life_ms=900_000)
 
     assert await backend.refresh(pair.refresh_token) == fresh
 

@@ -7,7 +7,7 @@ from im_common.runtime.config import BusConf, ClientConf, DbConf, RpcSettings
 
 class Settings(RpcSettings):
     db: DbConf
-    # What `messages expire` removes when it is not told; 0 keeps messages for ever.
+    # What `im-admin retention run` removes when it is not told; 0 keeps messages for ever.
     retention_days: int = Field(default=0, ge=0)
     # Whether two users must be friends to write to each other: as the consumer has it.
     require_friendship: bool = False

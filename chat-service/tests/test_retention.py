@@ -8,6 +8,8 @@ import pytest
 
 from chat_service.logic import history, overview, retention, sync
 from chat_service.logic.history import Bounds
+from im_common.errors import Code
+from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003
 AB = "s:1001:1002"
@@ -32,6 +34,26 @@ async def test_old_messages_go_and_nothing_moves(
     assert ([row.seq for row in deltas[0].messages], more) == ([6], True)
     (place,) = await desk.say(A, B, "8")
     assert place.seq == 8
+
+
+async def test_what_takes_long_is_done_in_parts(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "STEP", 2)
+    monkeypatch.setattr(retention, "WITHIN_S", 0.0)
+    await desk.say(A, B, *map(str, range(1, 8)), timestamp=1000)
+    await desk.say(A, C, "old", timestamp=1000)
+
+    removed, parts, cursor = 0, 0, ""
+    while not parts or cursor:
+        some, cursor = await retention.expire_page(desk.svc.db, before_ms=2000, cursor=cursor)
+        removed, parts = removed + some, parts + 1
+    assert removed == 8
+    assert parts > 2
+
+
+@pytest.mark.parametrize("before_ms", [0, -1, 2**62])
+async def test_a_bound_that_has_not_passed_removes_nothing(desk: Any, before_ms: int) -> None:
+    error = await refusal(retention.expire_page(desk.svc.db, before_ms=before_ms, cursor=""))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "before")
 
 
 async def test_a_conversation_may_lose_all_its_messages(desk: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from im_admin.commands import GROUPS, Command
+from im_admin.commands import ALL, Command
 from im_admin.config import DEFAULT_FILE, AdminSettings, read_settings
 from im_admin.operator import open_operator, own_name
 from im_admin.plain import Answer
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"im-admin {__version__}")
     _add_common(parser, is_inner=False)
     groups = parser.add_subparsers(required=True, metavar="GROUP")
-    for group in GROUPS:
+    for group in ALL:
         of_group = groups.add_parser(group.name, help=group.help, description=group.help)
         commands = of_group.add_subparsers(required=True, metavar="COMMAND")
         for command in group.commands:

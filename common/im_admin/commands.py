@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from im_admin import accounts, audit, dead_letters, waiting
+from im_admin import accounts, audit, dead_letters, groups, keys, retention, waiting
 from im_admin.operator import Operator
 from im_admin.plain import Answer
 
@@ -69,6 +69,27 @@ def _end(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("session", metavar="SESSION", nargs="?", default="", help="as list says")
     which.add_argument("--all", action="store_true", help="all of the user's")
+
+
+def _find_groups(parser: ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT", nargs="?", default="", help="a part of the name")
+    parser.add_argument("--of", default="", metavar="USER", help="only those of this user")
+    _most(parser)
+
+
+def _group(parser: ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="a group id")
+
+
+def _show_group(parser: ArgumentParser) -> None:
+    _group(parser)
+    _most(parser)
+
+
+def _days(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--days", type=_many, metavar="N", help="keep so many (default: RetentionDays)"
+    )
 
 
 def _letters(parser: ArgumentParser) -> None:
@@ -159,6 +180,34 @@ SESSIONS = Group(
         ),
     ),
 )
+GROUPS = Group(
+    "groups",
+    "groups and their members",
+    (
+        Command(
+            "groups find",
+            "find groups by a part of their name or a member, newest first",
+            lambda o, a: groups.find_groups(o, a.text, user=a.of, most=a.most),
+            _find_groups,
+            "im-admin groups find sea\nim-admin groups find --of ann",
+        ),
+        Command(
+            "groups show",
+            "a group with its members",
+            lambda o, a: groups.show_group(o, a.group, most=a.most),
+            _show_group,
+            "im-admin groups show 1001 --most 500",
+        ),
+        Command(
+            "groups dismiss",
+            "end a group as its owner could: members are told, the history stays with them",
+            lambda o, a: groups.dismiss_group(o, a.group),
+            _group,
+            "im-admin groups dismiss 1001 --yes",
+            asks="This cannot be taken back.",
+        ),
+    ),
+)
 DEAD_LETTERS = Group(
     "dead-letters",
     "records that could not be worked on",
@@ -234,6 +283,46 @@ WAITING = (
         ),
     ),
 )
+KEYS = Group(
+    "keys",
+    "the keys that sign access tokens",
+    (
+        Command(
+            "keys list",
+            "the keys in force, newest first, and which of them signs",
+            lambda o, _: keys.list_keys(o),
+            more="im-admin keys list",
+        ),
+        Command(
+            "keys rotate",
+            "add a key that signs two seconds later; nobody is logged out",
+            lambda o, _: keys.rotate_keys(o),
+            more="im-admin keys rotate\n\nWhere auth-service's key file may be written"
+            " (IM_KEYS__FILE). Keys whose tokens have\nall expired are dropped.",
+        ),
+    ),
+)
+RETENTION = Group(
+    "retention",
+    "how long messages are kept",
+    (
+        Command(
+            "retention show",
+            "what the settings of chat-service say",
+            lambda o, _: retention.show_retention(o),
+            more="im-admin retention show",
+        ),
+        Command(
+            "retention run",
+            "remove messages that are older",
+            lambda o, a: retention.run_retention(o, a.days),
+            _days,
+            "im-admin retention run --days 365 --yes\n\nEach conversation loses its oldest messages,"
+            " up to the first that is younger. Can be\nended at any time, and repeated.",
+            asks="This cannot be taken back.",
+        ),
+    ),
+)
 AUDIT = Group(
     "audit",
     "what operators have done",
@@ -249,4 +338,4 @@ AUDIT = Group(
         ),
     ),
 )
-GROUPS = (USERS, SESSIONS, DEAD_LETTERS, *WAITING, AUDIT)
+ALL = (USERS, SESSIONS, GROUPS, DEAD_LETTERS, *WAITING, KEYS, RETENTION, AUDIT)

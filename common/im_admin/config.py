@@ -12,6 +12,7 @@ from im_common.runtime.config import (
     BusConf,
     ClientConf,
     ConfigError,
+    Section,
     Settings,
     known_variables,
     load,
@@ -24,7 +25,14 @@ VARIABLES = "secrets/im-admin.json"
 _TIMEOUT_MS = 20_000
 
 
+class KeysConf(Section):
+    """The file with the private keys that sign access tokens, for who may change it."""
+
+    file: str = ""
+
+
 class AdminSettings(Settings):
+    keys: KeysConf = KeysConf()
     bus: BusConf = BusConf()
     # The groups of chat-mq, as its settings name them.
     group: str = "chat-mq"

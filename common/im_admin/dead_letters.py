@@ -33,7 +33,7 @@ async def list_letters(operator: Operator, *, most: int = 50) -> list[Row]:
         async for record in records:
             if len(letters) == most:
                 break
-            letters.append(_summary(record) | {"replayed": _name(record) in replayed})
+            letters.append(_summary(record) | {"replayed": _mark(record) in replayed})
     return letters
 
 
@@ -54,15 +54,15 @@ async def replay_letters(
     records = await _named(operator, names)
     replayed = set() if again else await _replayed(operator)
     if list(names) == [ALL]:
-        records = [record for record in records if _name(record) not in replayed]
-    done = sorted(_name(record) for record in records if _name(record) in replayed)
+        records = [record for record in records if _mark(record) not in replayed]
+    done = sorted(_name(record) for record in records if _mark(record) in replayed)
     if done:
         raise AppError(
             Code.FAILED_PRECONDITION, f"LETTER {', '.join(done)}: replayed before; --again does it"
         )
     producer = await operator.resources.producer(operator.settings.bus)
     for record in records:
-        async with operator.deed(_REPLAY, _target(_name(record))):
+        async with operator.deed(_REPLAY, f"dead letter {_mark(record)}"):
             await producer.send(_topic(record), record.key, record.value, original_headers(record))
     return [{"letter": _name(record), "topic": _topic(record)} for record in records]
 
@@ -92,16 +92,18 @@ async def _named(operator: Operator, names: Sequence[str]) -> list[Record]:
 
 
 async def _replayed(operator: Operator) -> set[str]:
+    """By their marks."""
     deeds = await list_deeds(operator, action=_REPLAY, most=_MOST_REPLAYED)
     return {deed["target"].rpartition(" ")[2] for deed in deeds if deed["outcome"] == OK}
 
 
-def _target(name: str) -> str:
-    return f"dead letter {name}"
-
-
 def _name(record: Record) -> str:
     return f"{record.partition}/{record.position}"
+
+
+def _mark(record: Record) -> str:
+    """Its name and when it was given up: a log that was made anew gives names again."""
+    return f"{_name(record)}@{_header(record, 'dlq-at')}"
 
 
 def _topic(record: Record) -> str:

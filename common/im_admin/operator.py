@@ -11,6 +11,8 @@ import structlog
 
 from im.auth.v1 import admin_pb2_grpc, auth_pb2_grpc
 from im.auth.v1.admin_pb2 import BeginDeedRequest, EndDeedRequest
+from im.chat.v1 import admin_pb2_grpc as chat_admin_pb2_grpc
+from im.group.v1 import admin_pb2_grpc as group_admin_pb2_grpc
 from im_admin.config import AdminSettings
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel
@@ -45,6 +47,17 @@ class Operator:
 
     async def accounts(self) -> admin_pb2_grpc.AccountAdminServiceAsyncStub:
         return admin_pb2_grpc.AccountAdminServiceStub(await self.channel(self.settings.auth_rpc))
+
+    async def groups(self) -> group_admin_pb2_grpc.GroupAdminServiceAsyncStub:
+        return group_admin_pb2_grpc.GroupAdminServiceStub(
+            await self.channel(self.settings.group_rpc)
+        )
+
+    async def keys(self) -> admin_pb2_grpc.KeyAdminServiceAsyncStub:
+        return admin_pb2_grpc.KeyAdminServiceStub(await self.channel(self.settings.auth_rpc))
+
+    async def retention(self) -> chat_admin_pb2_grpc.RetentionServiceAsyncStub:
+        return chat_admin_pb2_grpc.RetentionServiceStub(await self.channel(self.settings.chat_rpc))
 
     async def audit(self) -> admin_pb2_grpc.AuditServiceAsyncStub:
         return admin_pb2_grpc.AuditServiceStub(await self.channel(self.settings.auth_rpc))

@@ -55,7 +55,7 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and (name == "at" or name.endswith("_at")):
+    if isinstance(value, int) and (name == "at" or name.endswith(("_at", "_until"))):
         return _when(value)
     # Names are others' texts: nothing of them moves a terminal's cursor.
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

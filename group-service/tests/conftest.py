@@ -20,6 +20,7 @@ from group_service.config import Settings
 from im.bus.v1.event_pb2 import UserEvent
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im.group.v1 import group_pb2 as pb
+from im.group.v1.admin_pb2_grpc import GroupAdminServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC, EVENT_TOPIC
@@ -45,6 +46,7 @@ class Groups:
     stub: Any
     settings: Settings
     redis: Redis
+    admin: Any
 
     async def act(self, person: Person, method: str, group_id: int, **fields: Any) -> Any:
         """Any call about a group."""
@@ -190,7 +192,8 @@ def start(db: DbConf, valkey: ValkeyServer, redis: Redis, people: People) -> Sta
             **{"chat_rpc": people.conf} | changed,
         )
         async with running(group_service.server.serve, settings) as service:
-            yield Groups(GroupServiceStub(service.channel), settings, redis)
+            stub = GroupServiceStub(service.channel)
+            yield Groups(stub, settings, redis, GroupAdminServiceStub(service.channel))
 
     return start
 

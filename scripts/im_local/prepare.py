@@ -125,7 +125,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 def _ensure_keys(default: Path, envs: Mapping[str, Mapping[str, str]]) -> None:
-    ensure_key_file = importlib.import_module("auth_service.keys").ensure_key_file
+    ensure_key_file = importlib.import_module("im_common.domain.key_file").ensure_key_file
     ensure_key_file(Path(envs["auth"].get("IM_KEYS__FILE", default)))
 
 

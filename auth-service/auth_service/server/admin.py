@@ -1,4 +1,4 @@
-"""AccountAdminService and AuditService: a line or two for each RPC."""
+"""AccountAdminService, KeyAdminService and AuditService: a line or two for each RPC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from auth_service.model.deeds import Deed
 from auth_service.server.auth import session_view
 from auth_service.svc import ServiceContext
 from im.auth.v1 import admin_pb2 as pb
-from im.auth.v1.admin_pb2_grpc import AccountAdminServiceServicer, AuditServiceServicer
+from im.auth.v1.admin_pb2_grpc import (
+    AccountAdminServiceServicer,
+    AuditServiceServicer,
+    KeyAdminServiceServicer,
+)
 
 
 class AccountAdminServicer(AccountAdminServiceServicer):
@@ -47,6 +51,23 @@ class AccountAdminServicer(AccountAdminServiceServicer):
     ) -> pb.EndUserSessionsResponse:
         ended = await sessions.end_sessions(self._svc, request.user_id, request.session_id)
         return pb.EndUserSessionsResponse(ended=ended)
+
+
+class KeyAdminServicer(KeyAdminServiceServicer):
+    def __init__(self, svc: ServiceContext) -> None:
+        self._svc = svc
+
+    async def DescribeKeys(
+        self, _request: pb.DescribeKeysRequest, _: Any
+    ) -> pb.DescribeKeysResponse:
+        keys, signing = self._svc.keys.all(), self._svc.keys.signing()
+        return pb.DescribeKeysResponse(
+            keys=[
+                pb.DescribedKey(kid=key.kid, created_at=key.created_at, signs=key is signing)
+                for key in keys
+            ],
+            token_life=self._svc.settings.access_token_life,
+        )
 
 
 class AuditServicer(AuditServiceServicer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from auth_service.keys import jwk
 from auth_service.logic import accounts, deletion, sessions
 from auth_service.logic.sessions import Device, TokenPair
 from auth_service.model.sessions import Session
@@ -107,7 +108,7 @@ class AuthServicer(AuthServiceServicer):
         return pb.SeeSessionsResponse()
 
     async def GetJwks(self, request: pb.GetJwksRequest, _: Any) -> pb.GetJwksResponse:
-        return pb.GetJwksResponse(keys=[key.jwk() for key in self._svc.keys.all()])
+        return pb.GetJwksResponse(keys=[jwk(key) for key in self._svc.keys.all()])
 
 
 def _device(device: pb.Device) -> Device:

@@ -3,46 +3,91 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 
 from chat_service.model import retention
 from im_common.domain.ids import now_ms
+from im_common.domain.paging import read_cursor_as, write_cursor
+from im_common.errors import invalid
 from im_common.sql.db import Database
 
 STEP = 500
 # Between steps, for others to get at the rows.
 PAUSE_S = 0.01
+# A call may take so long, and ends with a cursor then.
+WITHIN_S = 1.0
 _PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    removed: int
+    # The conversation to go on behind; None when all are done.
+    last: str | None
+
+
+async def expire_page(db: Database, *, before_ms: int, cursor: str) -> tuple[int, str]:
+    """A part of ``expire_messages``: how many were removed, and the cursor of the next part (empty
+    when this was the last).
+
+    Raises:
+        AppError: INVALID_ARGUMENT: a bound that would take away what is new, no cursor.
+    """
+    if not 0 < before_ms <= now_ms():
+        raise invalid("before", "must be a time that has passed, in Unix milliseconds")
+    (last,) = read_cursor_as(tuple[str], cursor) or ("",)
+    expired = await _expire(
+        db, before_ms=before_ms, last=last, pause_s=PAUSE_S, until=time.monotonic() + WITHIN_S
+    )
+    return expired.removed, "" if expired.last is None else write_cursor(expired.last)
 
 
 async def expire_messages(db: Database, *, before_ms: int, pause_s: float = PAUSE_S) -> int:
     """Removes messages older than ``before_ms`` (Unix milliseconds) and gives their number. Each
     conversation loses its oldest ones only, up to the first that is younger; `seq` and the members'
     cursors stay. Can be ended at any time and repeated."""
-    removed, last = 0, ""
-    while True:
-        page = await db.read(retention.conversations_after, last, _PAGE)
-        if not page:
-            return removed
+    expired = await _expire(db, before_ms=before_ms, last="", pause_s=pause_s, until=float("inf"))
+    return expired.removed
+
+
+async def _expire(
+    db: Database, *, before_ms: int, last: str, pause_s: float, until: float
+) -> Expired:
+    """Until all conversations behind ``last`` are done, or time.monotonic() is ``until``."""
+    removed = 0
+    while page := await db.read(retention.conversations_after, last, _PAGE):
         for conversation_id, expired_seq in page:
-            removed += await _expire_one(db, conversation_id, expired_seq, before_ms, pause_s)
-        last = page[-1][0]
+            count, is_done = await _expire_one(
+                db, conversation_id, expired_seq, before_ms, pause_s, until
+            )
+            removed += count
+            if not is_done:
+                return Expired(removed, last)
+            last = conversation_id
+        if time.monotonic() > until:
+            return Expired(removed, last)
+    return Expired(removed, None)
 
 
 async def _expire_one(
-    db: Database, conversation_id: str, above: int, before_ms: int, pause_s: float
-) -> int:
+    db: Database, conversation_id: str, above: int, before_ms: int, pause_s: float, until: float
+) -> tuple[int, bool]:
+    """How many were removed, and whether that was all."""
     removed, limit = 0, 1
     while True:
         found = await db.read(retention.ages, conversation_id, above, limit)
         # seq and time may disagree a little: what is behind a younger message stays with it.
         count = next((i for i, (_, at) in enumerate(found) if at >= before_ms), len(found))
         if not count:
-            return removed
+            return removed, True
         upto = found[count - 1][0]
         await db.write(retention.expire, conversation_id, above, upto, now=now_ms())
         removed, above = removed + count, upto
         if count < len(found):
-            return removed
+            return removed, True
+        if time.monotonic() > until:
+            return removed, False
         # Most conversations have nothing old: only those that have are read in large steps.
         limit = STEP
         await asyncio.sleep(pause_s)

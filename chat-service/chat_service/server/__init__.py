@@ -6,8 +6,10 @@ import grpc
 
 from chat_service import svc
 from chat_service.config import Settings
+from chat_service.server.admin import RetentionServicer
 from chat_service.server.chat import ChatServicer
 from chat_service.server.files import FileServicer
+from im.chat.v1.admin_pb2_grpc import add_RetentionServiceServicer_to_server
 from im.chat.v1.chat_pb2_grpc import add_ChatServiceServicer_to_server
 from im.chat.v1.file_pb2_grpc import add_FileServiceServicer_to_server
 from im.gateway.v1.outcome_pb2_grpc import add_OutcomeServiceServicer_to_server
@@ -22,16 +24,23 @@ async def serve(settings: Settings, resources: Resources) -> None:
     service = await svc.build(settings, resources)
 
     chat, files = ChatServicer(service), FileServicer(service)
+    kept = RetentionServicer(service)
     told = outcomes.OutcomeServicer(service.in_flight)
 
     def register(server: grpc.aio.Server) -> None:
         add_ChatServiceServicer_to_server(chat, server)
         add_FileServiceServicer_to_server(files, server)
+        add_RetentionServiceServicer_to_server(kept, server)
         add_OutcomeServiceServicer_to_server(told, server)
 
     server = RpcServer(
         listen_on=settings.listen_on,
-        services=["im.chat.v1.ChatService", "im.chat.v1.FileService", outcomes.SERVICE],
+        services=[
+            "im.chat.v1.ChatService",
+            "im.chat.v1.FileService",
+            "im.chat.v1.RetentionService",
+            outcomes.SERVICE,
+        ],
         register=register,
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,

@@ -106,6 +106,30 @@ def page_of_user(
     return [Membership(_group(row[:-1]), row[-1]) for row in rows]
 
 
+def find(
+    connection: Connection,
+    *,
+    group_id: int,
+    user_id: int,
+    text: str,
+    below: int | None,
+    limit: int,
+) -> list[Group]:
+    """Newest first, those with lower ids than ``below``; 0 and an empty ``text`` leave nothing out. A
+    text is looked for in all names."""
+    query = select(*groups.columns).where(_is_there)
+    if group_id:
+        query = query.where(_g.group_id == group_id)
+    if user_id:
+        query = query.join(group_members, _m.group_id == _g.group_id).where(_m.user_id == user_id)
+    if text:
+        query = query.where(_g.name.contains(text, autoescape=True))
+    if below is not None:
+        query = query.where(_g.group_id < below)
+    rows = connection.execute(query.order_by(_g.group_id.desc()).limit(limit))
+    return [_group(row) for row in rows]
+
+
 def sizes(connection: Connection, group_ids: Collection[int]) -> list[tuple[int, bool, int]]:
     """(group_id, muted, member_count) of those of the groups that are there."""
     query = select(_g.group_id, _g.muted, _g.member_count)

@@ -6,8 +6,10 @@ import grpc
 
 from group_service import svc
 from group_service.config import Settings
+from group_service.server.admin import GroupAdminServicer
 from group_service.server.group import GroupServicer
 from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
+from im.group.v1.admin_pb2_grpc import add_GroupAdminServiceServicer_to_server
 from im.group.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
@@ -22,11 +24,16 @@ async def serve(settings: Settings, resources: Resources) -> None:
 
     def register(server: grpc.aio.Server) -> None:
         add_GroupServiceServicer_to_server(GroupServicer(service), server)
+        add_GroupAdminServiceServicer_to_server(GroupAdminServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
     server = RpcServer(
         listen_on=settings.listen_on,
-        services=["im.group.v1.GroupService", outbox_service.SERVICE],
+        services=[
+            "im.group.v1.GroupService",
+            "im.group.v1.GroupAdminService",
+            outbox_service.SERVICE,
+        ],
         register=register,
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,

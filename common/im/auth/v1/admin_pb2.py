@@ -26,7 +26,7 @@ from im.auth.v1 import auth_pb2 as im_dot_auth_dot_v1_dot_auth__pb2
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16im/auth/v1/admin.proto\x12\nim.auth.v1\x1a\x15im/auth/v1/auth.proto\x1a\x19im/common/v1/access.proto\"j\n\x13\x46indAccountsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x15\n\ronly_disabled\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\"R\n\x14\x46indAccountsResponse\x12%\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Account\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\x84\x01\n\x07\x41\x63\x63ount\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\'\n\x14RemoveAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"\x17\n\x15RemoveAccountResponse\"*\n\x17ListUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"A\n\x18ListUserSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Session\"=\n\x16\x45ndUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\"(\n\x17\x45ndUserSessionsResponse\x12\r\n\x05\x65nded\x18\x01 \x01(\x05\"a\n\x04\x44\x65\x65\x64\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\x03\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"?\n\x10\x42\x65ginDeedRequest\x12\x0b\n\x03who\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"$\n\x11\x42\x65ginDeedResponse\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\"2\n\x0e\x45ndDeedRequest\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\x12\x0f\n\x07outcome\x18\x02 \x01(\t\"\x11\n\x0f\x45ndDeedResponse\"^\n\x10ListDeedsRequest\x12\x0b\n\x03who\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\"I\n\x11ListDeedsResponse\x12\x1f\n\x05\x64\x65\x65\x64s\x18\x01 \x03(\x0b\x32\x10.im.auth.v1.Deed\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t2\x97\x03\n\x13\x41\x63\x63ountAdminService\x12Z\n\x0c\x46indAccounts\x12\x1f.im.auth.v1.FindAccountsRequest\x1a .im.auth.v1.FindAccountsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12Z\n\rRemoveAccount\x12 .im.auth.v1.RemoveAccountRequest\x1a!.im.auth.v1.RemoveAccountResponse\"\x04\xc8\xf3\x18\x03\x12\x66\n\x10ListUserSessions\x12#.im.auth.v1.ListUserSessionsRequest\x1a$.im.auth.v1.ListUserSessionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0f\x45ndUserSessions\x12\".im.auth.v1.EndUserSessionsRequest\x1a#.im.auth.v1.EndUserSessionsResponse\"\x04\xc8\xf3\x18\x03\x32\xfe\x01\n\x0c\x41uditService\x12N\n\tBeginDeed\x12\x1c.im.auth.v1.BeginDeedRequest\x1a\x1d.im.auth.v1.BeginDeedResponse\"\x04\xc8\xf3\x18\x03\x12K\n\x07\x45ndDeed\x12\x1a.im.auth.v1.EndDeedRequest\x1a\x1b.im.auth.v1.EndDeedResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12Q\n\tListDeeds\x12\x1c.im.auth.v1.ListDeedsRequest\x1a\x1d.im.auth.v1.ListDeedsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/auth/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16im/auth/v1/admin.proto\x12\nim.auth.v1\x1a\x15im/auth/v1/auth.proto\x1a\x19im/common/v1/access.proto\"j\n\x13\x46indAccountsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x15\n\ronly_disabled\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\"R\n\x14\x46indAccountsResponse\x12%\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Account\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\x84\x01\n\x07\x41\x63\x63ount\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\x12\x12\n\ncreated_at\x18\x07 \x01(\x03\"\'\n\x14RemoveAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"\x17\n\x15RemoveAccountResponse\"*\n\x17ListUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"A\n\x18ListUserSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Session\"=\n\x16\x45ndUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\"(\n\x17\x45ndUserSessionsResponse\x12\r\n\x05\x65nded\x18\x01 \x01(\x05\"\x15\n\x13\x44\x65scribeKeysRequest\"R\n\x14\x44\x65scribeKeysResponse\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.im.auth.v1.DescribedKey\x12\x12\n\ntoken_life\x18\x02 \x01(\x05\">\n\x0c\x44\x65scribedKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\ncreated_at\x18\x02 \x01(\x03\x12\r\n\x05signs\x18\x03 \x01(\x08\"a\n\x04\x44\x65\x65\x64\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\x03\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"?\n\x10\x42\x65ginDeedRequest\x12\x0b\n\x03who\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"$\n\x11\x42\x65ginDeedResponse\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\"2\n\x0e\x45ndDeedRequest\x12\x0f\n\x07\x64\x65\x65\x64_id\x18\x01 \x01(\x03\x12\x0f\n\x07outcome\x18\x02 \x01(\t\"\x11\n\x0f\x45ndDeedResponse\"^\n\x10ListDeedsRequest\x12\x0b\n\x03who\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\"I\n\x11ListDeedsResponse\x12\x1f\n\x05\x64\x65\x65\x64s\x18\x01 \x03(\x0b\x32\x10.im.auth.v1.Deed\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t2\x97\x03\n\x13\x41\x63\x63ountAdminService\x12Z\n\x0c\x46indAccounts\x12\x1f.im.auth.v1.FindAccountsRequest\x1a .im.auth.v1.FindAccountsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12Z\n\rRemoveAccount\x12 .im.auth.v1.RemoveAccountRequest\x1a!.im.auth.v1.RemoveAccountResponse\"\x04\xc8\xf3\x18\x03\x12\x66\n\x10ListUserSessions\x12#.im.auth.v1.ListUserSessionsRequest\x1a$.im.auth.v1.ListUserSessionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0f\x45ndUserSessions\x12\".im.auth.v1.EndUserSessionsRequest\x1a#.im.auth.v1.EndUserSessionsResponse\"\x04\xc8\xf3\x18\x03\x32m\n\x0fKeyAdminService\x12Z\n\x0c\x44\x65scribeKeys\x12\x1f.im.auth.v1.DescribeKeysRequest\x1a .im.auth.v1.DescribeKeysResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x32\xfe\x01\n\x0c\x41uditService\x12N\n\tBeginDeed\x12\x1c.im.auth.v1.BeginDeedRequest\x1a\x1d.im.auth.v1.BeginDeedResponse\"\x04\xc8\xf3\x18\x03\x12K\n\x07\x45ndDeed\x12\x1a.im.auth.v1.EndDeedRequest\x1a\x1b.im.auth.v1.EndDeedResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12Q\n\tListDeeds\x12\x1c.im.auth.v1.ListDeedsRequest\x1a\x1d.im.auth.v1.ListDeedsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/auth/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTADMINSERVICE'].methods_by_name['ListUserSessions']._serialized_options = b'\220\002\001\310\363\030\003'
   _globals['_ACCOUNTADMINSERVICE'].methods_by_name['EndUserSessions']._loaded_options = None
   _globals['_ACCOUNTADMINSERVICE'].methods_by_name['EndUserSessions']._serialized_options = b'\310\363\030\003'
+  _globals['_KEYADMINSERVICE'].methods_by_name['DescribeKeys']._loaded_options = None
+  _globals['_KEYADMINSERVICE'].methods_by_name['DescribeKeys']._serialized_options = b'\220\002\001\310\363\030\003'
   _globals['_AUDITSERVICE'].methods_by_name['BeginDeed']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['BeginDeed']._serialized_options = b'\310\363\030\003'
   _globals['_AUDITSERVICE'].methods_by_name['EndDeed']._loaded_options = None
@@ -66,22 +68,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDUSERSESSIONSREQUEST']._serialized_end=653
   _globals['_ENDUSERSESSIONSRESPONSE']._serialized_start=655
   _globals['_ENDUSERSESSIONSRESPONSE']._serialized_end=695
-  _globals['_DEED']._serialized_start=697
-  _globals['_DEED']._serialized_end=794
-  _globals['_BEGINDEEDREQUEST']._serialized_start=796
-  _globals['_BEGINDEEDREQUEST']._serialized_end=859
-  _globals['_BEGINDEEDRESPONSE']._serialized_start=861
-  _globals['_BEGINDEEDRESPONSE']._serialized_end=897
-  _globals['_ENDDEEDREQUEST']._serialized_start=899
-  _globals['_ENDDEEDREQUEST']._serialized_end=949
-  _globals['_ENDDEEDRESPONSE']._serialized_start=951
-  _globals['_ENDDEEDRESPONSE']._serialized_end=968
-  _globals['_LISTDEEDSREQUEST']._serialized_start=970
-  _globals['_LISTDEEDSREQUEST']._serialized_end=1064
-  _globals['_LISTDEEDSRESPONSE']._serialized_start=1066
-  _globals['_LISTDEEDSRESPONSE']._serialized_end=1139
-  _globals['_ACCOUNTADMINSERVICE']._serialized_start=1142
-  _globals['_ACCOUNTADMINSERVICE']._serialized_end=1549
-  _globals['_AUDITSERVICE']._serialized_start=1552
-  _globals['_AUDITSERVICE']._serialized_end=1806
+  _globals['_DESCRIBEKEYSREQUEST']._serialized_start=697
+  _globals['_DESCRIBEKEYSREQUEST']._serialized_end=718
+  _globals['_DESCRIBEKEYSRESPONSE']._serialized_start=720
+  _globals['_DESCRIBEKEYSRESPONSE']._serialized_end=802
+  _globals['_DESCRIBEDKEY']._serialized_start=804
+  _globals['_DESCRIBEDKEY']._serialized_end=866
+  _globals['_DEED']._serialized_start=868
+  _globals['_DEED']._serialized_end=965
+  _globals['_BEGINDEEDREQUEST']._serialized_start=967
+  _globals['_BEGINDEEDREQUEST']._serialized_end=1030
+  _globals['_BEGINDEEDRESPONSE']._serialized_start=1032
+  _globals['_BEGINDEEDRESPONSE']._serialized_end=1068
+  _globals['_ENDDEEDREQUEST']._serialized_start=1070
+  _globals['_ENDDEEDREQUEST']._serialized_end=1120
+  _globals['_ENDDEEDRESPONSE']._serialized_start=1122
+  _globals['_ENDDEEDRESPONSE']._serialized_end=1139
+  _globals['_LISTDEEDSREQUEST']._serialized_start=1141
+  _globals['_LISTDEEDSREQUEST']._serialized_end=1235
+  _globals['_LISTDEEDSRESPONSE']._serialized_start=1237
+  _globals['_LISTDEEDSRESPONSE']._serialized_end=1310
+  _globals['_ACCOUNTADMINSERVICE']._serialized_start=1313
+  _globals['_ACCOUNTADMINSERVICE']._serialized_end=1720
+  _globals['_KEYADMINSERVICE']._serialized_start=1722
+  _globals['_KEYADMINSERVICE']._serialized_end=1831
+  _globals['_AUDITSERVICE']._serialized_start=1834
+  _globals['_AUDITSERVICE']._serialized_end=2088
 # @@protoc_insertion_point(module_scope)

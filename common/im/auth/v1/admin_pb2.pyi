@@ -234,6 +234,74 @@ class EndUserSessionsResponse(_message.Message):
 Global___EndUserSessionsResponse: _TypeAlias = EndUserSessionsResponse  # noqa: Y015
 
 @_typing.final
+class DescribeKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeKeysRequest: _TypeAlias = DescribeKeysRequest  # noqa: Y015
+
+@_typing.final
+class DescribeKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    TOKEN_LIFE_FIELD_NUMBER: _builtins.int
+    token_life: _builtins.int
+    """Seconds that a token lasts which one of them signs."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___DescribedKey]: ...
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___DescribedKey] | None = ...,
+        token_life: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "token_life", b"token_life"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeKeysResponse: _TypeAlias = DescribeKeysResponse  # noqa: Y015
+
+@_typing.final
+class DescribedKey(_message.Message):
+    """DescribedKey is a key without what is secret of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    SIGNS_FIELD_NUMBER: _builtins.int
+    kid: _builtins.str
+    created_at: _builtins.int
+    """Unix milliseconds."""
+    signs: _builtins.bool
+    """Whether it signs; the others only verify."""
+    def __init__(
+        self,
+        *,
+        kid: _builtins.str = ...,
+        created_at: _builtins.int = ...,
+        signs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "kid", b"kid", "signs", b"signs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribedKey: _TypeAlias = DescribedKey  # noqa: Y015
+
+@_typing.final
 class Deed(_message.Message):
     """Deed is one thing that an operator did."""
 

@@ -233,6 +233,82 @@ class AccountAdminService:
             _registered_method=True)
 
 
+class KeyAdminServiceStub:
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.DescribeKeys = channel.unary_unary(
+                '/im.auth.v1.KeyAdminService/DescribeKeys',
+                request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysResponse.FromString,
+                _registered_method=True)
+
+
+class KeyAdminServiceServicer:
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it.
+    """
+
+    def DescribeKeys(self, request, context):
+        """DescribeKeys gives the keys in force at the instance that answers, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_KeyAdminServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'DescribeKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeKeys,
+                    request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'im.auth.v1.KeyAdminService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('im.auth.v1.KeyAdminService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class KeyAdminService:
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it.
+    """
+
+    @staticmethod
+    def DescribeKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.KeyAdminService/DescribeKeys',
+            im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_admin__pb2.DescribeKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class AuditServiceStub:
     """AuditService keeps what operators have done, for all services.
     """

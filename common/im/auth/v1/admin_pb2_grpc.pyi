@@ -93,6 +93,37 @@ class AccountAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
 def add_AccountAdminServiceServicer_to_server(servicer: AccountAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class KeyAdminServiceStub:
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> KeyAdminServiceAsyncStub: ...
+    DescribeKeys: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DescribeKeysRequest, _admin_pb2.DescribeKeysResponse]
+    """DescribeKeys gives the keys in force at the instance that answers, newest first."""
+
+@_typing.type_check_only
+class KeyAdminServiceAsyncStub(KeyAdminServiceStub):
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    DescribeKeys: _aio.UnaryUnaryMultiCallable[_admin_pb2.DescribeKeysRequest, _admin_pb2.DescribeKeysResponse]  # type: ignore[assignment]
+    """DescribeKeys gives the keys in force at the instance that answers, newest first."""
+
+class KeyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it."""
+
+    @_abc_1.abstractmethod
+    def DescribeKeys(
+        self,
+        request: _admin_pb2.DescribeKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DescribeKeysResponse, _abc.Awaitable[_admin_pb2.DescribeKeysResponse]]:
+        """DescribeKeys gives the keys in force at the instance that answers, newest first."""
+
+def add_KeyAdminServiceServicer_to_server(servicer: KeyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class AuditServiceStub:
     """AuditService keeps what operators have done, for all services."""
 

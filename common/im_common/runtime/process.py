@@ -75,7 +75,9 @@ async def _run(settings: SettingsT, main: Main[SettingsT]) -> bool:
 
 def _leave_within(seconds: float, *, code: int) -> None:
     """Ends the process by then, though a thread still waits: the loop's end waits for its threads, and
-    one that looks up a name does so for as long as the resolver says, 10 to 40 s."""
+    one that looks up a name does so for as long as the resolver says, 10 to 40 s, wanted or not
+    (findings/uvloop-closes-a-loop-only-when-a-look-up-that-was-cancelled-is-done.sh).
+    """
 
     def leave() -> None:
         log.warning("a thread did not end, and is left", within_s=seconds)

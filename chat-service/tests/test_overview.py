@@ -81,6 +81,40 @@ async def test_unread_is_what_came_after_the_cursor(desk: Any) -> None:
     assert denied.code is Code.PERMISSION_DENIED
 
 
+async def test_places_that_a_restored_backup_left_out_are_no_messages(desk: Any) -> None:
+    """As deploy/backup leaves them out, twice."""
+    await desk.say(A, B, "1", "2", "3")
+    c = conversations.c
+    # MySQL sets columns one after the other.
+    skip = update(conversations).ordered_values(
+        (c.skipped, c.skipped + 10),
+        (c.skipped_seq, c.last_seq + 10),
+        (c.last_seq, c.last_seq + 10),
+    )
+    await _execute(desk, skip)
+    assert await overview.get_unread_count(desk.svc, B) == {AB: 3}
+    (item,), _ = await overview.list_conversations(desk.svc, B, limit=0, cursor="")
+    assert item.last_message is not None
+    assert item.last_message.content == "3"
+    await desk.say(A, B, "14")
+    await _execute(desk, skip)
+    await desk.say(A, B, "25")
+    assert await overview.get_unread_count(desk.svc, B) == {AB: 5}
+    found: list[int] = []
+    has_more = True
+    while has_more:
+        mine = {AB: found[-1] if found else 0}
+        deltas, has_more = await sync.sync(desk.svc, B, mine, 2)
+        found += [row.seq for delta in deltas for row in delta.messages]
+    assert found == [1, 2, 3, 14, 25]
+    await cursors.mark_as_read(desk.svc, B, AB, 2)
+    assert await overview.get_unread_count(desk.svc, B) == {AB: 3}
+    await cursors.mark_as_read(desk.svc, B, AB, 20)
+    assert await overview.get_unread_count(desk.svc, B) == {AB: 1}
+    await cursors.mark_as_read(desk.svc, B, AB, 25)
+    assert await overview.get_unread_count(desk.svc, B) == {}
+
+
 async def test_what_is_hidden_or_left_is_not_unread(desk: Any) -> None:
     desk.groups.make(5, A, B)
     await desk.say(A, 0, "1", "2", "3", group=5)

@@ -150,7 +150,11 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_exactly_once(
     conversation_id, message_id = single(ann, bob), str(uuid_utils.uuid7())
     await _bury(system, _message(ann, bob, message_id, now_ms()))
 
-    (letter,) = [one for one in await admin.json("dead-letters", "list") if _is_of(one, ann, bob)]
+    (letter,) = [
+        one
+        for one in await admin.json("dead-letters", "list", "--most", "10000")
+        if _is_of(one, ann, bob)
+    ]
     assert (letter["reason"], letter["replayed"]) == ("a test", False)
     name = letter["letter"]
     (shown,) = await admin.json("dead-letters", "show", name)
@@ -160,11 +164,16 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_exactly_once(
     await admin.text("dead-letters", "replay", name)
     frame = await on_bob.wait_for(lambda f: f["type"] == "message")
     assert (frame["message_id"], frame["seq"], frame["content"]) == (message_id, 1, "late")
-    (letter,) = [one for one in await admin.json("dead-letters", "list") if _is_of(one, ann, bob)]
+    (letter,) = [
+        one
+        for one in await admin.json("dead-letters", "list", "--most", "10000")
+        if _is_of(one, ann, bob)
+    ]
     assert letter["replayed"]
     exit_code, error = await admin.refusal("dead-letters", "replay", name)
     assert (exit_code, name in error) == (1, True)
-    assert await admin.json("dead-letters", "replay", "all") == []
+    # There may be letters of others.
+    assert name not in [one["letter"] for one in await admin.json("dead-letters", "replay", "all")]
 
     # On purpose: it has its place already.
     await admin.text("dead-letters", "replay", name, "--again")
@@ -193,8 +202,9 @@ async def test_lag_says_what_consumers_that_stand_still_have_left(
     finally:
         for name in consumers:
             system.kill(name, signal.SIGCONT)
-    await on_ann.wait_count("sent", 7)
+    # Also those that had waited for too long, and were answered so.
     await until(lambda: _left(admin), 0)
+    assert len(await ann.history(single(ann, bob))) == 7
 
 
 async def test_what_waits_for_a_user_is_shown_without_what_was_written(
@@ -275,7 +285,9 @@ async def test_messages_that_are_too_old_are_removed_when_days_are_given(
     on_ann = await online(ann)
     month_ago = now_ms() - 30 * 24 * 3600 * 1000
     await _bury(system, _message(ann, bob, str(uuid_utils.uuid7()), month_ago))
-    await admin.text("dead-letters", "replay", "all")
+    letters = await admin.json("dead-letters", "list", "--most", "10000")
+    (letter,) = [one["letter"] for one in letters if _is_of(one, ann, bob)]
+    await admin.text("dead-letters", "replay", letter)
     await on_ann.wait_for(lambda f: f["type"] == "message")
     await on_ann.ask(to=bob.user_id, content="young")
 

@@ -43,6 +43,8 @@ async def lag(access: Access, topic: str, group: str) -> list[Lag]:
         begins = await consumer.beginning_offsets(partitions)
         found = []
         for partition in partitions:
+            # The client for administration would take a coordinator's refusal for nothing committed
+            # (findings/aiokafka-takes-a-coordinators-refusal-for-no-committed-offsets.sh).
             committed = await consumer.committed(partition)
             done = max(begins[partition], committed or 0)
             found.append(Lag(partition.partition, max(0, ends[partition] - done)))

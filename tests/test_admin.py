@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -297,6 +299,25 @@ async def test_messages_that_are_too_old_are_removed_when_days_are_given(
     assert (await admin.json("retention", "run", "--days", "31", "--yes"))["removed"] == 0
     assert (await admin.json("retention", "run", "--days", "29", "--yes"))["removed"] == 1
     assert [(m["seq"], m["content"]) for m in await bob.history(single(ann, bob))] == [(2, "young")]
+
+
+async def test_a_system_that_is_away_is_told_by_an_exit_code_of_its_own() -> None:
+    """As in a container: by variables, among them those of another process."""
+    mine = {name: text for name, text in os.environ.items() if not name.startswith("IM_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "im_admin", "users", "disable", "ann", "--json"),
+        env=mine
+        | {
+            "IM_INTERNAL_SECRET": "x" * 32,
+            "IM_AUTH_RPC__ENDPOINTS": "127.0.0.1:9",
+            "IM_DB__DATA_SOURCE": "of another process",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, errors = await process.communicate()
+    assert (process.returncode, said) == (3, b"")
+    assert json.loads(errors)["error"]["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 async def _frames_of(admin: Admin, user: User) -> list[int]:

@@ -6,6 +6,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from typing import Any
+from unicodedata import east_asian_width
 
 from im_admin.plain import Answer, Row
 
@@ -45,9 +46,18 @@ def _table(rows: list[Row]) -> str:
         return "none"
     names = list(rows[0])
     cells = [names, *([_cell(name, one[name]) for name in names] for one in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
-    return "\n".join(line.rstrip() for line in padded)
+    widths = [max(_width(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join(_padded(line, widths) for line in cells)
+
+
+def _padded(cells: list[str], widths: list[int]) -> str:
+    columns = zip(cells, widths, strict=True)
+    return "  ".join(cell + " " * (width - _width(cell)) for cell, width in columns).rstrip()
+
+
+def _width(text: str) -> int:
+    """In columns of a terminal: a Chinese letter takes two."""
+    return sum(1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
 def _cell(name: str, value: Any) -> str:

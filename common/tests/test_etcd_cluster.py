@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import grpc
 import pytest
 from pydantic import SecretStr
 
 from im_common.discovery import EndpointWatcher, EtcdClient, EtcdError, Registration
+from im_common.discovery.access import Access, Connection
 from im_common.runtime.config import EtcdConf
 from im_common.testing.etcd import EtcdCluster
 from im_common.testing.waiting import eventually
@@ -136,3 +138,14 @@ def test_a_file_that_is_not_there_is_named() -> None:
     conf = EtcdConf(ca_cert_file="none.pem")
     with pytest.raises(ValueError, match=r"Etcd\.CACertFile.*none\.pem"):
         EtcdClient(conf)
+
+
+@pytest.mark.parametrize(
+    "said", ["etcdserver: revision of auth store is old", "auth: revision in header is old"]
+)
+async def test_a_log_in_has_run_out_in_either_words(cluster: EtcdCluster, said: str) -> None:
+    connection = Connection(cluster.conf.hosts[0], Access(cluster.conf))
+    none = grpc.aio.Metadata()
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNKNOWN, none, none, details=said)
+    assert connection.is_logged_out(error)
+    await connection.channel.close()

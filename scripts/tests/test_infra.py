@@ -104,3 +104,15 @@ def test_those_that_were_chosen_are_started_again_and_no_others(infra: Infra) ->
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
     assert "run with --only redis; end them" in refused.stderr
+
+
+@pytest.mark.parametrize("pair", [("mysql", "galera"), ("redis-cluster", "redis-sentinel")])
+def test_what_would_run_in_the_place_of_one_another_is_refused(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    one, other = pair
+    command = [str(INFRA), "up", "--data", str(tmp_path / "data"), "--with", one, "--with", other]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"--with {one} and --with {other} exclude each other" in done.stderr
+    assert not (tmp_path / "data" / "infra.yaml").exists()

@@ -103,7 +103,9 @@ class Connection:
     def is_logged_out(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether that is why the call failed: a token lasts only some minutes, and until its user's
         rights change. The next call logs in again."""
-        old = "auth store is old" in (error.details() or "")
+        said = error.details() or ""
+        # In the words of a member's face, and in those of what is beneath, which come through at times.
+        old = "auth store is old" in said or "revision in header is old" in said
         if not self._conf.user or not (old or error.code() is grpc.StatusCode.UNAUTHENTICATED):
             return False
         self._metadata = None

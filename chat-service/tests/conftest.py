@@ -36,13 +36,13 @@ from im_common.errors import unavailable
 from im_common.runtime.config import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
-from im_common.testing.fixtures import redis, valkey
+from im_common.testing.fixtures import lone_valkey, redis, valkey
 from im_common.testing.groups import send_info
 
 MIGRATIONS = Path(chat_service.__file__).parent / "migrations"
 
 
-__all__ = ["redis", "valkey"]
+__all__ = ["lone_valkey", "redis", "valkey"]
 
 
 @pytest.fixture(params=KINDS)

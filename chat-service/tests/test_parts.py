@@ -28,10 +28,10 @@ async def fail(*_args: object) -> None:
     raise RuntimeError("a bug")
 
 
-def common(db: DbConf, valkey: ValkeyServer) -> dict[str, Any]:
+def common(db: DbConf, lone_valkey: ValkeyServer) -> dict[str, Any]:
     return {
         "db": db,
-        "redis": valkey.conf,
+        "redis": lone_valkey.conf,
         "bus": BusConf(kind="redis"),
         "internal_secret": SecretStr(SECRET),
         "user_rpc": NOBODY,
@@ -45,14 +45,18 @@ def common(db: DbConf, valkey: ValkeyServer) -> dict[str, Any]:
     [(Notifier, "notifier"), (InFlight, "in-flight"), (PresenceTeller, "presence")],
 )
 async def test_a_bug_in_a_part_ends_the_service(
-    kind: type, name: str, db_conf: DbConf, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    kind: type,
+    name: str,
+    db_conf: DbConf,
+    lone_valkey: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kind, "run", fail)
     settings = Settings(
         name="chat-service",
         listen_on=f"127.0.0.1:{free_port()}",
         auth_rpc=NOBODY,
-        **common(db_conf, valkey),
+        **common(db_conf, lone_valkey),
     )
     resources = await run_to_the_end(chat_service.server.serve, settings)
     assert resources.failed == [name]
@@ -71,11 +75,11 @@ async def test_a_bug_in_a_part_ends_the_consumer(
     method: str,
     names: list[str],
     db_conf: DbConf,
-    valkey: ValkeyServer,
+    lone_valkey: ValkeyServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kind, method, fail)
-    settings = chat_service.mq.config.Settings(name="chat-mq", **common(db_conf, valkey))
+    settings = chat_service.mq.config.Settings(name="chat-mq", **common(db_conf, lone_valkey))
     resources = await run_to_the_end(chat_service.mq.worker.serve, settings)
     assert sorted(resources.failed) == names
     assert await resources.dev_server.failing()

@@ -23,6 +23,18 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer | 
         yield server
 
 
+@pytest.fixture(scope="session")
+def lone_valkey(
+    valkey: ValkeyServer | SharedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ValkeyServer]:
+    """One server of these tests in any case: several are no bus."""
+    if isinstance(valkey, ValkeyServer):
+        yield valkey
+        return
+    with ValkeyServer.running(tmp_path_factory.mktemp("lone-valkey")) as server:
+        yield server
+
+
 @pytest.fixture
 async def redis(valkey: ValkeyServer | SharedRedis) -> AsyncIterator[Redis]:
     """An empty Redis."""

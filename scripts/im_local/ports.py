@@ -23,6 +23,7 @@ PATIENCE_S = 5.0
 # For what has no port of its own: below the kernel's range, and beside the ports that have a name.
 _SPARE = range(17_000, 19_000)
 
+_PORTS = 65_536
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING = "0A"
 
@@ -52,14 +53,16 @@ def is_free(port: int) -> bool:
     return True
 
 
-def claim(port: int) -> bool:
+def claim(port: int, *, for_another: bool = False) -> bool:
     """Have the port for this process until it ends; False when another process of this user has.
 
     Between a look at a port and a server that listens there lies a moment, in which a second start
-    would find the port free as well.
+    would find the port free as well. Who chooses a port ``for_another`` process, which claims it in its
+    turn, keeps it only from those who choose, too.
     """
+    byte = port + _PORTS if for_another else port
     try:
-        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
     except OSError:
         return False
     return True
@@ -103,7 +106,7 @@ def listener_on(port: int) -> str:
 
 
 def _is_free(wanted: Wanted) -> bool:
-    if not 0 < wanted.port < 65536:
+    if not 0 < wanted.port < _PORTS:
         message = f"{wanted.process} would need port {wanted.port}; choose another offset."
         raise LocalError(message)
     try:
@@ -121,8 +124,8 @@ def _taken(wanted: Wanted, by: str) -> PortTaken:
 
 @lru_cache(maxsize=1)
 def _claims() -> int:
-    """A file of which a byte is locked for each port; its one descriptor stays open, as closing any
-    would give up all."""
+    """A file of which a byte or two are locked for each port; its one descriptor stays open, as closing
+    any would give up all."""
     path = Path(tempfile.gettempdir()) / f"im-ports-{os.getuid()}"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 

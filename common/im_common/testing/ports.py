@@ -20,6 +20,6 @@ def free_port() -> int:
     Raises RuntimeError when there is none.
     """
     for port in itertools.islice(_next, len(_PORTS)):
-        if is_free(port) and claim(port):
+        if is_free(port) and claim(port, for_another=True):
             return port
     raise RuntimeError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")

@@ -26,6 +26,7 @@ _SPARE = range(17_000, 19_000)
 _PORTS = 65_536
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING = "0A"
+_NETWORK = Path("/proc/self/ns/net")
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,11 @@ def _taken(wanted: Wanted, by: str) -> PortTaken:
 @lru_cache(maxsize=1)
 def _claims() -> int:
     """A file of which a byte or two are locked for each port; its one descriptor stays open, as closing
-    any would give up all."""
-    path = Path(tempfile.gettempdir()) / f"im-ports-{os.getuid()}"
+    any would give up all. Another network has ports of its own."""
+    network = 0
+    with contextlib.suppress(OSError):
+        network = _NETWORK.stat().st_ino
+    path = Path(tempfile.gettempdir()) / f"im-ports-{os.getuid()}-{network}"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 

@@ -105,7 +105,7 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         ready=options.ready,
         infra=options.infra,
         env=_settings(options.what),
-        gateways=options.gateways,
+        scale={"ws-gateway": options.gateways, "chat-mq": options.consumers},
     ) as ready:
         gc.freeze()
         gc.disable()
@@ -116,8 +116,9 @@ def _measure(options: argparse.Namespace) -> list[Row]:
 def _compare(
     options: argparse.Namespace, argv: Sequence[str]
 ) -> tuple[list[Row], dict[str, list[float]]]:
-    if options.data or options.ready or options.infra or options.gateways > 1:
-        raise Failed("--beside starts its own systems: no --data, --ready, --infra or --gateways")
+    if options.data or options.ready or options.infra or options.gateways + options.consumers > 2:
+        message = "no --data, --ready, --infra, --gateways or --consumers"
+        raise Failed(f"--beside starts its own systems: {message}")
     scenario = _words(argv, _add_output, beside.add_options)
     env = _settings(options.what)
     return beside.compare(scenario, options.beside, options.turns, env=env, real=options.real)
@@ -162,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
         sub.add_argument("--infra", type=Path, help="servers to use, as of scripts/infra")
         sub.add_argument("--gateways", type=whole(), default=1, help="WebSocket gateways to start")
+        sub.add_argument(
+            "--consumers", type=whole(), default=1, help="instances of chat-mq to start"
+        )
         _add_output(sub)
         beside.add_options(sub)
         module.add_options(sub)

@@ -21,10 +21,10 @@ def target(
     ready: Path | None,
     infra: Path | None,
     env: Mapping[str, str],
-    gateways: int = 1,
+    scale: Mapping[str, int],
 ) -> Iterator[Ready]:
-    """Starts the system (unless ``ready`` names one), with so many WebSocket gateways, and ends it
-    after the block.
+    """Starts the system (unless ``ready`` names one), with so many instances of some services, and
+    ends it after the block.
 
     Raises RuntimeError when it does not start.
     """
@@ -38,7 +38,6 @@ def target(
         if data is None:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="im-bench-")))
         infra = infra.absolute() if infra else None
-        scale = {"ws-gateway": gateways} if gateways > 1 else {}
         system = stack.enter_context(System.start(data, infra=infra, env=env, scale=scale))
         yield _with_servers(system.ready, infra)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from im_infra import INFRA
 
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 from im_common.testing.kafka import KafkaOperator
 from im_local.etcd_cluster import etcdctl
 from im_local.infra_file import Infra, read_infra

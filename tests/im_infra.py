@@ -13,8 +13,8 @@ from typing import Any, Self
 import yaml
 from redis.asyncio import Redis
 
-from im_common.runtime.config import RedisConf
 from im_common.runtime.redis_client import open_redis
+from im_common.runtime.sections import RedisConf
 from im_common.testing.infra_redis import infra_redis
 from im_local.galera import Galera
 from im_local.infra import read_port_offset

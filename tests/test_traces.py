@@ -126,8 +126,8 @@ async def test_messages_of_one_batch_have_their_own_traces(
 @pytest.mark.parametrize("module", ["ws_gateway.server", "chat_service.mq.worker"])
 def test_a_process_without_a_collector_imports_nothing_that_makes_spans(module: str) -> None:
     program = (
-        f"import sys, {module}; from im_common.runtime import tracing, config;"
-        "assert tracing.start('x', config.TelemetryConf()) is None;"
+        f"import sys, {module}; from im_common.runtime import tracing, sections;"
+        "assert tracing.start('x', sections.TelemetryConf()) is None;"
         # (Redis' client imports what OpenTelemetry has for metrics wherever it is installed.)
         "spans = 'opentelemetry.sdk.trace', 'opentelemetry.exporter', 'opentelemetry.proto';"
         "print([name for name in sys.modules if name.startswith(spans)])"

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from im_common.runtime.config import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.config import Settings as CommonSettings
 from im_common.runtime.http_limits import Guests, HttpLimits, affordable
+from im_common.runtime.sections import ClientConf, ListenAddress, Names, Section
 from im_common.runtime.shared_rate import Allowance
 
 RateClass = Literal["registration", "login", "search", "upload", "write", "read"]

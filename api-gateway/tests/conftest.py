@@ -36,11 +36,11 @@ from im_common.rpc.access import bearer_token
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import context
-from im_common.runtime.config import ClientConf, DevServerConf, RedisConf
 from im_common.runtime.context import RequestContext
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import open_redis
 from im_common.runtime.resources import Resources
+from im_common.runtime.sections import ClientConf, DevServerConf, RedisConf
 from im_common.testing.fixtures import valkey
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET

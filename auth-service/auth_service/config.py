@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from im_common.runtime.config import BusConf, ClientConf, DbConf, RpcSettings, Section
+from im_common.runtime.config import RpcSettings
+from im_common.runtime.sections import BusConf, ClientConf, DbConf, Section
 
 
 class KeysConf(Section):

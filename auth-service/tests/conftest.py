@@ -28,8 +28,8 @@ from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_common.domain.key_file import ensure_key_file
-from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.runtime.redis_client import open_redis
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.ports import free_port

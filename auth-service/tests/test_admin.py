@@ -10,7 +10,7 @@ import pytest
 from im.auth.v1 import admin_pb2 as pb
 from im.user.v1 import user_pb2
 from im_common.errors import Code
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_common.testing.services import call, refusal
 
 if TYPE_CHECKING:

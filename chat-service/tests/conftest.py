@@ -33,7 +33,7 @@ from im_common.bus import Record
 from im_common.domain.ids import new_message_id, now_ms, single_conversation
 from im_common.domain.in_flight import InFlight
 from im_common.errors import unavailable
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.fixtures import lone_valkey, redis, valkey

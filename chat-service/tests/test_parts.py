@@ -16,7 +16,7 @@ from chat_service.logic.presence import PresenceTeller
 from chat_service.mq.blocks import Blocks
 from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.domain.in_flight import InFlight
-from im_common.runtime.config import BusConf, ClientConf, DbConf
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, run_to_the_end
 from im_common.testing.valkey import ValkeyServer

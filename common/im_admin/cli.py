@@ -21,7 +21,8 @@ from im_common import __version__
 from im_common.bus import BusUnavailable
 from im_common.errors import AppError, Code
 from im_common.runtime import log as logs
-from im_common.runtime.config import ConfigError, LogConf
+from im_common.runtime.config import ConfigError
+from im_common.runtime.sections import LogConf
 
 DONE, REFUSED, UNUSABLE, AWAY = 0, 1, 2, 3
 _CODES = """\

@@ -7,16 +7,8 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from im_common.runtime.config import (
-    PREFIX,
-    BusConf,
-    ClientConf,
-    ConfigError,
-    Section,
-    Settings,
-    known_variables,
-    load,
-)
+from im_common.runtime.config import PREFIX, ConfigError, Settings, known_variables, load
+from im_common.runtime.sections import BusConf, ClientConf, Section
 
 DEFAULT_FILE = Path(__file__).parent / "admin.yaml"
 # Where `scripts/up` says how its system is reached, in its data folder.

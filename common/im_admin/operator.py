@@ -16,9 +16,9 @@ from im.group.v1 import admin_pb2_grpc as group_admin_pb2_grpc
 from im_admin.config import AdminSettings
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel
-from im_common.runtime.config import ClientConf
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.resources import Resources
+from im_common.runtime.sections import ClientConf
 
 log = structlog.get_logger(__name__)
 

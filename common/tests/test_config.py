@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from im_common.runtime.config import (
-    BusConf,
-    ClientConf,
-    ConfigError,
-    DbConf,
-    RpcSettings,
-    known_variables,
-    load,
-    show,
-)
+from im_common.runtime.config import ConfigError, RpcSettings, known_variables, load, show
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 
 SECRET = {"IM_INTERNAL_SECRET": "s" * 32}
 

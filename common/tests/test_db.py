@@ -26,8 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.util import await_only
 
-from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
+from im_common.runtime.sections import DbConf
 from im_common.sql import backends, direct
 from im_common.sql.contention import transact
 from im_common.sql.db import (

@@ -21,9 +21,10 @@ from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.backoff import Backoff
-from im_common.runtime.config import EtcdConf, RpcSettings
+from im_common.runtime.config import RpcSettings
 from im_common.runtime.context import Identity
 from im_common.runtime.resources import Resources
+from im_common.runtime.sections import EtcdConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, running

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from im_common.discovery import Compacted, EtcdClient, EtcdError, LeaseGone
-from im_common.runtime.config import EtcdConf
+from im_common.runtime.sections import EtcdConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.pings import hasten_pings
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from im_common.discovery import EndpointWatcher, EtcdClient, EtcdError, Registration
 from im_common.discovery.access import Access, Connection
-from im_common.runtime.config import EtcdConf
+from im_common.runtime.sections import EtcdConf
 from im_common.testing.etcd import EtcdCluster
 from im_common.testing.waiting import eventually
 

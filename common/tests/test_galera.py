@@ -13,8 +13,8 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
-from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
+from im_common.runtime.sections import DbConf
 from im_common.sql.contention import is_conflict, transact
 from im_common.sql.db import Database
 from im_common.sql.direct import Statement, put_off

@@ -13,7 +13,7 @@ import structlog
 _PROGRAM = """
 import logging, sys
 from im_common.runtime import log
-from im_common.runtime.config import LogConf
+from im_common.runtime.sections import LogConf
 log.configure("chat-mq", LogConf(encoding="{encoding}"))
 {body}
 """

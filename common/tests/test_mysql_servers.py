@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
-from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.sql.direct import Statement, send
 from im_common.testing.databases import missing

@@ -26,16 +26,10 @@ from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.server import RpcServer
 from im_common.runtime import context
 from im_common.runtime.cli import Program, main
-from im_common.runtime.config import (
-    ClientConf,
-    ConfigError,
-    RpcSettings,
-    RpcTlsConf,
-    Settings,
-    load,
-)
+from im_common.runtime.config import ConfigError, RpcSettings, Settings, load
 from im_common.runtime.context import Identity
 from im_common.runtime.peer_files import read_peer_files
+from im_common.runtime.sections import ClientConf, RpcTlsConf
 from im_common.testing.certificates import PEER_NAME, Authority, Pair, PeerFolder
 from im_common.testing.push_service import KICK, PUSH, TOKENS, Instance, failing
 from im_common.testing.waiting import eventually

@@ -16,7 +16,8 @@ PROGRAM = """
 import asyncio, os, sys
 from pydantic import SecretStr
 from im_common.runtime import process
-from im_common.runtime.config import DevServerConf, Settings
+from im_common.runtime.config import Settings
+from im_common.runtime.sections import DevServerConf
 
 async def part(resources):
 {part}

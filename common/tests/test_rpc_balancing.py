@@ -21,7 +21,7 @@ from im_common.discovery import EtcdClient, Registration
 from im_common.errors import AppError, Code
 from im_common.rpc.client import AddressChannels, connect
 from im_common.runtime import context
-from im_common.runtime.config import ClientConf, EtcdConf
+from im_common.runtime.sections import ClientConf, EtcdConf
 from im_common.testing.etcd import EtcdServer
 from im_common.testing.pings import hasten_pings
 from im_common.testing.push_service import (

@@ -10,7 +10,7 @@ import pytest
 
 from im_common.errors import AppError, Code
 from im_common.runtime import context, tracing
-from im_common.runtime.config import TelemetryConf
+from im_common.runtime.sections import TelemetryConf
 from im_common.testing.collector import Collector, grpc_collector, http_collector
 from im_common.testing.ports import free_port
 

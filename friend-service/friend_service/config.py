@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from im_common.runtime.config import BusConf, ClientConf, DbConf, RpcSettings
+from im_common.runtime.config import RpcSettings
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 
 
 class Settings(RpcSettings):

@@ -21,7 +21,7 @@ from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_common.bus.kinds import open_bus
 from im_common.bus.topics import EVENT_TOPIC
-from im_common.runtime.config import BusConf, DbConf
+from im_common.runtime.sections import BusConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from friend_service.model.cache import MOST_MEMBERS, Kind, Lists
 from im_common.errors import AppError, Code
-from im_common.runtime.config import RedisConf
 from im_common.runtime.redis_client import open_redis
+from im_common.runtime.sections import RedisConf
 from im_common.testing.people import People
 from im_common.testing.ports import free_port
 from im_common.testing.queries import counted_queries

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import friend_service
 from friend_service.model.tables import metadata
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.testing.schema import (
     check_that_broken_migrations_can_be_repeated,
     schema_differences,

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from friend_service.model.tables import Status, blocked_users, friend_requests, friendships
 from im_common.errors import AppError, Code
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.people import People, Person
 

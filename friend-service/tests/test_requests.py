@@ -11,7 +11,7 @@ from sqlalchemy import update
 from friend_service.logic.requests import DAY_MS
 from friend_service.model.tables import friend_requests
 from im_common.errors import Code
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.people import People
 from im_common.testing.services import refusal

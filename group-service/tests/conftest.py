@@ -24,7 +24,7 @@ from im.group.v1.admin_pb2_grpc import GroupAdminServiceStub
 from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC, EVENT_TOPIC
-from im_common.runtime.config import BusConf, DbConf
+from im_common.runtime.sections import BusConf, DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey

@@ -15,7 +15,7 @@ from group_service.model.tables import outbox
 from im.group.v1 import group_pb2 as pb
 from im_common.domain.ids import now_ms
 from im_common.errors import Code
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.people import People
 from im_common.testing.services import refusal

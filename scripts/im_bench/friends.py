@@ -23,7 +23,7 @@ from im_bench.report import Failed, Row, latency
 from im_bench.websocket import connect as open_socket
 from im_common.rpc.client import connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_local.testing import Ready
 
 PAGE = 100

@@ -28,7 +28,7 @@ from im_bench.websocket import Socket, text_frame
 from im_bench.websocket import connect as open_socket
 from im_common.rpc.client import connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_local.testing import Ready
 
 # Members of one invitation, and profiles that are made at once.

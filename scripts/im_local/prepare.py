@@ -132,7 +132,7 @@ def _ensure_keys(default: Path, envs: Mapping[str, Mapping[str, str]]) -> None:
 async def _create_databases(account: Account) -> None:
     import asyncmy
 
-    from im_common.runtime.config import DbConf
+    from im_common.runtime.sections import DbConf
     from im_common.sql.mysql_login import login_arguments
 
     host, _, port = account.address.rpartition(":")

@@ -21,8 +21,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from im_common.bus.kinds import KINDS
-from im_common.runtime.config import ClientConf, RpcSettings, Settings, variable_name
+from im_common.runtime.config import RpcSettings, Settings, variable_name
 from im_common.runtime.go_zero import pascal_key, snake_key
+from im_common.runtime.sections import ClientConf
 from im_local.paths import ROOT
 from im_local.processes import SERVICES, Service
 

@@ -16,7 +16,7 @@ import user_service
 import user_service.server
 from im.user.v1 import user_pb2 as pb
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import user_service
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.testing.schema import (
     check_that_broken_migrations_can_be_repeated,
     schema_differences,

@@ -1,6 +1,7 @@
 """Settings of user-service."""
 
-from im_common.runtime.config import ClientConf, DbConf, RpcSettings
+from im_common.runtime.config import RpcSettings
+from im_common.runtime.sections import ClientConf, DbConf
 
 
 class Settings(RpcSettings):

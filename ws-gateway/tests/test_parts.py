@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from im_common.domain.in_flight import InFlight
-from im_common.runtime.config import BusConf, ClientConf
+from im_common.runtime.sections import BusConf, ClientConf
 from im_common.testing.fixtures import valkey
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, run_to_the_end

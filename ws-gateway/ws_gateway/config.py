@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from im_common.runtime.config import BusConf, ClientConf, ListenAddress, Names, RpcSettings, Section
+from im_common.runtime.config import RpcSettings
+from im_common.runtime.sections import BusConf, ClientConf, ListenAddress, Names, Section
 
 
 class WebSocketConf(Section):

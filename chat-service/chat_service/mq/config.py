@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from im_common.runtime.config import BusConf, ClientConf, DbConf
 from im_common.runtime.config import Settings as BaseSettings
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 
 
 class Settings(BaseSettings):

@@ -58,7 +58,7 @@ from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_common.sql.db import Database
 from im_common.testing.groups import send_info
 from im_common.testing.ports import free_port

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from im_common.runtime.config import DbConf
 from im_common.runtime.faults import is_outage
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import mysql_server
 from im_common.testing.waiting import eventually

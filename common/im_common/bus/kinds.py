@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from im_common.bus.interface import Bus
-    from im_common.runtime.config import BusConf
+    from im_common.runtime.sections import BusConf
 
 KINDS = {"kafka": "im_common.bus.kafka", "redis": "im_common.bus.streams"}
 

@@ -12,7 +12,7 @@ import structlog
 from im_common.discovery import etcd_api_pb2 as api
 from im_common.discovery.etcd_api_pb2_grpc import AuthStub, KVStub, LeaseStub, WatchStub
 from im_common.rpc.target import direct_target
-from im_common.runtime.config import EtcdConf
+from im_common.runtime.sections import EtcdConf
 from im_common.runtime.tls import strict_context
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ import grpc
 
 from im_common.discovery import etcd_api_pb2 as api
 from im_common.discovery.access import Access, Connection
-from im_common.runtime.config import EtcdConf
+from im_common.runtime.sections import EtcdConf
 from im_common.runtime.tasks import is_told_to_end
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.service_token import ServiceTokens
 from im_common.rpc.target import direct_target, look_up
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_common.runtime.tasks import background, end
 
 log = structlog.get_logger(__name__)

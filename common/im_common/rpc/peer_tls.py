@@ -13,8 +13,8 @@ import grpc
 import structlog
 
 from im_common.runtime import metrics
-from im_common.runtime.config import RpcTlsConf
 from im_common.runtime.peer_files import PeerFiles, read_peer_files
+from im_common.runtime.sections import RpcTlsConf
 
 log = structlog.get_logger(__name__)
 

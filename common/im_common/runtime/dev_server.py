@@ -14,9 +14,9 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from im_common import __version__
-from im_common.runtime.config import DevServerConf
 from im_common.runtime.http_limits import Guests, HttpLimits
 from im_common.runtime.http_protocol import limited_protocol
+from im_common.runtime.sections import DevServerConf
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from im_common.runtime import context
-from im_common.runtime.config import LogConf
+from im_common.runtime.sections import LogConf
 
 # A library says the same no more often than this.
 LIBRARIES_EVERY_S = 10.0

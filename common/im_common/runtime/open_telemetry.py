@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
 from im_common.errors import Code
-from im_common.runtime.config import TelemetryConf
+from im_common.runtime.sections import TelemetryConf
 from im_common.runtime.tracing import OK, Attributes, Kind
 
 _KINDS = {

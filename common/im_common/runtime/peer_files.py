@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from im_common.runtime.config import RpcTlsConf, variable_name
+from im_common.runtime.config import variable_name
+from im_common.runtime.sections import RpcTlsConf
 
 
 @dataclass(frozen=True, slots=True)

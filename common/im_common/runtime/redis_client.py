@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from im_common.runtime.config import RedisConf
+from im_common.runtime.sections import RedisConf
 from im_common.runtime.timed_redis import TimedRedis, timed
 
 # Bytes in, bytes out.

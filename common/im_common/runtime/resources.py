@@ -19,9 +19,10 @@ from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import metrics
-from im_common.runtime.config import BusConf, ClientConf, DbConf, Settings
+from im_common.runtime.config import Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import answers, open_redis
+from im_common.runtime.sections import BusConf, ClientConf, DbConf
 from im_common.runtime.tasks import background, end, on_failure
 
 if TYPE_CHECKING:

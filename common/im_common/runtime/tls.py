@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from im_common.runtime.config import TlsSection
+from im_common.runtime.sections import TlsSection
 
 
 def client_context(conf: TlsSection, section: str) -> ssl.SSLContext | None:

@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 
 from im_common.errors import AppError
 from im_common.runtime import context
-from im_common.runtime.config import TelemetryConf
 from im_common.runtime.context import RequestContext
+from im_common.runtime.sections import TelemetryConf
 
 Kind = Literal["server", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int]

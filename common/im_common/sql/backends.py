@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from im_common.errors import AppError
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.direct import OPTION, MysqlDirect, SqliteDirect, send_first
 from im_common.sql.mysql_login import login_arguments
 from im_common.sql.read_only import LeavesReadOnly

@@ -29,7 +29,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeEngine
 
 from im_common.runtime import metrics, tracing
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.backends import Backend, MysqlBackend, SqliteBackend
 
 P = ParamSpec("P")

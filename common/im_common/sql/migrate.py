@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql import repeatable_ddl
 from im_common.sql.db import Database
 

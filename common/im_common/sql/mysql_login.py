@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.runtime.tls import client_context
 
 

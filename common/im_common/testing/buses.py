@@ -29,8 +29,8 @@ from redis.asyncio import Redis
 
 from im_common.bus import Consumer, Finish, Handler, Producer, Record
 from im_common.bus.kinds import open_bus
-from im_common.runtime.config import BusConf, RedisConf
 from im_common.runtime.redis_client import open_redis
+from im_common.runtime.sections import BusConf, RedisConf
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually
 from im_local.infra_file import read_infra

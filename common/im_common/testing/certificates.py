@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from im_common.runtime.config import RpcTlsConf
+from im_common.runtime.sections import RpcTlsConf
 
 _HOUR = datetime.timedelta(hours=1)
 PEER_NAME = RpcTlsConf().server_name

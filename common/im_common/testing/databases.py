@@ -21,7 +21,7 @@ import asyncmy
 import yaml
 from pydantic import SecretStr
 
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.migrate import upgrade
 from im_common.sql.mysql_login import login_arguments
 

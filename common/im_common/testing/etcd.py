@@ -11,7 +11,7 @@ from typing import Self
 
 import grpc
 
-from im_common.runtime.config import EtcdConf
+from im_common.runtime.sections import EtcdConf
 from im_common.testing.ports import free_port
 from im_common.testing.server import Server
 from im_local import probes, servers

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from redis import Redis
 
-from im_common.runtime.config import RedisConf
 from im_common.runtime.redis_client import connection_options
+from im_common.runtime.sections import RedisConf
 from im_local.infra_file import redis_access, redis_address
 
 

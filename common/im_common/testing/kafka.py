@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResourceType
 
 from im_common.bus.kafka.client import Access, Client, discard_consumer, new_admin, new_consumer
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 
 # aiokafka has annotations in places only.
 _new_partitions: Any = aiokafka.admin.NewPartitions

@@ -38,7 +38,7 @@ from im_common.errors import not_found
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_common.testing.services import SECRET
 
 _KEY_ID = "test"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, Table, inspect, text
 
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.testing.databases import KINDS, migrated_database, missing
 from im_common.testing.queries import Executed, executed_queries

@@ -32,7 +32,7 @@ from im.gateway.v1.push_pb2_grpc import (
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.config import ClientConf
+from im_common.runtime.sections import ClientConf
 from im_common.testing.ports import free_port
 from im_local.last_will import ends_with_us
 

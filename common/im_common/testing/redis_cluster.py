@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from im_common.runtime.config import RedisConf
+from im_common.runtime.sections import RedisConf
 from im_common.testing.ports import free_port
 from im_common.testing.valkey import ValkeyServer
 from im_common.testing.waiting import eventually

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.engine import Engine
 
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.sql.migrate import upgrade
 from im_common.testing.databases import empty_mysql_database, missing

@@ -13,9 +13,10 @@ import grpc
 from im_common.errors import AppError, from_rpc_error
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import context
-from im_common.runtime.config import DevServerConf, RpcSettings, Settings
+from im_common.runtime.config import RpcSettings, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.resources import Resources
+from im_common.runtime.sections import DevServerConf
 
 SECRET = "a secret of the tests, of 32 bytes or more"
 _READY_S = 20.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from im_common.runtime.config import RedisConf
+from im_common.runtime.sections import RedisConf
 from im_common.testing.ports import free_port
 from im_common.testing.server import Server
 from im_local import probes, servers

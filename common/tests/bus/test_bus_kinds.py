@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from im_common.bus.kinds import KINDS, open_bus
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 
 # The library of each; the others have no place in a process that does not use them.
 _LIBRARIES = {"kafka": "aiokafka"}
@@ -41,7 +41,7 @@ def test_only_the_libraries_of_the_kind_in_use_are_loaded(kind: str) -> None:
     program = f"""
 import sys
 from im_common.bus.kinds import open_bus
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 open_bus(BusConf(kind={kind!r}), None)
 print(sorted({set(_LIBRARIES.values())!r} & set(sys.modules)))
 """

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from im_common.bus import Bus, BusUnavailable, Record
 from im_common.bus.kinds import open_bus
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 from im_common.testing import buses
 from im_common.testing.buses import consuming, started
 from im_common.testing.kafka import KafkaOperator

@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 
 from im.common.v1.outbox_pb2 import GetBacklogRequest
 from im_common.domain.ids import now_ms
-from im_common.runtime.config import DbConf
+from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxRecord, OutboxTables
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay

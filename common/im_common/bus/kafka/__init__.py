@@ -12,7 +12,7 @@ from im_common.bus.kafka.client import Access
 from im_common.bus.kafka.consumer import KafkaConsumer
 from im_common.bus.kafka.producer import KafkaProducer
 from im_common.bus.kafka.topics import ensure_topics
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 
 
 def open_bus(conf: BusConf, _redis: Callable[[], Redis]) -> Bus:

@@ -16,7 +16,7 @@ import aiokafka
 import aiokafka.admin
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 from im_common.runtime.tasks import is_told_to_end
 from im_common.runtime.tls import client_context
 

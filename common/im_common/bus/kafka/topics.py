@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_co
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.kafka.client import REQUEST_TIMEOUT_MS, Access, Client, new_admin, new_topic
 from im_common.runtime.backoff import describe
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 
 log = structlog.get_logger(__name__)
 

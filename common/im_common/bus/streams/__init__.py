@@ -11,7 +11,7 @@ from im_common.bus.streams.browsing import browse, lag
 from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.bus.streams.layout import ensure_topics
 from im_common.bus.streams.producer import StreamsProducer
-from im_common.runtime.config import BusConf
+from im_common.runtime.sections import BusConf
 
 
 def open_bus(_conf: BusConf, redis: Callable[[], Redis]) -> Bus:

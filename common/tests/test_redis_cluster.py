@@ -113,7 +113,7 @@ class _Appending:
         finally:
             task.cancel()
             await asyncio.wait([task])
-        assert task.cancelled(), task.exception()
+            assert task.cancelled(), (task.exception(), self.failed)
 
 
 async def _a_slot_is_moved(cluster: RedisCluster, redis: Redis) -> None:

@@ -11,7 +11,6 @@ from im.user.v1 import user_pb2 as pb
 from im_common.domain.paging import write_cursor
 from im_common.errors import Code
 from im_common.testing.services import call, refusal
-from user_service import admin
 
 if TYPE_CHECKING:
     from conftest import UserService
@@ -168,7 +167,8 @@ async def test_a_page_of_one_after_the_exact_one_goes_on(service: UserService, m
 
 async def test_disabled_users_are_not_found(service: UserService, mark: str) -> None:
     person = await service.person(mark, nickname=mark)
-    await admin.disable(service.settings, person.username, disabled=True)
+    request = pb.DisableProfileRequest(user_id=person.user_id, disabled=True)
+    await call(service.users.DisableProfile, request, service="auth-service")
 
     assert await found(service, mark) == []
     assert await found(service, str(person.user_id)) == []

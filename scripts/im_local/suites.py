@@ -43,6 +43,8 @@ KILLS = [
 # They count what happens in a time, some under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 LOGINS = ["auth-service/tests/test_login.py"]
+# Six servers that take one another for dead when none has a turn for a second.
+CLUSTERS = ["common/tests/test_redis_cluster.py"]
 # With both kinds of servers once is enough: four start embedded servers of their own
 # wherever they run, one is about pages, one about the door, and one is the Python twin of what
 # test_js_client.py shows.
@@ -114,12 +116,13 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
         )
     each = sorted(set(servers) - {MYSQL})
     kills = [[Suite(on, [f for f in KILLS if on == EMBEDDED or f not in once])] for on in each]
-    return [lanes, kills, [[*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS)]]]
+    alone = [*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS), Suite(on, CLUSTERS)]
+    return [lanes, kills, [alone]]
 
 
 def _left_out(path: str, more: Sequence[str]) -> list[str]:
     """What of a suite has a stage of its own, and of ``more``."""
-    files = (*KILLS, *OVERLOAD, *LOGINS, *more)
+    files = (*KILLS, *OVERLOAD, *LOGINS, *CLUSTERS, *more)
     return [file for file in files if file.startswith(f"{path}/")]
 
 

@@ -106,6 +106,8 @@ class Sync:
         try:
             if not self._send({"type": "sync", **ask}):
                 raise _NoAnswer
-            return await asyncio.wait_for(self._answer, _ANSWER_S)
+            # (Not wait_for, which until Python 3.12 loses a cancellation that comes with the answer.)
+            async with asyncio.timeout(_ANSWER_S):
+                return await self._answer
         finally:
             self._answer = None

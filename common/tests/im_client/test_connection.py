@@ -251,3 +251,18 @@ def test_waits_grow_to_thirty_seconds_and_are_never_the_same_for_all() -> None:
     attempts = (0, 1, 2, 6, 50)
     assert [backoff_s(n, lambda: 1.0) for n in attempts] == [0.5, 1, 2, 30, 30]
     assert [backoff_s(n, lambda: 0.0) for n in attempts] == [0.25, 0.5, 1, 15, 15]
+
+
+async def test_a_nudge_just_before_the_end_does_not_keep_it_from_ending(world: World) -> None:
+    # Nobody listens there: it waits for its next try.
+    running = Connection(uses(world, ["ws://127.0.0.1:9/ws/connect"]))
+    task = asyncio.create_task(running.run())
+    await world.until(lambda: running.state is State.WAITING)
+    await asyncio.sleep(0)
+    running.nudge()
+    # The wait ends in this turn of the loop, and the end is asked for in the same.
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5.0)
+    assert done
+    assert task.cancelled()

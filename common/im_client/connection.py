@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,10 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from im_client import close_codes
 from im_client.close_codes import Action, Random, after_close, backoff_s
 from im_client.errors import ApiError
-from im_client.parts import Frame
+from im_client.parts import Frame, within
 from im_client.session import Session
-
-T = TypeVar("T")
 
 _HELLO_S = 10.0
 _PONG_S = 10.0
@@ -163,12 +161,12 @@ class Connection:
     async def _next(self, socket: ClientConnection) -> str | bytes | None:
         try:
             if self._greeted_at is None:
-                return await _within(_HELLO_S, socket.recv())
+                return await within(_HELLO_S, socket.recv())
             try:
-                return await _within(self._heartbeat_s, socket.recv())
+                return await within(self._heartbeat_s, socket.recv())
             except TimeoutError:
                 self.send({"type": "ping"})
-                return await _within(_PONG_S, socket.recv())
+                return await within(_PONG_S, socket.recv())
         except (ConnectionClosed, TimeoutError):
             return None
 
@@ -211,16 +209,9 @@ class Connection:
         self._is(State.WAITING)
         self._nudged.clear()
         with contextlib.suppress(TimeoutError):
-            await _within(seconds, self._nudged.wait())
+            await within(seconds, self._nudged.wait())
 
     def _is(self, state: State) -> None:
         if state is not self.state:
             self.state = state
             self._uses.on_state(state)
-
-
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    """Raises TimeoutError. Until Python 3.12 asyncio.wait_for loses a cancellation that comes with the
-    answer, and whoever waits for the end then waits for ever."""
-    async with asyncio.timeout(seconds):
-        return await work

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,6 +20,13 @@ def random_id() -> str:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """Raises TimeoutError. Until Python 3.12 asyncio.wait_for loses a cancellation that comes with the
+    answer, and whoever waits for the end then waits for ever."""
+    async with asyncio.timeout(seconds):
+        return await work
 
 
 def user_conversation(a: int, b: int) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from im_client.errors import ApiError
 from im_client.http import Http
-from im_client.parts import Frame, Tasks, Timer
+from im_client.parts import Frame, Tasks, Timer, within
 
 # A WebSocket frame holds no more cursors than this; HTTP takes them all.
 _FRAME_CURSORS = 1_000
@@ -106,8 +106,6 @@ class Sync:
         try:
             if not self._send({"type": "sync", **ask}):
                 raise _NoAnswer
-            # (Not wait_for, which until Python 3.12 loses a cancellation that comes with the answer.)
-            async with asyncio.timeout(_ANSWER_S):
-                return await self._answer
+            return await within(_ANSWER_S, self._answer)
         finally:
             self._answer = None

@@ -21,6 +21,7 @@ from im_bench.people import Person
 from im_bench.report import Failed
 from im_bench.ticks import ticks
 from im_bench.websocket import Socket, connect, text_frame
+from im_common.domain.ids import single_conversation
 
 RESEND_AFTER_S = 11.0
 RECONNECT_S = 0.2
@@ -84,8 +85,7 @@ class Talk:
 
     @property
     def conversation_id(self) -> str:
-        low, high = sorted((self.sender.user_id, self.receiver.user_id))
-        return f"s:{low}:{high}"
+        return single_conversation(self.sender.user_id, self.receiver.user_id)
 
     async def keep_sending(self, url: str) -> None:
         """Holds the sender's connection, for ever."""

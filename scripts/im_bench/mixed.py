@@ -18,6 +18,7 @@ from im_bench.options import add_seconds, whole
 from im_bench.people import Person, befriend, register
 from im_bench.report import Row, latency
 from im_bench.ticks import ticks
+from im_common.domain.ids import group_conversation, single_conversation
 from im_local.testing import Ready
 
 WARM_UP_S = 2.0
@@ -95,19 +96,14 @@ async def _acquainted(
     client.close()
     users, targets = [], {}
     for person in people:
-        names = [_between(person, friend) for friend in friends[person]]
-        user = User(person, [*names, *(f"g:{group}" for group in groups[person])], log)
+        names = [single_conversation(person.user_id, friend.user_id) for friend in friends[person]]
+        user = User(person, [*names, *map(group_conversation, groups[person])], log)
         users.append(user)
         targets[user] = (
             [("to", friend.user_id) for friend in friends[person]],
             [("group_id", group) for group in groups[person]],
         )
     return users, targets
-
-
-def _between(a: Person, b: Person) -> str:
-    low, high = sorted((a.user_id, b.user_id))
-    return f"s:{low}:{high}"
 
 
 async def _measure(

@@ -13,6 +13,7 @@ from im_bench.acks import ack_frame
 from im_bench.people import Person
 from im_bench.report import Failed
 from im_bench.websocket import Socket, connect, text_frame
+from im_common.domain.ids import single_conversation
 
 CONTENT_BYTES = 64
 _DIGITS = 8
@@ -76,8 +77,7 @@ class Pair:
 
     @property
     def conversation_id(self) -> str:
-        low, high = sorted((self.sender.user_id, self.receiver.user_id))
-        return f"s:{low}:{high}"
+        return single_conversation(self.sender.user_id, self.receiver.user_id)
 
     @property
     def history(self) -> str:

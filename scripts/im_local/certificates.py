@@ -61,7 +61,7 @@ def make_certificates(folder: Path) -> Certificates:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
-    _write(made.ca, _pem(ca))
+    _write(made.ca, pem(ca))
     # As Python 3.13 demands it.
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     for name in ("server", "im"):
@@ -73,9 +73,9 @@ def make_certificates(folder: Path) -> Certificates:
             .add_extension(signer, critical=False)
             .sign(authority_key, hashes.SHA256())
         )
-        _write(made.certificate(name), _pem(certificate))
-        _write(made.key(name), _key_pem(key))
-        _write(made.both(name), _key_pem(key) + _pem(certificate))
+        _write(made.certificate(name), pem(certificate))
+        _write(made.key(name), key_pem(key))
+        _write(made.both(name), key_pem(key) + pem(certificate))
     return made
 
 
@@ -110,11 +110,11 @@ def _usage(name: str) -> x509.ExtendedKeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
+def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

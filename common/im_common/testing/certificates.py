@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from im_common.runtime.sections import RpcTlsConf
+from im_local.certificates import key_pem, pem
 
 _HOUR = datetime.timedelta(hours=1)
 PEER_NAME = RpcTlsConf().server_name
@@ -37,7 +38,7 @@ class Authority:
         builder = builder.add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
-        self.pem = _pem(builder.sign(self._key, hashes.SHA256()))
+        self.pem = pem(builder.sign(self._key, hashes.SHA256()))
 
     def issue(self, *names: str, lasts: datetime.timedelta = _HOUR) -> Pair:
         """For these DNS names (that of our services when there is none); it has run out when ``lasts``
@@ -47,7 +48,7 @@ class Authority:
         builder = builder.add_extension(
             _alternatives([x509.DNSName(name) for name in names or (PEER_NAME,)]), critical=False
         )
-        return Pair(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
+        return Pair(pem(builder.sign(self._key, hashes.SHA256())), key_pem(key))
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
     )
     cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(_pem(certificate))
-    key_file.write_bytes(_key_pem(key))
+    cert_file.write_bytes(pem(certificate))
+    key_file.write_bytes(key_pem(key))
     return cert_file, key_file
 
 
@@ -124,15 +125,3 @@ def _name(text: str) -> x509.Name:
 
 def _alternatives(names: list[x509.GeneralName]) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName(names)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

@@ -80,6 +80,17 @@ class Visitor:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    async def call_oneself(self, nickname: str, picture: bytes) -> None:
+        """Under Settings; from then on that is the name."""
+        await self.button("Settings").click()
+        await self.page.get_by_label("Display name").fill(nickname)
+        await self.button("Save").click()
+        file = {"name": "me.png", "mimeType": "image/png", "buffer": picture}
+        await self.page.locator(".settings input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+        await self.page.locator(".settings .avatar img").wait_for()
+        await self.button("Chats").click()
+        self.name = nickname
+
     async def open_chat(self, other: str) -> None:
         await self.page.get_by_role("textbox", name="Search").fill(other)
         await self.page.get_by_role("button", name=other).first.click()

@@ -228,7 +228,7 @@ async def test_what_waits_for_a_user_is_shown_without_what_was_written(
 
 async def test_the_outbox_of_each_service_is_told(admin: Admin) -> None:
     backlogs = await admin.json("outbox", "show")
-    assert [one["service"] for one in backlogs] == ["auth", "friend", "group"]
+    assert [one["service"] for one in backlogs] == ["auth", "friend", "group", "user"]
     assert all(one["records"] >= 0 for one in backlogs)
 
 

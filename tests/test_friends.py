@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from im_people import Connect, Device, Frame, MakeUser, User, register
+from im_people import Connect, Device, Frame, MakeUser, User, make_group, register
 
 from im_common.testing.waiting import eventually
 from im_local.testing import System
@@ -178,6 +178,27 @@ async def test_every_device_of_both_is_told(new_user: MakeUser, online: Connect)
             assert [(frame["event"], frame["data"]) for frame in frames] == told
             ids.append([frame["event_id"] for frame in frames])
         assert ids[0] == ids[1]
+
+
+async def test_friends_are_told_of_a_new_name_and_picture_and_strangers_are_not(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b, stranger = await new_user(), await new_user(), await new_user()
+    await _befriend(a, b)
+    group_id = await make_group(a, stranger)
+    of_a, of_b, of_stranger = await online(a), await online(b), await online(stranger)
+    response = await a.request("PATCH", "/v1/users/me", json={"nickname": "Ann", "signature": ""})
+    assert response.status_code == 200, response.text
+    told = [
+        await device.wait_for(lambda f: f.get("event") == "ProfileUpdated")
+        for device in (of_a, of_b)
+    ]
+    wanted = {"user_id": a.user_id, "nickname": "Ann"}
+    assert [frame["data"] for frame in told] == [wanted, wanted]
+    # What came after it, on the same way.
+    await _do(a, "POST", f"/v1/groups/{group_id}/mute", json={"muted": True})
+    await of_stranger.wait_for(lambda f: f.get("event") == "GroupUpdated")
+    assert all(f["event"] != "ProfileUpdated" for f in of_stranger.of("event"))
 
 
 async def test_who_is_away_is_told_later(new_user: MakeUser, online: Connect) -> None:

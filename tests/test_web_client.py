@@ -6,18 +6,32 @@ With IM_TEST_SCREENSHOTS=docs/screenshots the pictures of the documentation are 
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator
 
 import pytest
 from im_browser import Visitor, chromium
 from im_long_chat import open_long_chat
+from PIL import Image, ImageDraw
 from playwright.async_api import Browser, expect
 
 from im_local.testing import System
 
 DARK = {"color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True}
+
+
+def portrait(clothes: str, skin: str) -> bytes:
+    """Somebody, from the shoulders up."""
+    image = Image.new("RGB", (256, 256), "#dfe7f2")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((28, 168, 228, 368), clothes)
+    draw.ellipse((78, 56, 178, 172), skin)
+    draw.chord((74, 44, 182, 160), 180, 360, "#3b2a24")
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -94,6 +108,13 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     await bob.is_accessible()
     await bob.button("Accept").click()
     await ann.page.get_by_text("online", exact=True).first.wait_for()
+    # Who has the page open sees a new name and a new picture at once.
+    await ann.call_oneself("Ann Lee", portrait("#7c4dff", "#ffd8b8"))
+    await bob.call_oneself("Bob Marsh", portrait("#00897b", "#c68863"))
+    for sees, other in ((ann, bob), (bob, ann)):
+        await sees.button("Contacts").click()
+        row = sees.page.get_by_role("button", name=other.name)
+        await expect(row.locator(".avatar img")).to_be_visible()
 
     await ann.button("New group").click()
     await ann.page.get_by_label("Group name").fill("Weekend trip")

@@ -221,6 +221,9 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
             "name": "user-service",
             "listen_on": users_at,
             "db": dbs.user,
+            "bus": BusConf(kind="redis"),
+            # Nobody has friends, as nobody says who they are.
+            "friend_rpc": ClientConf(endpoints=["127.0.0.1:9"]),
             "auth_rpc": ClientConf(endpoints=[auth_at]),
             **shared,
         }

@@ -32,6 +32,7 @@ class AdminSettings(Settings):
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=_TIMEOUT_MS)
     friend_rpc: ClientConf = ClientConf(key="friend.rpc", timeout=_TIMEOUT_MS)
     group_rpc: ClientConf = ClientConf(key="group.rpc", timeout=_TIMEOUT_MS)
+    user_rpc: ClientConf = ClientConf(key="user.rpc", timeout=_TIMEOUT_MS)
     chat_rpc: ClientConf = ClientConf(key="chat.rpc", timeout=_TIMEOUT_MS)
 
 

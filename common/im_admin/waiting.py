@@ -33,7 +33,8 @@ async def outbox_backlogs(operator: Operator) -> list[Row]:
     """Events that wait to be told, of each service with an outbox; 10,000 stands for more, too."""
     settings = operator.settings
     rows: list[Row] = []
-    for conf in (settings.auth_rpc, settings.friend_rpc, settings.group_rpc):
+    services = (settings.auth_rpc, settings.friend_rpc, settings.group_rpc, settings.user_rpc)
+    for conf in services:
         outbox = OutboxServiceStub(await operator.channel(conf))
         found = await outbox.GetBacklog(GetBacklogRequest())
         service = conf.key.removesuffix(".rpc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,24 +15,19 @@ from redis.asyncio import Redis
 import friend_service
 import friend_service.server
 from friend_service.config import Settings
-from im.bus.v1.event_pb2 import UserEvent
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
-from im_common.bus.kinds import open_bus
-from im_common.bus.topics import EVENT_TOPIC
-from im_common.runtime.sections import BusConf, DbConf
+from im_common.runtime.sections import DbConf
 from im_common.testing import databases
 from im_common.testing.databases import migrated_database
 from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People, Person
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, running
+from im_common.testing.told import BUS, told
 from im_common.testing.valkey import ValkeyServer
-from im_common.testing.waiting import eventually
 
 __all__ = ["people", "redis", "valkey"]
-
-BUS = BusConf(kind="redis")
 
 
 @dataclass
@@ -127,18 +121,7 @@ class Friends:
 
     async def told(self, user_id: int, count: int) -> list[tuple[str, Any]]:
         """The events for a user's devices, when there are so many: name and data, oldest first."""
-        events: list[UserEvent] = []
-
-        async def enough() -> bool:
-            events.clear()
-            async for record in open_bus(BUS, lambda: self.redis).browse(EVENT_TOPIC):
-                event = UserEvent.FromString(record.value)
-                if event.user_id == user_id:
-                    events.append(event)
-            return len(events) >= count
-
-        await eventually(enough)
-        return [(event.event, json.loads(event.data_json)) for event in events]
+        return await told(self.redis, user_id, count)
 
     async def is_blocked(self, user_id: int, target_id: int) -> bool:
         request = pb.IsBlockedRequest(user_id=user_id, target_id=target_id)

@@ -23,6 +23,7 @@ from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, running
+from im_common.testing.told import BUS, told
 from im_common.testing.valkey import ValkeyServer
 from user_service.config import Settings
 
@@ -83,6 +84,10 @@ class UserService:
         token = (caller or self.caller).token
         return list((await call(self.presence.GetOnlineUsers, request, token=token)).presences)
 
+    async def told(self, user_id: int, count: int) -> list[tuple[str, Any]]:
+        """The events for a user's devices, when there are so many: name and data, oldest first."""
+        return await told(self.redis, user_id, count)
+
 
 def new_name() -> str:
     return f"user-{secrets.token_hex(6)}"
@@ -114,6 +119,7 @@ async def service(
         name="user-service",
         listen_on=f"127.0.0.1:{free_port()}",
         db=db,
+        bus=BUS,
         redis=valkey.conf,
         internal_secret=SecretStr(SECRET),
         auth_rpc=people.conf,

@@ -12,6 +12,7 @@ from im_common.domain.comings import Comings
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.resources import Resources
 from im_common.sql.db import Database
+from im_common.sql.outbox import Outbox
 from user_service.config import Settings
 from user_service.model import users
 from user_service.model.presence import PresenceTable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 class ServiceContext:
     settings: Settings
     db: Database
+    # Of what friends are told of a profile.
+    outbox: Outbox
     # A profile by its user, from the database: those that are asked for at once by one query.
     profiles: Gathered[int, Profile | None]
     presence: PresenceTable
@@ -40,6 +43,7 @@ async def build(settings: Settings, resources: Resources) -> ServiceContext:
     return ServiceContext(
         settings=settings,
         db=db,
+        outbox=await resources.outbox(settings.bus, Outbox(db, users.outbox)),
         profiles=Gathered(lambda user_ids: db.read(users.profiles, user_ids)),
         presence=PresenceTable(redis),
         friends=FriendServiceStub(await resources.channel(settings.friend_rpc)),

@@ -12,6 +12,9 @@ export interface Person {
   signature?: string;
 }
 
+/** Of an event: what is missing is as it was. */
+export type ProfileNews = Pick<Person, "user_id"> & Partial<Pick<Person, "nickname" | "avatar" | "signature">>;
+
 export interface Friend extends Person {
   remark: string;
 }
@@ -210,6 +213,16 @@ export class Directory {
     this.people.set(user_id, { user_id, username, nickname, avatar, signature: signature ?? known?.signature });
   }
 
+  #profileChanged(news: ProfileNews): void {
+    const { user_id: who } = news;
+    const places = [this.people, this.friends, ...this.members.values()] as Map<number, Person>[];
+    for (const place of places) {
+      const known = place.get(who);
+      if (known) place.set(who, { ...known, ...news });
+    }
+    this.changed.tell();
+  }
+
   async #askNext(): Promise<void> {
     if (this.#asking >= PARALLEL) return;
     this.#asking += 1;
@@ -222,6 +235,7 @@ export class Directory {
   }
 
   async #happened(event: string, data: { group_id?: number }): Promise<void> {
+    if (event === "ProfileUpdated") this.#profileChanged(data as ProfileNews);
     const tasks: Promise<unknown>[] = [];
     if (event.startsWith("Friend") || event === "NewFriendRequest") tasks.push(this.loadFriends(), this.loadRequests());
     if (event === "BlockListChanged") tasks.push(this.loadBlocked(), this.loadFriends(), this.loadRequests());

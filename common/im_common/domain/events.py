@@ -114,6 +114,16 @@ class GroupRemoved(EventData):
     by: int
 
 
+class ProfileUpdated(EventData):
+    """To friends and the user's own devices: what has changed of what everybody may see, and nothing
+    else."""
+
+    user_id: int
+    nickname: str | UnsetType = UNSET
+    avatar: str | UnsetType = UNSET
+    signature: str | UnsetType = UNSET
+
+
 class SessionRevoked(EventData):
     """To the user's other devices."""
 

@@ -34,7 +34,7 @@ from im.user.v1.user_pb2_grpc import (
 )
 from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
 from im_common.domain.ids import FIRST_ID
-from im_common.errors import not_found
+from im_common.errors import not_found, unavailable
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
@@ -67,6 +67,10 @@ class People:
         self.online: set[int] = set()
         # (a, b): a has blocked b.
         self.blocks: set[tuple[int, int]] = set()
+        # The friends of each, in ascending order.
+        self.friends: dict[int, list[int]] = {}
+        # Nobody says who they are.
+        self.friends_are_away = False
         self._redis = redis
         self._key = key
         self._ids: set[int] = set()
@@ -253,4 +257,15 @@ class _Friends(FriendServiceServicer):
             blocked=[
                 pair[::-1] in blocks or (request.both_ways and pair in blocks) for pair in pairs
             ]
+        )
+
+    async def BatchListFriendIds(
+        self, request: friend_pb2.BatchListFriendIdsRequest, _context: Any
+    ) -> friend_pb2.BatchListFriendIdsResponse:
+        self._people.calls["BatchListFriendIds"] += 1
+        if self._people.friends_are_away:
+            raise unavailable("friend-service is away")
+        friends = self._people.friends
+        return friend_pb2.BatchListFriendIdsResponse(
+            lists=[friend_pb2.FriendIds(friend_ids=friends.get(i, [])) for i in request.user_ids]
         )

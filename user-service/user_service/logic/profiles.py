@@ -11,9 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from im_common.domain.ids import now_ms
 from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.errors import AppError, Code, invalid, not_found
+from im_common.sql.contention import transact
 from im_common.sql.db import is_duplicate_key
+from im_common.sql.outbox import Change
 from user_service.logic.presence import tell_hiding
 from user_service.logic.profile_fields import columns
+from user_service.logic.profile_news import FRIENDS_SEE, friends_to_tell, tell_profile
 from user_service.model import users
 from user_service.model.users import Names, Profile, User
 from user_service.svc import ServiceContext
@@ -62,13 +65,19 @@ async def update_profile(
 ) -> Profile:
     """Sets the named fields; the others stay. INVALID_ARGUMENT, NOT_FOUND."""
     changes = columns(fields, values)
+    news = {name: changes[name] for name in FRIENDS_SEE if name in changes}
+    told = [user_id, *await friends_to_tell(svc, user_id)] if news else []
 
-    def change(connection: Connection) -> Profile | None:
+    def write(change: Change) -> Profile | None:
+        connection = change.connection
+        before = users.lock(connection, user_id) if news else None
         if changes:
             users.change(connection, user_id, changes | {"updated_at": now_ms()})
+        if before is not None:
+            tell_profile(change, told, before, news)
         return users.profile(connection, user_id)
 
-    found = await svc.db.write(change)
+    found = await transact(svc.outbox.write, write)
     if found is None:
         raise not_found("user")
     if "presence_hidden" in changes:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from im_common.sql.db import MYSQL_TABLE, ExactText, ascii_key
 from im_common.sql.keys import is_beyond
+from im_common.sql.outbox import OutboxTables
 
 MAX_NICKNAME_KEY = 128
 # Of who is no more; the username is then `~` and the id, which nobody can register.
@@ -71,6 +72,8 @@ users = Table(
     **MYSQL_TABLE,
 )
 _t = users.c
+
+outbox = OutboxTables(metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,13 @@ def names(connection: Connection, user_ids: Collection[int]) -> list[Names]:
 
 def profile(connection: Connection, user_id: int) -> Profile | None:
     return profiles(connection, [user_id])[0]
+
+
+def lock(connection: Connection, user_id: int) -> User | None:
+    """As everybody sees the user, until the end of the transaction."""
+    query = select(*_public).where(_t.user_id == user_id).with_for_update()
+    found = _users(connection, query)
+    return found[0] if found else None
 
 
 def profiles(connection: Connection, user_ids: Sequence[int]) -> list[Profile | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 from im.user.v1.user_pb2_grpc import (
     add_PresenceServiceServicer_to_server,
     add_UserServiceServicer_to_server,
@@ -12,6 +13,8 @@ from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
+from im_common.sql import outbox_service
+from im_common.sql.outbox_service import OutboxServicer
 from user_service import svc
 from user_service.config import Settings
 from user_service.server.presence import PresenceServicer
@@ -24,10 +27,15 @@ async def serve(settings: Settings, resources: Resources) -> None:
     def register(server: grpc.aio.Server) -> None:
         add_UserServiceServicer_to_server(UserServicer(service), server)
         add_PresenceServiceServicer_to_server(PresenceServicer(service), server)
+        add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
     server = RpcServer(
         listen_on=settings.listen_on,
-        services=["im.user.v1.UserService", "im.user.v1.PresenceService"],
+        services=[
+            "im.user.v1.UserService",
+            "im.user.v1.PresenceService",
+            outbox_service.SERVICE,
+        ],
         register=register,
         gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
         timeout_ms=settings.timeout,

@@ -155,8 +155,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     subparsers = parser.add_subparsers(dest="what", required=True)
     for name, module in BENCHMARKS.items():
+        # argparse takes a per cent sign in a help, not in a description, for a place to fill in.
         sub = subparsers.add_parser(
-            name, help=module.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            help=(module.__doc__ or "").replace("%", "%%"),
+            description=module.__doc__,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         where = sub.add_mutually_exclusive_group()
         where.add_argument("--data", type=Path, help="keep the data in this folder")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from im_bench import guard, plot
+from im_bench.__main__ import BENCHMARKS, main
 from im_bench.beside import Side, table
 from im_bench.report import Failed, figures, latency
 
@@ -26,6 +27,14 @@ def test_every_number_with_a_unit_is_a_figure() -> None:
         "chat-mq: MiB": 110,
         "ws-gateway: % of a core": 4.1,
     }
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in BENCHMARKS)])
+def test_help_says_what_there_is(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    assert "usage: scripts/bench" in capsys.readouterr().out
 
 
 def test_latencies_are_read_back_as_they_were() -> None:

@@ -28,6 +28,7 @@ class Api(FastAPI):
 
 
 def build_app(svc: ServiceContext) -> FastAPI:
+    routers = [*ROUTERS, docs.router, *([page.router] if svc.settings.web.enabled else [])]
     app = Api(
         title="Instant messaging",
         version=__version__,
@@ -35,18 +36,10 @@ def build_app(svc: ServiceContext) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # A body without Content-Type is taken as JSON; no cookies are there to be protected by more.
-        strict_content_type=False,
-        responses=docs.ERRORS,
         openapi_tags=docs.TAGS,
-        generate_unique_id_function=lambda route: route.name,
+        routes=[route for router in routers for route in router.routes],
     )
     app.state.svc = svc
-    for router in ROUTERS:
-        app.include_router(router)
-    app.include_router(docs.router)
-    if svc.settings.web.enabled:
-        app.include_router(page.router)
     _handle_errors(app)
     _add_middleware(app, svc)
     return app

@@ -21,9 +21,6 @@ that may go away by itself (RATE_LIMITED, UNAVAILABLE, DEADLINE_EXCEEDED) is wor
 Times are Unix milliseconds. Messages are received over the WebSocket, `GET /ws/connect`.
 """.strip()
 
-# Named once for all routes; describe() puts the reference in its place.
-ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "Any error."}}
-
 TAGS = [
     {
         "name": "auth",

@@ -1,6 +1,16 @@
 """The routes, one module for each area: JSON in, one gRPC call, JSON out."""
 
-from api_gateway.routes import auth, conversations, export, files, friends, groups, messages, users
+from api_gateway.routes import (
+    auth,
+    conversations,
+    export,
+    files,
+    friends,
+    group_members,
+    groups,
+    messages,
+    users,
+)
 
 ROUTERS = (
     auth.router,
@@ -9,6 +19,7 @@ ROUTERS = (
     users.router,
     friends.router,
     friends.blocks_router,
+    group_members.router,
     groups.router,
     messages.router,
     conversations.router,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
-from api_gateway.routes.parts import Svc, signed_in
+from api_gateway.routes.parts import Svc, area, signed_in
 from api_gateway.schemas.auth import (
     Jwk,
     Jwks,
@@ -20,8 +20,8 @@ from api_gateway.schemas.base import Page
 from im.auth.v1 import auth_pb2 as pb
 from im_common.errors import AppError, Code
 
-router = APIRouter(route_class=KeyedRoute, prefix="/v1/auth", tags=["auth"])
-keys_router = APIRouter(tags=["auth"])
+router = area("/v1/auth", route_class=KeyedRoute, tags=["auth"])
+keys_router = area(tags=["auth"])
 
 KEYS_FRESH_S = 60
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter
 
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
@@ -15,6 +14,7 @@ from api_gateway.routes.parts import (
     Limit,
     SeqBound,
     Svc,
+    area,
     signed_in,
 )
 from api_gateway.schemas.base import Page
@@ -34,7 +34,7 @@ from im_common.domain.paging import read_cursor_as, write_cursor
 # Of a page; None for none.
 Bound = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] | None
 
-router = APIRouter(prefix="/v1", tags=["conversations"], dependencies=[signed_in])
+router = area("/v1", tags=["conversations"], dependencies=[signed_in])
 
 
 @router.get("/conversations", summary="The caller's conversations, newest activity first")

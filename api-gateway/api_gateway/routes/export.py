@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
@@ -15,7 +14,7 @@ from api_gateway.routes.auth import list_sessions
 from api_gateway.routes.conversations import get_history, list_conversations
 from api_gateway.routes.friends import list_blocked_users, list_friend_requests, list_friends
 from api_gateway.routes.groups import list_my_groups
-from api_gateway.routes.parts import Svc, signed_in
+from api_gateway.routes.parts import Svc, area, signed_in
 from api_gateway.routes.users import get_me
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import Me
@@ -36,7 +35,7 @@ _LINES: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[signed_in])
+router = area("/v1/users", tags=["users"], dependencies=[signed_in])
 
 
 @router.get(

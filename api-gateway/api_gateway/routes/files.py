@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from api_gateway.errors import http_problem
@@ -17,13 +17,13 @@ from api_gateway.files.upload import BYTES, digest_of, keep, received
 from api_gateway.middleware import is_head
 from api_gateway.routes.keyed import key_of as idempotency_key
 from api_gateway.routes.keyed import keyed, once
-from api_gateway.routes.parts import Svc, signed_in
+from api_gateway.routes.parts import Svc, area, signed_in
 from api_gateway.schemas.files import UploadedFile
 from api_gateway.svc import ServiceContext
 from im.chat.v1 import file_pb2 as pb
 from im_common.errors import not_found
 
-router = APIRouter(prefix="/v1/files", tags=["files"], dependencies=[signed_in])
+router = area("/v1/files", tags=["files"], dependencies=[signed_in])
 
 FileIdPath = Annotated[str, Path(min_length=1, max_length=64)]
 _BODY: dict[str, Any] = {

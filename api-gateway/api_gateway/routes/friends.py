@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import (
@@ -14,6 +14,7 @@ from api_gateway.routes.parts import (
     RequestIdPath,
     Svc,
     UserIdPath,
+    area,
     signed_in,
 )
 from api_gateway.schemas.base import Page
@@ -30,10 +31,8 @@ from api_gateway.schemas.friends import (
 )
 from im.friend.v1 import friend_pb2 as pb
 
-router = APIRouter(
-    route_class=KeyedRoute, prefix="/v1/friends", tags=["friends"], dependencies=[signed_in]
-)
-blocks_router = APIRouter(prefix="/v1/blocks", tags=["friends"], dependencies=[signed_in])
+router = area("/v1/friends", route_class=KeyedRoute, tags=["friends"], dependencies=[signed_in])
+blocks_router = area("/v1/blocks", tags=["friends"], dependencies=[signed_in])
 
 
 @router.post(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from api_gateway.routes.keyed import KeyedRoute, keyed
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
@@ -12,14 +10,20 @@ from api_gateway.routes.parts import (
     Limit,
     Svc,
     UserIdPath,
+    area,
+    signed_in,
 )
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.groups import ROLES, Added, InviteBody, Member, MemberChangeBody
 from im.group.v1 import group_pb2 as pb
 from im_common.errors import AppError, Code
 
-# Part of the router of groups, which puts its own prefix before this one.
-router = APIRouter(route_class=KeyedRoute, prefix="/{group_id}/members")
+router = area(
+    "/v1/groups/{group_id}/members",
+    route_class=KeyedRoute,
+    tags=["groups"],
+    dependencies=[signed_in],
+)
 
 
 @router.get("", summary="The members of a group")

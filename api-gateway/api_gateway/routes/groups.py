@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from api_gateway.files.avatars import file_of_avatar, show_to_all
-from api_gateway.routes import group_members
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
 from api_gateway.routes.parts import (
     DEFAULT_LIMIT,
@@ -16,6 +14,7 @@ from api_gateway.routes.parts import (
     RequestIdPath,
     SeqQuery,
     Svc,
+    area,
     signed_in,
 )
 from api_gateway.schemas.base import Page
@@ -34,10 +33,7 @@ from api_gateway.schemas.groups import (
 from im.group.v1 import group_pb2 as pb
 from im_common.errors import AppError, Code
 
-router = APIRouter(
-    route_class=KeyedRoute, prefix="/v1/groups", tags=["groups"], dependencies=[signed_in]
-)
-router.include_router(group_members.router)
+router = area("/v1/groups", route_class=KeyedRoute, tags=["groups"], dependencies=[signed_in])
 
 
 @router.post("", status_code=201, summary="Make a group", dependencies=[keyed])

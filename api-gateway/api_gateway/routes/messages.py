@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
-from api_gateway.routes.parts import Cursor, Limit, Svc, signed_in
+from api_gateway.routes.parts import Cursor, Limit, Svc, area, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.messages import Message, MessageBody, Recalled, Sent
 from im.chat.v1 import chat_pb2 as pb
 from im_common.errors import invalid
 
-router = APIRouter(
-    route_class=KeyedRoute, prefix="/v1/messages", tags=["messages"], dependencies=[signed_in]
-)
+router = area("/v1/messages", route_class=KeyedRoute, tags=["messages"], dependencies=[signed_in])
 
 SEARCH_LIMIT = 20
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.requests import HTTPConnection
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BeforeValidator
 
@@ -17,7 +18,26 @@ from im_common.errors import invalid, unauthenticated
 from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime import context
 
+# Named once for all routes; the description puts the reference in its place.
+_ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "Any error."}}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+
+
+def area(prefix: str = "", **options: Any) -> APIRouter:
+    """A router whose routes are complete as they are, so that the application has one list of all: a
+    router within a router looks for the route of each request twice."""
+    return APIRouter(
+        prefix=prefix,
+        responses=_ERRORS,
+        generate_unique_id_function=_operation_id,
+        # A body without Content-Type is taken as JSON; no cookies are there to be protected by more.
+        strict_content_type=False,
+        **options,
+    )
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
 
 
 async def _service_context(request: Request) -> ServiceContext:
@@ -95,5 +115,6 @@ __all__ = [
     "SeqQuery",
     "Svc",
     "UserIdPath",
+    "area",
     "signed_in",
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from api_gateway.files.avatars import file_of_avatar, show_to_all
-from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, signed_in
+from api_gateway.routes.parts import Cursor, Limit, Svc, UserIdPath, area, signed_in
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import DeletionBody, Me, Presence, Presences, ProfileBody, User
 from im.auth.v1.auth_pb2 import DeleteAccountRequest
@@ -16,7 +16,7 @@ from im.user.v1 import user_pb2 as pb
 from im_common.domain.ids import read_id
 from im_common.errors import AppError, Code, invalid, spelling
 
-router = APIRouter(prefix="/v1/users", tags=["users"], dependencies=[signed_in])
+router = area("/v1/users", tags=["users"], dependencies=[signed_in])
 
 SEARCH_LIMIT = 20
 MAX_PRESENCES = 1000

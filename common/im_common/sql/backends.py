@@ -96,20 +96,25 @@ class SqliteBackend:
         # seconds: the writers of this process have one thread, and so take turns.
         self._writer = ThreadPoolExecutor(1, "im-sqlite-write")
         self._readers = ThreadPoolExecutor(_READERS, "im-sqlite-read")
-        self._engine = create_engine(
-            url.set(drivername="sqlite"), pool_size=_READERS + 1, max_overflow=0, pool_timeout=10
+        self._writing = _sqlite_engine(url, 1)
+        event.listen(self._writing, "begin", _begin_immediately)
+        # For queries only: there is nothing to begin before them, nor to roll back after them.
+        self._reading = _sqlite_engine(
+            url,
+            _READERS,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_reset_on_return=None,
         )
-        event.listen(self._engine, "connect", _configure_sqlite)
-        event.listen(self._engine, "begin", _begin_on_sqlite)
 
     async def read(self, work: Work[T]) -> T:
-        return await _in_thread(self._readers, _read, self._engine, work)
+        return await _in_thread(self._readers, _read, self._reading, work)
 
     async def write(self, work: Work[T]) -> T:
         return await _in_thread(self._writer, self._write, work)
 
     def _write(self, work: Work[T]) -> T:
-        with _connected(self._engine) as connection:
+        with _connected(self._writing) as connection:
             connection.execution_options(**{OPTION: SqliteDirect(connection)})
             with connection.begin():
                 return work(connection)
@@ -120,7 +125,8 @@ class SqliteBackend:
     async def close(self) -> None:
         for threads in (self._writer, self._readers):
             threads.shutdown(wait=False)
-        self._engine.dispose()
+        for engine in (self._writing, self._reading):
+            engine.dispose()
 
 
 async def _in_thread(threads: ThreadPoolExecutor, call: Callable[..., T], *arguments: Any) -> T:
@@ -194,6 +200,18 @@ def _ping_the_idle(engine: Engine) -> None:
     event.listen(engine, "checkout", ping)
 
 
+def _sqlite_engine(url: URL, connections: int, **options: Any) -> Engine:
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        **options,
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # Without this the driver would begin transactions by itself, and too late.
     connection.isolation_level = None
@@ -206,7 +224,6 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_on_sqlite(connection: Connection) -> None:
+def _begin_immediately(connection: Connection) -> None:
     # Who writes takes the write lock at once: a lock taken later, after a read, can only fail.
-    writes = OPTION in connection.get_execution_options()
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

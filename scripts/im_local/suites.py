@@ -1,8 +1,8 @@
 """`scripts/test`: the tests in suites, those that share no server side by side.
 
 Each suite is a pytest of its own, on ports that it finds free and in folders of its own. What it says
-is shown whole when it ends. Then come the tests that kill servers, on both systems side by side, and
-at the end, alone, those whose limits a busy machine would break.
+is shown whole when it ends. Then come the tests that kill servers, side by side, too, as each lane has
+its own, and at the end, alone, those whose limits a busy machine would break.
 """
 
 import contextlib
@@ -29,39 +29,44 @@ from im_local.processes import SERVICES, folders
 LIMIT_S = 1800.0
 # Of pytest: the exit code when it ran no test.
 NOTHING_RUN = 5
-# They kill and freeze the servers under them, which may be others' too.
-KILLS = [
-    "tests/test_cluster_faults.py",
-    "tests/test_events.py",
-    "tests/test_faults.py",
-    "tests/test_gateways.py",
-    "tests/test_js_client.py",
-    "tests/test_kills.py",
-    "tests/test_python_client.py",
-    "tests/test_web_client.py",
-]
-# They count what happens in a time, some under a load of their own.
+EMBEDDED, REAL = "embedded", "real"
+# Real servers once more, for tests that kill theirs beside others that do.
+APART = "real, apart"
+# MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
+MYSQL = "MySQL"
+# Of those beside the real servers.
+MYSQL_PORT_OFFSET, APART_PORT_OFFSET = 500, 1000
+# They kill and freeze the servers under them, which may be others' too. They mostly wait.
+FAULTS = ["tests/test_faults.py", "tests/test_cluster_faults.py"]
+KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"]
+CLIENTS = ["tests/test_js_client.py", "tests/test_python_client.py", "tests/test_web_client.py"]
+# They count what happens in a time, under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
+# There, with both kinds of servers; a kill in it stands for the rest of it.
+OVERLOAD_ON_EMBEDDED = ("-k", "chat-mq")
 LOGINS = ["auth-service/tests/test_login.py"]
 # Six servers that take one another for dead when none has a turn for a second.
 CLUSTERS = ["common/tests/test_redis_cluster.py"]
-# With both kinds of servers once is enough: four start embedded servers of their own
-# wherever they run, one is about pages, one about the door, and one is the Python twin of what
-# test_js_client.py shows.
-ONCE = [
-    "tests/test_edge.py",
-    "tests/test_large_groups.py",
-    "tests/test_logs.py",
-    "tests/test_peer_tls.py",
-    "tests/test_python_client.py",
-    "tests/test_traces.py",
-    "tests/test_web_client.py",
-]
-EMBEDDED, REAL = "embedded", "real"
-# MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
-MYSQL = "MySQL"
-# Beside the real servers.
-MYSQL_PORT_OFFSET = 500
+# With both kinds of servers once is enough, there: what is about pages, clients, the door or what goes
+# out of the gateways, or starts servers of its own; and what asks the database for everything, on a
+# real one.
+ONCE = {
+    "tests/test_description.py": REAL,
+    "tests/test_edge.py": EMBEDDED,
+    "tests/test_fan_out.py": EMBEDDED,
+    "tests/test_files.py": REAL,
+    "tests/test_js_client.py": EMBEDDED,
+    "tests/test_large_groups.py": EMBEDDED,
+    "tests/test_limits.py": EMBEDDED,
+    "tests/test_logs.py": EMBEDDED,
+    "tests/test_peer_tls.py": EMBEDDED,
+    "tests/test_presence.py": REAL,
+    "tests/test_protocol.py": EMBEDDED,
+    "tests/test_python_client.py": EMBEDDED,
+    "tests/test_traces.py": EMBEDDED,
+    "tests/test_typing.py": EMBEDDED,
+    "tests/test_web_client.py": EMBEDDED,
+}
 OF_DATABASES = ["common/tests/test_db.py", "common/tests/test_outbox_plans.py"]
 VARIABLE = "IM_TEST_INFRA"
 
@@ -95,39 +100,56 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     On the real servers a suite runs the embedded kinds of database and log too, so with both it is
     not run twice; the tests of the whole system are, for that is another one.
     """
+    kinds = [kind for kind in (EMBEDDED, REAL) if kind in servers]
+    on = kinds[-1]
     services = [f"{f}/tests" for f in folders([s for s in SERVICES if s.database])]
-    others = [f"{folder}/tests" for folder in ("scripts", *folders(SERVICES))]
-    others = [path for path in others if path not in services]
-    on = REAL if REAL in servers else EMBEDDED
+    faces = [f"{f}/tests" for f in folders(SERVICES) if f"{f}/tests" not in services]
     # One lane has all that needs Kafka: the tests of the log freeze it.
-    plan = [(on, ["common/tests", "tests"]), (on, services)]
-    if EMBEDDED in servers:
-        plan.append((EMBEDDED, others if on == EMBEDDED else [*others, "tests"]))
-    once = ONCE if EMBEDDED in servers else []
-    lanes = [
-        [Suite(on, [path], _left_out(path, once if on == REAL else ())) for path in paths]
-        for on, paths in plan
-    ]
+    beside = [_lane(kinds, on, "common/tests", "tests"), _lane(kinds, on, *services)]
+    if EMBEDDED in kinds:
+        beside.append(_lane(kinds, EMBEDDED, "scripts/tests", *(["tests"] if on == REAL else [])))
     if MYSQL in servers:
         # Only what runs on such a database: the rest has run by then.
         only = ("-k", "mysql")
-        lanes.append(
-            [Suite(MYSQL, [p], _left_out(p, ()), only) for p in (*OF_DATABASES, *services)]
-        )
-    each = sorted(set(servers) - {MYSQL})
-    kills = [[Suite(on, [f for f in KILLS if on == EMBEDDED or f not in once])] for on in each]
-    alone = [*(Suite(on, OVERLOAD) for on in each), Suite(on, LOGINS), Suite(on, CLUSTERS)]
-    return [lanes, kills, [alone]]
+        paths = [*OF_DATABASES, *services]
+        beside.append([Suite(MYSQL, [path], _left_out(path), only) for path in paths])
+    if EMBEDDED in kinds:
+        beside[-1] += _lane(kinds, EMBEDDED, *faces)
+    overload = {kind: OVERLOAD_ON_EMBEDDED if kind != on else () for kind in kinds}
+    alone = [
+        *(Suite(kind, OVERLOAD, options=options) for kind, options in overload.items()),
+        *(Suite(on, paths) for paths in (LOGINS, CLUSTERS)),
+    ]
+    return [beside, _kills(kinds), [alone]]
 
 
-def _left_out(path: str, more: Sequence[str]) -> list[str]:
+def _lane(kinds: Sequence[str], on: str, *paths: str) -> Lane:
+    return [Suite(on, [path], _left_out(path, *_elsewhere(kinds, on))) for path in paths]
+
+
+def _kills(kinds: Sequence[str]) -> list[Lane]:
+    """No two of these lanes share a server."""
+    lanes = []
+    for on in kinds:
+        elsewhere = _elsewhere(kinds, on)
+        clients = [path for path in CLIENTS if path not in elsewhere]
+        lanes += [[Suite(on, FAULTS)], [Suite(APART if on == REAL else on, KILLS)]]
+        lanes[-1] += [Suite(lanes[-1][0].servers, clients)] if clients else []
+    return lanes
+
+
+def _elsewhere(kinds: Sequence[str], on: str) -> list[str]:
+    return [file for file, kind in ONCE.items() if kind in kinds and kind != on]
+
+
+def _left_out(path: str, *more: str) -> list[str]:
     """What of a suite has a stage of its own, and of ``more``."""
-    files = (*KILLS, *OVERLOAD, *LOGINS, *CLUSTERS, *more)
+    files = (*FAULTS, *KILLS, *CLIENTS, *OVERLOAD, *LOGINS, *CLUSTERS, *more)
     return [file for file in files if file.startswith(f"{path}/")]
 
 
 class Run:
-    """One run of suites; `infra` has the files that name the servers, for REAL and MYSQL."""
+    """One run of suites; `infra` has the files that name the servers, of each kind but the embedded."""
 
     def __init__(self, options: Sequence[str], infra: Mapping[str, Path], console: Console) -> None:
         self._options = options
@@ -269,9 +291,13 @@ def main(arguments: Sequence[str]) -> int:
             given = {VARIABLE: str(infra[REAL])} if infra else {}
             return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))
         console = Console()
-        if REAL in servers and has_mysql(console):
-            only = ("--only", "mysql", "--with", "mysql", "--port-offset", str(MYSQL_PORT_OFFSET))
-            infra[MYSQL] = stack.enter_context(real_servers(*only))
+        if REAL in servers:
+            at = ("--port-offset", str(APART_PORT_OFFSET))
+            infra[APART] = stack.enter_context(real_servers(*variants, *at))
+            if has_mysql(console):
+                only = ("--only", "mysql", "--with", "mysql")
+                at = ("--port-offset", str(MYSQL_PORT_OFFSET))
+                infra[MYSQL] = stack.enter_context(real_servers(*only, *at))
         running = Run(options, infra, console)
         for lanes in stages([*servers, *infra]):
             running.all(lanes)

@@ -284,6 +284,19 @@ def test_a_secret_may_come_from_a_file(
         load(Example, yaml, environ | SECRET)
 
 
+def test_so_may_one_of_a_section(
+    yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside settings of the same section."""
+    file = tmp_path / "password"
+    file.write_text("from a file\n")
+    files = {"IM_DB__PASSWORD_FILE": str(file), "IM_BUS__PASSWORD_FILE": str(file)}
+    settings = _load(yaml, monkeypatch, IM_DB__POOL_SIZE="3", IM_BUS__USERNAME="im", **files)
+    assert settings.db.password.get_secret_value() == "from a file"
+    assert settings.bus.password.get_secret_value() == "from a file"
+    assert (settings.db.pool_size, settings.bus.username) == (3, "im")
+
+
 def test_what_is_shown_hides_secrets(yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = show(_load(yaml, monkeypatch, IM_DB__PASSWORD="hunter2hunter2"))
     assert "ListenOn: 127.0.0.1:5000" in text

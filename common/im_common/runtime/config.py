@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -90,6 +91,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Those that name a secret's file are no settings; `load` reads them.
+        assert isinstance(env_settings, EnvSettingsSource)
+        files = {f"{variable_name(path)}_FILE".lower() for path in _secret_paths(settings_cls)}
+        env_settings.env_vars = {n: v for n, v in env_settings.env_vars.items() if n not in files}
         # init_settings is the YAML; the environment goes before it.
         return (env_settings, init_settings)
 

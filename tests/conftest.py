@@ -43,7 +43,14 @@ def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -
 @pytest.fixture
 async def http(system: System) -> AsyncIterator[httpx.AsyncClient]:
     # Reading certificates, which there is no use for, takes a tenth of a second.
-    async with httpx.AsyncClient(base_url=system.ready.api, timeout=15, verify=False) as client:
+    client = httpx.AsyncClient(
+        base_url=system.ready.api,
+        timeout=15,
+        verify=False,
+        # Where files are in a bucket, that is where they are had from.
+        follow_redirects=True,
+    )
+    async with client:
         yield client
 
 

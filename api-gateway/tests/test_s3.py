@@ -1,43 +1,46 @@
-"""Files in a bucket, on the real server that IM_TEST_S3 names: `http://KEY:SECRET@host:port/bucket`.
-
-docs/files.md says how to start one. Without it these tests are skipped.
-"""
+"""Files in a bucket, on the server that `scripts/infra up --with s3` starts; skipped without one."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from pydantic import SecretStr
+import yaml
 
 from api_gateway.config import FilesConf, S3Conf
 from api_gateway.files.store import FileStore, key_of
 from im.chat.v1 import file_pb2 as pb
 from im_common.domain.file_ids import new_file_id
+from im_local.infra_file import access_of
 
 # Fixtures' classes, of conftest.py, which tests do not import.
 Start = Any
 
-SERVER = os.environ.get("IM_TEST_S3", "")
-pytestmark = pytest.mark.skipif(not SERVER, reason="IM_TEST_S3 names no server")
+
+def _server() -> dict[str, Any]:
+    """How it is reached, as S3Conf has it; empty when there is none."""
+    path = os.environ.get("IM_TEST_INFRA")
+    if not path:
+        return {}
+    file = Path(path)
+    described = yaml.safe_load(file.read_text(encoding="utf-8")).get("s3", {})
+    server: dict[str, Any] = access_of(described, file.parent)
+    if secret := server.pop("secret_access_key_file", None):
+        server["secret_access_key"] = Path(secret).read_text(encoding="utf-8").strip()
+    return server
+
+
+SERVER = _server()
+pytestmark = pytest.mark.skipif(not SERVER, reason="the real servers have no s3")
 # More than one piece, and not a whole number of them.
 CONTENT = os.urandom(11 * 1024 * 1024 + 7)
 
 
 def _conf(**more: Any) -> FilesConf:
-    at = urlsplit(SERVER)
-    s3 = S3Conf(
-        bucket=more.pop("bucket", at.path.strip("/")),
-        prefix="im",
-        endpoint=f"http://{at.hostname}:{at.port}",
-        access_key_id=at.username or "",
-        secret_access_key=SecretStr(at.password or ""),
-        **more,
-    )
-    return FilesConf(s3=s3)
+    return FilesConf(s3=S3Conf.model_validate({"prefix": "im", **SERVER, **more}))
 
 
 def _known(services: Any) -> str:

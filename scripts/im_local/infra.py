@@ -56,7 +56,7 @@ def up(data: DataDir, options: Options, console: Console) -> None:
             raise LocalError("--with mysql and --with galera exclude each other.")
         running = _running(data, before)
         servers = infra_servers(data, port_offset=offset, variants=variants)
-        missing = [s for s in servers if s.kind in only and s.name not in running]
+        missing = [s for s in servers if _is_wanted(s.kind, only) and s.name not in running]
         if not missing:
             console.step(f"already running: {', '.join(running)}")
             return
@@ -66,7 +66,7 @@ def up(data: DataDir, options: Options, console: Console) -> None:
             **{
                 kind: text
                 for kind, text in described(port_offset=offset, variants=variants).items()
-                if kind in only
+                if _is_wanted(kind, only)
             },
             "pids": {server.name: pids[server.name] for server in servers if server.name in pids},
             "port_offset": offset,
@@ -75,6 +75,11 @@ def up(data: DataDir, options: Options, console: Console) -> None:
         }
         write_atomically(data.infra, yaml.safe_dump(content, sort_keys=False))
         console.step(f"all ready; addresses in {data.infra}")
+
+
+def _is_wanted(kind: str, only: Sequence[str]) -> bool:
+    """What is none of PORTS has been asked for by its own name."""
+    return kind in only or kind not in PORTS
 
 
 def _install(servers: list[str], variants: Sequence[str], data: DataDir, console: Console) -> None:

@@ -26,6 +26,8 @@ class Infra:
     etcd: list[str]
     # The same of etcd.
     etcd_access: dict[str, str] = field(repr=False)
+    # Where files are: `endpoint` and so on, as the api-gateway's settings of S3 have it; or nothing.
+    s3: dict[str, str]
     # Of servers on this machine, when their launcher wrote them down.
     pids: dict[str, int]
 
@@ -85,6 +87,7 @@ def _infra(content: dict[str, Any], folder: Path) -> Infra:
         redis_access=redis_access(redis, folder),
         etcd=[str(host) for host in content["etcd"]["hosts"]],
         etcd_access=access_of(content["etcd"], folder),
+        s3=access_of(content.get("s3", {}), folder),
         pids={str(name): int(pid) for name, pid in content.get("pids", {}).items()},
     )
 

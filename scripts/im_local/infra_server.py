@@ -33,7 +33,8 @@ class Server:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Servers that run in the place of a single one of their kind."""
+    """Servers that run in the place of the single one of their kind, or beside the others where
+    there is none."""
 
     kind: str
     # With what is added to each port.

@@ -15,6 +15,7 @@ from im_local.mysql import mysql_argv
 from im_local.paths import DataDir
 from im_local.ports import HOST
 from im_local.redis_servers import REDIS_CLUSTER, REDIS_SENTINEL
+from im_local.s3_servers import S3
 from im_local.servers import etcd_argv, redis_argv
 from im_local.sql_servers import account, mariadb_argv, write_accounts
 
@@ -25,8 +26,10 @@ CLUSTERS = {
     "etcd-cluster": ETCD_CLUSTER,
     "redis-cluster": REDIS_CLUSTER,
     "redis-sentinel": REDIS_SENTINEL,
+    "s3": S3,
 }
-# What may run in the place of something else: MySQL instead of MariaDB, several servers instead of one.
+# What may run in the place of something else (MySQL instead of MariaDB, several servers instead of
+# one), or besides.
 VARIANTS = ("mysql", *CLUSTERS)
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from im_local.console import Console
@@ -14,6 +15,9 @@ KAFKA_VERSION = "4.1.0"
 KAFKA_LIBS = TOOLS / f"kafka-{KAFKA_VERSION}" / "libs"
 
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
+S3_VERSION = "1.8.0"
+S3_SERVER = TOOLS / f"versitygw-{S3_VERSION}" / "versitygw"
+_S3_MODULE = "github.com/versity/versitygw/cmd/versitygw"
 # What MariaDB loads to be a node of a cluster.
 GALERA = "/usr/lib/galera/libgalera_smm.so"
 
@@ -51,7 +55,8 @@ def program(name: str) -> str:
 
 
 def install(servers: list[str], *, log: Path, console: Console) -> None:
-    """Install what is missing for the servers named (`mysql`, `galera`, `redis`, `kafka`, `etcd`)."""
+    """Install what is missing for the servers named (`mysql`, `galera`, `redis`, `kafka`,
+    `etcd`, `s3`)."""
     wanted: list[str] = []
     if "mysql" in servers:
         wanted += ["mariadbd", "my_print_defaults"]
@@ -68,6 +73,9 @@ def install(servers: list[str], *, log: Path, console: Console) -> None:
     if "kafka" in servers and not KAFKA_LIBS.exists():
         console.step(f"fetching Apache Kafka {KAFKA_VERSION} (maven)")
         _fetch_kafka(log)
+    if "s3" in servers and not S3_SERVER.exists():
+        console.step(f"building versitygw {S3_VERSION} (go)")
+        _build_s3(log)
 
 
 def _which(name: str) -> str | None:
@@ -104,9 +112,26 @@ def _fetch_kafka(log: Path) -> None:
         part.rename(KAFKA_LIBS)
 
 
-def _run(command: list[str], log: Path) -> bool:
+def _build_s3(log: Path) -> None:
+    if _which("go") is None:
+        raise LocalError(
+            "versitygw is built by Go, which is not here; see https://go.dev/doc/install"
+        )
+    # Go writes the program beside its place and moves it there whole.
+    command = ["go", "install", f"{_S3_MODULE}@v{S3_VERSION}"]
+    if not _run(command, log, {"GOBIN": str(S3_SERVER.parent)}):
+        raise LocalError(f"Could not build versitygw:\n{tail(log, lines=15)}")
+
+
+def _run(command: list[str], log: Path, more: Mapping[str, str] = {}) -> bool:
+    """``more`` is added to the environment."""
     with log.open("ab") as output:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
+            command,
+            env={**os.environ, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     return done.returncode == 0

@@ -110,8 +110,8 @@ class System:
         return {
             **self._bus(),
             **self._etcd(),
+            **self._files(),
             "IM_REDIS__HOST": self.redis,
-            "IM_FILES__FOLDER": str(self.data.path / "files"),
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
             "IM_INTERNAL_SECRET_FILE": str(self.data.secrets / "internal_secret"),
             "IM_GRACE": str(GRACE_MS),
@@ -146,6 +146,13 @@ class System:
         return {
             "IM_ETCD__HOSTS": ",".join(self.etcd),
             **{f"IM_ETCD__{key.upper()}": value for key, value in access.items()},
+        }
+
+    def _files(self) -> dict[str, str]:
+        s3 = self.infra.s3 if self.infra else {}
+        return {
+            "IM_FILES__FOLDER": str(self.data.path / "files"),
+            **{f"IM_FILES__S3__{key.upper()}": value for key, value in s3.items()},
         }
 
     def _bus(self) -> dict[str, str]:

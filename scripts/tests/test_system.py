@@ -144,6 +144,17 @@ def test_what_the_infra_file_says_of_kafka_and_etcd_reaches_the_services(
     assert "concealed" not in shown
 
 
+def test_what_the_infra_file_says_of_s3_reaches_the_services(
+    infra_file: Path, tmp_path: Path
+) -> None:
+    s3 = "{endpoint: 'http://127.0.0.1:12470', bucket: im, secret_access_key_file: secrets/key}"
+    infra_file.write_text(f"{INFRA}s3: {s3}\n")
+    offers = System(DataDir(tmp_path), infra=read_infra(infra_file)).shared_offers()
+    assert offers["IM_FILES__S3__ENDPOINT"] == "http://127.0.0.1:12470"
+    assert offers["IM_FILES__S3__BUCKET"] == "im"
+    assert offers["IM_FILES__S3__SECRET_ACCESS_KEY_FILE"] == str(tmp_path / "secrets/key")
+
+
 def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
     infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
     with pytest.raises(LocalError, match="kafka is missing"):

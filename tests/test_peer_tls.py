@@ -16,6 +16,9 @@ from im_infra import kill_and_start
 from test_faults import loaded
 from test_grpc import BUF
 
+from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
+from im.friend.v1.friend_pb2_grpc import FriendServiceStub
+from im_bench.rpc import channel_to
 from im_common.testing.certificates import PEER_NAME, Authority, Pair, PeerFolder
 from im_common.testing.waiting import eventually
 from im_local import processes
@@ -77,6 +80,13 @@ async def test_a_developer_calls_a_service_with_a_certificate(
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert "im.user.v1.UserService/" in done.stdout, done.stderr
+
+
+async def test_so_do_the_benchmarks(secured: System) -> None:
+    asked = BatchIsBlockedRequest(pairs=[IsBlockedRequest(user_id=1, target_id=2)])
+    async with channel_to(secured.ready, "friend") as channel:
+        answer = await FriendServiceStub(channel).BatchIsBlocked(asked)
+    assert list(answer.blocked) == [False]
 
 
 async def _replace(

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from time import perf_counter as clock
 from typing import NamedTuple
 
@@ -20,10 +19,8 @@ from im_bench.http import Client, call, fetch
 from im_bench.options import add_seconds, whole
 from im_bench.people import Person, befriend, register
 from im_bench.report import Failed, Row, latency
+from im_bench.rpc import channel_to
 from im_bench.websocket import connect as open_socket
-from im_common.rpc.client import connect
-from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.sections import ClientConf
 from im_local.testing import Ready
 
 PAGE = 100
@@ -205,11 +202,6 @@ async def _come(
 
 
 async def _ask(ready: Ready, people: Sequence[Person], options: argparse.Namespace) -> list[Row]:
-    secret = (Path(ready.data) / "secrets/internal_secret").read_text("utf-8").strip()
-    conf = ClientConf(endpoints=[ready.grpc["friend"]])
-    channel = connect(conf, None, ServiceTokens(secret, "bench"))
-    await channel.start()
-    friends = FriendServiceStub(channel)
     dice = random.Random(options.seed)  # noqa: S311
     ids = [person.user_id for person in people]
 
@@ -223,13 +215,14 @@ async def _ask(ready: Ready, people: Sequence[Person], options: argparse.Namespa
         if any(answer.blocked) or len(answer.blocked) != options.pairs:
             raise Failed("nobody has blocked anybody, and an answer says otherwise")
 
-    # Until Redis has the lists of all.
-    await _repeat(one, 2.0, 1)
-    before = machine.usage(ready.pids)
-    alone = await _repeat(one, options.seconds, 1)
-    together = await _repeat(one, options.seconds, options.calls)
-    after = machine.usage(ready.pids)
-    await channel.close()
+    async with channel_to(ready, "friend") as channel:
+        friends = FriendServiceStub(channel)
+        # Until Redis has the lists of all.
+        await _repeat(one, 2.0, 1)
+        before = machine.usage(ready.pids)
+        alone = await _repeat(one, options.seconds, 1)
+        together = await _repeat(one, options.seconds, options.calls)
+        after = machine.usage(ready.pids)
     calls = len(alone) + len(together)
     return [
         ("load", f"BatchIsBlocked of {options.pairs} random pairs of {len(ids)} users"),

@@ -12,23 +12,20 @@ import secrets
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter as clock
 from typing import Any
 
+from im.user.v1 import user_pb2_grpc
 from im.user.v1.user_pb2 import CreateProfileRequest
-from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_bench import machine
 from im_bench.acks import ack_frame, acknowledging, add_acks
 from im_bench.http import Client, call
 from im_bench.options import add_seconds, whole
 from im_bench.people import Person, register
 from im_bench.report import Failed, Row, latency, percentiles
+from im_bench.rpc import channel_to
 from im_bench.websocket import Socket, text_frame
 from im_bench.websocket import connect as open_socket
-from im_common.rpc.client import connect
-from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime.sections import ClientConf
 from im_local.testing import Ready
 
 # Members of one invitation, and profiles that are made at once.
@@ -115,21 +112,17 @@ async def _make_big(
 
 async def _profiles(ready: Ready, number: int) -> list[int]:
     """So many users who never log in: profiles, by user-service itself."""
-    secret = (Path(ready.data) / "secrets/internal_secret").read_text("utf-8").strip()
-    conf = ClientConf(endpoints=[ready.grpc["user"]])
-    channel = connect(conf, None, ServiceTokens(secret, "bench"))
-    await channel.start()
-    users = UserServiceStub(channel)
     first = _AWAY + secrets.randbits(40) * 10**6 % 10**15
     todo, name = iter(range(first, first + number)), secrets.token_hex(4)
 
-    async def work() -> None:
+    async def work(users: user_pb2_grpc.UserServiceAsyncStub) -> None:
         for user_id in todo:
             made = CreateProfileRequest(user_id=user_id, username=f"a_{name}_{user_id - first}")
             await users.CreateProfile(made)
 
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-    await channel.close()
+    async with channel_to(ready, "user") as channel:
+        users = user_pb2_grpc.UserServiceStub(channel)
+        await asyncio.gather(*(work(users) for _ in range(AT_ONCE)))
     return list(range(first, first + number))
 
 

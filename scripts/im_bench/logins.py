@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import bcrypt
-import grpc
 
 from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.auth_pb2_grpc import AuthServiceStub
@@ -21,6 +20,8 @@ from im_bench.http import Client, insist
 from im_bench.options import add_seconds, whole
 from im_bench.people import PASSWORD, Person, register
 from im_bench.report import Row, latency
+from im_bench.rpc import channel_to
+from im_common.errors import AppError
 from im_local.testing import Ready
 
 COST = 12
@@ -49,7 +50,7 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     after = machine.usage(ready.pids)
     raw_after = await asyncio.to_thread(_raw_rate, options.seconds / 2)
     raw, rate = (raw_before + raw_after) / 2, len(times) / options.seconds
-    outcomes = await _overload(ready.grpc["auth"], people, OVERLOAD * rate, options.seconds)
+    outcomes = await _overload(ready, people, OVERLOAD * rate, options.seconds)
     got_in = outcomes["OK"] / options.seconds
     return [
         ("load", f"{options.clients} clients, {options.seconds:g} s, bcrypt cost {COST}"),
@@ -88,20 +89,23 @@ async def _log_in(api: str, people: Sequence[Person], seconds: float) -> list[fl
 
 
 async def _overload(
-    address: str, people: Sequence[Person], rate: float, seconds: float
+    ready: Ready, people: Sequence[Person], rate: float, seconds: float
 ) -> Counter[str]:
     """How logins end, by status, of which ``rate`` a second begin, whatever became of the others."""
     outcomes: Counter[str] = Counter()
-    async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as group:
+    async with (
+        channel_to(ready, "auth", timeout_s=DEADLINE_S) as channel,
+        asyncio.TaskGroup() as group,
+    ):
         auth = AuthServiceStub(channel)
 
         async def log_in(person: Person) -> None:
             request = pb.LoginRequest(username=person.username, password=PASSWORD)
             try:
-                await auth.Login(request, timeout=DEADLINE_S)
+                await auth.Login(request)
                 outcomes["OK"] += 1
-            except grpc.aio.AioRpcError as error:
-                outcomes[error.code().name] += 1
+            except AppError as error:
+                outcomes[error.code.value] += 1
 
         begin = time.perf_counter()
         for number in range(int(rate * seconds)):

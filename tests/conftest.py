@@ -14,13 +14,15 @@ import pytest
 from im_infra import INFRA, LossyMysql
 from im_people import Connect, Device, MakeUser, User, register
 
+from im_local.infra_file import read_infra
 from im_local.testing import System
 
 
 @pytest.fixture(scope="session")
 def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LossyMysql | None]:
-    """What stands between the services and MySQL; None on the embedded default."""
-    if INFRA is None:
+    """What stands between the services and MySQL and reads along; None on the embedded default, and
+    where all is to be encrypted."""
+    if INFRA is None or read_infra(Path(INFRA).resolve()).rpc_tls:
         yield None
         return
     with LossyMysql(Path(INFRA).resolve(), tmp_path_factory.mktemp("mysql")) as between:
@@ -29,7 +31,7 @@ def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LossyMysql | Non
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, mysql: LossyMysql | None) -> Iterator[System]:
-    infra = mysql.infra if mysql else None
+    infra = mysql.infra if mysql else Path(INFRA).resolve() if INFRA else None
     folder = tmp_path_factory.mktemp("system")
     # Tests send faster than a person types; what the limits do has tests of its own. And each registers
     # somebody, with a password that at the usual cost takes a quarter of a second of a core.

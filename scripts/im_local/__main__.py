@@ -104,10 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=(
             *("mysql", "galera", "kafka-cluster", "etcd-cluster"),
-            *("redis-cluster", "redis-sentinel", "s3"),
+            *("redis-cluster", "redis-sentinel", "s3", "tls"),
         ),
         help="mysql: MySQL itself instead of MariaDB; s3: a bucket for files, too; the others: several "
-        "instead of one, with passwords and TLS",
+        "instead of one, with passwords and TLS; tls: that for all, and between the services",
     )
     infra_down = actions.add_parser("down", help="end all of it; the data stays")
     infra_down.set_defaults(command="infra down")

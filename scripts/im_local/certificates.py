@@ -14,6 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from im_local.files import FileLock
 
+# As RpcTls.ServerName has it.
+_SERVICES = "im.internal"
 _LASTS = datetime.timedelta(days=365)
 
 
@@ -39,8 +41,8 @@ class Certificates:
 
 
 def certificates_once(folder: Path) -> Certificates:
-    """Those of `server` (127.0.0.1, localhost; also a client to its like) and of the client `im`; made
-    first if they are not there."""
+    """Those of `server` (127.0.0.1, localhost; also a client to its like), of the client `im`, and of
+    `service`, which our processes show each other; made first if they are not there."""
     with FileLock(folder.with_name(f"{folder.name}.lock"), wait=True):
         if not folder.exists():
             # Beside its place and moved there whole, so that a broken start is begun anew.
@@ -64,11 +66,11 @@ def make_certificates(folder: Path) -> Certificates:
     _write(made.ca, pem(ca))
     # As Python 3.13 demands it.
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    for name in ("server", "im"):
+    for name in ("server", "im", "service"):
         key = _key()
         certificate = (
             _builder(_name(name), authority, key)
-            .add_extension(_here(), critical=False)
+            .add_extension(_names(name), critical=False)
             .add_extension(_usage(name), critical=False)
             .add_extension(signer, critical=False)
             .sign(authority_key, hashes.SHA256())
@@ -98,7 +100,9 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _here() -> x509.SubjectAlternativeName:
+def _names(name: str) -> x509.SubjectAlternativeName:
+    if name == "service":
+        return x509.SubjectAlternativeName([x509.DNSName(_SERVICES)])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     return x509.SubjectAlternativeName([x509.DNSName("localhost"), address])
 
@@ -106,7 +110,7 @@ def _here() -> x509.SubjectAlternativeName:
 def _usage(name: str) -> x509.ExtendedKeyUsage:
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     return x509.ExtendedKeyUsage(
-        [ExtendedKeyUsageOID.SERVER_AUTH, *usages] if name == "server" else usages
+        [ExtendedKeyUsageOID.SERVER_AUTH, *usages] if name != "im" else usages
     )
 
 

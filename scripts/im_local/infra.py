@@ -18,7 +18,7 @@ from im_local.console import Console
 from im_local.errors import LocalError
 from im_local.files import FileLock, rotate, tail, write_atomically
 from im_local.infra_server import Server
-from im_local.infra_servers import PORTS, described, infra_servers
+from im_local.infra_servers import PORTS, TLS, described, infra_servers
 from im_local.install import install
 from im_local.paths import DataDir
 from im_local.ports import HOST, Wanted, ensure_free
@@ -26,6 +26,12 @@ from im_local.ports import HOST, Wanted, ensure_free
 # Three brokers that start side by side on a busy machine take more than a minute.
 READY_LIMIT_S = 180.0
 TERM_LIMIT_S = 10.0
+# MySQL itself speaks no TLS here.
+EXCLUDE_EACH_OTHER = [
+    ("redis-cluster", "redis-sentinel"),
+    ("mysql", "galera"),
+    ("mysql", TLS),
+]
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,9 @@ def up(data: DataDir, options: Options, console: Console) -> None:
         offset: int = _kept(data, before, "port_offset", options.port_offset, 0)
         only: list[str] = _kept(data, before, "only", options.only, list(PORTS))
         variants: list[str] = _kept(data, before, "with", options.variants, [])
-        if {"redis-cluster", "redis-sentinel"} <= set(variants):
-            raise LocalError("--with redis-cluster and --with redis-sentinel exclude each other.")
-        if {"mysql", "galera"} <= set(variants):
-            raise LocalError("--with mysql and --with galera exclude each other.")
+        for one, other in EXCLUDE_EACH_OTHER:
+            if {one, other} <= set(variants):
+                raise LocalError(f"--with {one} and --with {other} exclude each other.")
         running = _running(data, before)
         servers = infra_servers(data, port_offset=offset, variants=variants)
         missing = [s for s in servers if _is_wanted(s.kind, only) and s.name not in running]
@@ -87,7 +92,7 @@ def _install(servers: list[str], variants: Sequence[str], data: DataDir, console
     if "mysql" in servers and "mysql" in variants:
         mysql.fetch(log=log, console=console)
         servers = [name for name in servers if name != "mysql"]
-    if "galera" in variants:
+    if "galera" in variants or TLS in variants:
         servers = ["galera" if name == "mysql" else name for name in servers]
     install(servers, log=log, console=console)
 

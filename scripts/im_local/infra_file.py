@@ -28,6 +28,8 @@ class Infra:
     etcd_access: dict[str, str] = field(repr=False)
     # Where files are: `endpoint` and so on, as the api-gateway's settings of S3 have it; or nothing.
     s3: dict[str, str]
+    # TLS between the services: `ca_cert_file` and so on, as their settings have it; or nothing.
+    rpc_tls: dict[str, str]
     # Of servers on this machine, when their launcher wrote them down.
     pids: dict[str, int]
 
@@ -88,6 +90,7 @@ def _infra(content: dict[str, Any], folder: Path) -> Infra:
         etcd=[str(host) for host in content["etcd"]["hosts"]],
         etcd_access=access_of(content["etcd"], folder),
         s3=access_of(content.get("s3", {}), folder),
+        rpc_tls=access_of(content.get("rpc_tls", {}), folder),
         pids={str(name): int(pid) for name, pid in content.get("pids", {}).items()},
     )
 

@@ -8,7 +8,7 @@ from im_local import probes
 from im_local.etcd_cluster import ETCD_CLUSTER
 from im_local.files import secret_once
 from im_local.galera import GALERA_CLUSTER
-from im_local.infra_server import Server
+from im_local.infra_server import Cluster, Server
 from im_local.install import program
 from im_local.kafka_servers import KAFKA_CLUSTER, kafka_argv
 from im_local.mysql import mysql_argv
@@ -28,18 +28,26 @@ CLUSTERS = {
     "redis-sentinel": REDIS_SENTINEL,
     "s3": S3,
 }
+# All servers with TLS and passwords, and TLS between our own processes.
+TLS = "tls"
+_WITH_TLS = ("galera", "kafka-cluster", "etcd-cluster", "redis-cluster")
 # What may run in the place of something else (MySQL instead of MariaDB, several servers instead of
 # one), or besides.
-VARIANTS = ("mysql", *CLUSTERS)
+VARIANTS = ("mysql", *CLUSTERS, TLS)
 PORTS = {"mysql": 13394, "redis": 16395, "etcd": 12396, "kafka": 19092}
 
+_RPC_TLS = {
+    "ca_cert_file": "secrets/tls/ca.pem",
+    "cert_file": "secrets/tls/service.pem",
+    "cert_key_file": "secrets/tls/service.key",
+}
 _ETCD_PEER = 12397
 _KAFKA_CONTROLLER = 19093
 
 
 def infra_servers(data: DataDir, *, port_offset: int, variants: Sequence[str]) -> list[Server]:
     """All real servers, with their data below DIR/infra; ``variants`` are some of VARIANTS."""
-    clusters = [CLUSTERS[name] for name in variants if name in CLUSTERS]
+    clusters = _clusters(variants)
     replaced = {cluster.kind for cluster in clusters}
     servers = _single(data, port_offset, variants)
     servers = [server for server in servers if server.kind not in replaced]
@@ -60,8 +68,14 @@ def described(*, port_offset: int, variants: Sequence[str]) -> dict[str, dict[st
         "redis": {"host": HOST, "port": port["redis"]},
         "etcd": {"hosts": [f"{HOST}:{port['etcd']}"]},
     }
-    clusters = [CLUSTERS[name] for name in variants if name in CLUSTERS]
-    return single | {cluster.kind: cluster.described(port_offset) for cluster in clusters}
+    clusters = {cluster.kind: cluster.described(port_offset) for cluster in _clusters(variants)}
+    return single | clusters | ({"rpc_tls": _RPC_TLS} if TLS in variants else {})
+
+
+def _clusters(variants: Sequence[str]) -> list[Cluster]:
+    """Of each kind one; what has been named goes before what TLS stands for."""
+    names = [*(_WITH_TLS if TLS in variants else ()), *(n for n in variants if n in CLUSTERS)]
+    return list({CLUSTERS[name].kind: CLUSTERS[name] for name in names}.values())
 
 
 def _single(data: DataDir, port_offset: int, variants: Sequence[str]) -> list[Server]:

@@ -111,6 +111,7 @@ class System:
             **self._bus(),
             **self._etcd(),
             **self._files(),
+            **self._rpc_tls(),
             "IM_REDIS__HOST": self.redis,
             "IM_KEYS__FILE": str(self.data.secrets / "auth_keys.json"),
             "IM_INTERNAL_SECRET_FILE": str(self.data.secrets / "internal_secret"),
@@ -154,6 +155,10 @@ class System:
             "IM_FILES__FOLDER": str(self.data.path / "files"),
             **{f"IM_FILES__S3__{key.upper()}": value for key, value in s3.items()},
         }
+
+    def _rpc_tls(self) -> dict[str, str]:
+        tls = self.infra.rpc_tls if self.infra else {}
+        return {f"IM_RPC_TLS__{key.upper()}": value for key, value in tls.items()}
 
     def _bus(self) -> dict[str, str]:
         if not self.infra:

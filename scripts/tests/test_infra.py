@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from im_local import last_will
-from im_local.infra_servers import PORTS
+from im_local.infra_servers import PORTS, described
 from im_local.kafka_servers import kafka_argv
 from im_local.testing import free_port_offset
 
@@ -106,7 +106,9 @@ def test_those_that_were_chosen_are_started_again_and_no_others(infra: Infra) ->
     assert "run with --only redis; end them" in refused.stderr
 
 
-@pytest.mark.parametrize("pair", [("mysql", "galera"), ("redis-cluster", "redis-sentinel")])
+@pytest.mark.parametrize(
+    "pair", [("mysql", "galera"), ("redis-cluster", "redis-sentinel"), ("mysql", "tls")]
+)
 def test_what_would_run_in_the_place_of_one_another_is_refused(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:
@@ -116,3 +118,12 @@ def test_what_would_run_in_the_place_of_one_another_is_refused(
     assert done.returncode != 0
     assert f"--with {one} and --with {other} exclude each other" in done.stderr
     assert not (tmp_path / "data" / "infra.yaml").exists()
+
+
+def test_with_tls_there_is_nothing_that_speaks_in_the_clear() -> None:
+    """And what was named goes before what it stands for."""
+    found = described(port_offset=0, variants=["redis-sentinel", "tls"])
+    assert found["redis"]["type"] == "sentinel"
+    for kind, asks in (("mysql", "tls_ca_file"), ("kafka", "tls_ca_file"), ("redis", "tls_ca_file"),
+                       ("etcd", "ca_cert_file"), ("rpc_tls", "ca_cert_file")):  # fmt: skip
+        assert found[kind][asks], kind

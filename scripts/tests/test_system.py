@@ -155,6 +155,15 @@ def test_what_the_infra_file_says_of_s3_reaches_the_services(
     assert offers["IM_FILES__S3__SECRET_ACCESS_KEY_FILE"] == str(tmp_path / "secrets/key")
 
 
+def test_what_the_infra_file_says_of_tls_between_the_services_reaches_them(
+    infra_file: Path, tmp_path: Path
+) -> None:
+    infra_file.write_text(f"{INFRA}rpc_tls: {{ca_cert_file: secrets/ca.pem}}\n")
+    system = System(DataDir(tmp_path), infra=read_infra(infra_file))
+    for process in system.services():
+        assert process.offers["IM_RPC_TLS__CA_CERT_FILE"] == str(tmp_path / "secrets/ca.pem")
+
+
 def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
     infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
     with pytest.raises(LocalError, match="kafka is missing"):

@@ -85,8 +85,8 @@ _JUMP = """async (list, part) => {
 async def typed_to_seen(browser: Browser, api: str) -> str:
     times: list[float] = []
     ann, bob = await _two(browser, api)
-    await ann.open_chat(bob.name)
-    await bob.open_chat(ann.name)
+    await ann.open_chat(bob)
+    await bob.open_chat(ann)
     for visitor in (ann, bob):
         await visitor.page.evaluate(_NOTE)
     for number in range(COUNT):
@@ -102,7 +102,7 @@ async def typed_to_seen(browser: Browser, api: str) -> str:
 
 async def scrolling(browser: Browser, api: str) -> list[str]:
     ann, bob = await _two(browser, api)
-    scroller = await open_long_chat(ann, bob.name, count=LONG, last="the last one")
+    scroller = await open_long_chat(ann, bob, count=LONG, last="the last one")
     said = []
     # As with a finger, and as with a wheel that is turned fast.
     for pixels in (20, -120, 400):

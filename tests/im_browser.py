@@ -50,6 +50,8 @@ class Visitor:
     """Somebody at a page of their own, as in a private window."""
 
     page: Page
+    # What one logs in with, and what others see.
+    username: str = ""
     name: str = ""
     # What the page complained of: exceptions, and all that its policy refused.
     complaints: list[str] = field(default_factory=list)
@@ -71,8 +73,8 @@ class Visitor:
 
     async def create_account(self, name: str) -> None:
         """``name`` is made one that nobody has."""
-        self.name = f"{name}{next(_numbers)}{secrets.token_hex(2)}"
-        await self.page.get_by_role("textbox", name="Username").fill(self.name)
+        self.username = self.name = f"{name}{next(_numbers)}{secrets.token_hex(2)}"
+        await self.page.get_by_role("textbox", name="Username").fill(self.username)
         await self.page.get_by_label("Password").fill(PASSWORD)
         await self.button("Create account").click()
         await self.page.get_by_role("textbox", name="Search").wait_for()
@@ -80,21 +82,24 @@ class Visitor:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
-    async def call_oneself(self, nickname: str, picture: bytes) -> None:
+    async def call_oneself(self, nickname: str, picture: bytes | None = None) -> None:
         """Under Settings; from then on that is the name."""
         await self.button("Settings").click()
         await self.page.get_by_label("Display name").fill(nickname)
         await self.button("Save").click()
-        file = {"name": "me.png", "mimeType": "image/png", "buffer": picture}
-        await self.page.locator(".settings input[type=file]").set_input_files(file)  # type: ignore[arg-type]
-        await self.page.locator(".settings .avatar img").wait_for()
+        await self.page.get_by_text("Saved.").wait_for()
+        if picture:
+            file = {"name": "me.png", "mimeType": "image/png", "buffer": picture}
+            chosen = self.page.locator(".settings input[type=file]")
+            await chosen.set_input_files(file)  # type: ignore[arg-type]
+            await self.page.locator(".settings .avatar img").wait_for()
         await self.button("Chats").click()
         self.name = nickname
 
-    async def open_chat(self, other: str) -> None:
-        await self.page.get_by_role("textbox", name="Search").fill(other)
-        await self.page.get_by_role("button", name=other).first.click()
-        await self.page.get_by_role("heading", name=other).wait_for()
+    async def open_chat(self, other: Visitor) -> None:
+        await self.page.get_by_role("textbox", name="Search").fill(other.username)
+        await self.page.get_by_role("button", name=other.name).first.click()
+        await self.page.get_by_role("heading", name=other.name).wait_for()
 
     async def say(self, text: str) -> None:
         await self.page.get_by_role("textbox", name="Message").fill(text)

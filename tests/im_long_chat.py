@@ -25,7 +25,7 @@ async def _made_up(route: Route) -> None:
     await route.fulfill(body=json.dumps({"items": items}), content_type="application/json")
 
 
-async def open_long_chat(visitor: Visitor, other: str, *, count: int, last: str) -> Locator:
+async def open_long_chat(visitor: Visitor, other: Visitor, *, count: int, last: str) -> Locator:
     """Opens the chat with ``other``, says ``last``, and goes back until ``count`` messages are known.
     Gives what scrolls."""
     await visitor.page.route("**/v1/conversations/*/messages*", _made_up)

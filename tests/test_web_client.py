@@ -49,7 +49,7 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     await ann.create_account("ann")
     await bob.create_account("bob")
     await ann.is_accessible()
-    await ann.open_chat(bob.name)
+    await ann.open_chat(bob)
     await ann.say("Hello! Did you read https://example.com/lake?day=6 already?")
     row = bob.page.get_by_role("button", name=ann.name)
     await expect(row).to_contain_text("1 unread")
@@ -75,15 +75,17 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     await ann.page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
     await bob.page.get_by_role("button", name="Open the picture page.png").locator("img").wait_for()
     async with bob.page.expect_download() as saving:
-        await bob.page.get_by_role("button", name="notes.txt").click()
+        await bob.message("notes.txt").get_by_role("button", name="notes.txt").click()
     saved = await (await saving.value).path()
     assert saved.read_bytes() == b"three words here"
+    await sends_a_file_that_takes_a_while(ann, bob)
     await ann.say("Wrong window")
     await expect(ann.message("Wrong window").get_by_text("Read", exact=True)).to_be_attached()
     await ann.choose("Wrong window", "Take back")
     await bob.sees("took this back")
     assert await bob.message("Wrong window").count() == 0
     await bob.is_accessible()
+    await what_is_refused_can_be_sent_again(ann, bob)
     await ann.page.reload()
     await ann.page.get_by_role("button", name=bob.name).click()
     await ann.sees("See you there!")
@@ -93,12 +95,46 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     assert ann.complaints + bob.complaints == []
 
 
+async def what_is_refused_can_be_sent_again(ann: Visitor, bob: Visitor) -> None:
+    await bob.button("Details").click()
+    await bob.button("Block").click()
+    await bob.page.get_by_role("dialog", name="Block").get_by_role("button", name="Block").click()
+    await ann.say("Are you angry?")
+    await ann.message("Are you angry?").get_by_text("Not sent").wait_for()
+    await ann.page.get_by_text("They do not take messages or requests from you.").wait_for()
+    # It is so after a reload, too.
+    await bob.page.reload()
+    await bob.page.get_by_role("button", name=ann.name).click()
+    await bob.button("Details").click()
+    await bob.button("Unblock").click()
+    await bob.button("Block").wait_for()
+    await bob.page.keyboard.press("Escape")
+    await ann.message("Are you angry?").get_by_role("button", name="Try again").click()
+    await bob.sees("Are you angry?")
+    await expect(ann.message("Are you angry?").get_by_text("Not sent")).to_have_count(0)
+
+
+async def sends_a_file_that_takes_a_while(ann: Visitor, bob: Visitor) -> None:
+    devtools = await ann.page.context.new_cdp_session(ann.page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    await devtools.send("Network.enable")
+    await devtools.send("Network.emulateNetworkConditions", slow)
+    film = {"name": "film.bin", "mimeType": "application/octet-stream", "buffer": bytes(300_000)}
+    await ann.page.locator("input[type=file]").set_input_files(film)  # type: ignore[arg-type]
+    progress = ann.page.get_by_role("progressbar", name="Uploading film.bin")
+    await expect(progress).to_have_js_property("max", 1)
+    await expect(progress).not_to_have_js_property("value", 0)
+    await devtools.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+    await bob.message("film.bin").get_by_role("button", name="film.bin").wait_for()
+
+
 async def test_friends_groups_and_what_one_may_do_there(system: System, browser: Browser) -> None:
     api = system.ready.api
     ann, bob = await Visitor.open(browser, api), await Visitor.open(browser, api, **DARK)
     await ann.create_account("Ann")
     await bob.create_account("Bob")
-    await ann.open_chat(bob.name)
+    await ann.open_chat(bob)
+    await ann.say("Hi! Shall we plan the summer?")
     await ann.button("Details").click()
     await ann.button("Add friend").click()
     await ann.page.get_by_text("Request sent.").wait_for()
@@ -163,7 +199,9 @@ async def test_a_phone_another_language_and_the_sessions(system: System, browser
     phone = await Visitor.open(browser, api, **PHONE)
     await ann.create_account("Ann")
     await phone.create_account("Zoe")
-    await phone.open_chat(ann.name)
+    await ann.call_oneself("Ann Lee")
+    await phone.call_oneself("Zoe Park", portrait("#d81b60", "#f0c39a"))
+    await phone.open_chat(ann)
     for text in ("Are you there?", "The train leaves at nine, from platform 4."):
         await phone.say(text)
         await ann.page.get_by_role("button", name=phone.name).get_by_text(text).wait_for()
@@ -177,7 +215,7 @@ async def test_a_phone_another_language_and_the_sessions(system: System, browser
     await phone.is_accessible()
 
     second = await Visitor.open(browser, api)
-    await second.page.get_by_role("textbox", name="Username").fill(ann.name)
+    await second.page.get_by_role("textbox", name="Username").fill(ann.username)
     await second.page.get_by_label("Password").fill("not the password")
     await second.button("Log in").click()
     await second.page.get_by_text("Username or password is wrong.").wait_for()
@@ -204,7 +242,12 @@ async def test_a_phone_another_language_and_the_sessions(system: System, browser
     await ann.page.get_by_label("Language").select_option("zh")
     await ann.button("聊天").click()
     await ann.page.get_by_role("button", name=phone.name).click()
-    await ann.page.get_by_role("textbox", name="消息").wait_for()
+    await phone.page.get_by_role("button", name=ann.name).click()
+    await phone.say("票已经买好了，明天早上九点出发。")
+    await ann.sees("九点出发")
+    await ann.page.get_by_role("textbox", name="消息").fill("太好了，明天见！")
+    await ann.button("发送").click()
+    await expect(ann.message("明天见").get_by_text("已读")).to_be_attached()
     await ann.picture("chinese")
     await ann.is_accessible()
     assert ann.complaints + phone.complaints + second.complaints == []
@@ -220,7 +263,7 @@ async def test_nothing_is_lost_or_doubled_when_a_gateway_dies_and_pages_are_relo
     bob = await Visitor.open(browser, api, **tall)
     await ann.create_account("ann")
     await bob.create_account("bob")
-    await ann.open_chat(bob.name)
+    await ann.open_chat(bob)
     await ann.say("0")
     await bob.page.get_by_role("button", name=ann.name).click()
     await bob.sees("0")
@@ -251,7 +294,7 @@ async def test_of_a_hundred_thousand_messages_only_what_is_seen_is_in_the_page(
     bob = await Visitor.open(browser, system.ready.api)
     await ann.create_account("ann")
     await bob.create_account("bob")
-    scroller = await open_long_chat(ann, bob.name, count=100_000, last="the last one")
+    scroller = await open_long_chat(ann, bob, count=100_000, last="the last one")
     # Up and down through all of it: what is in the page stays little, and is what is seen.
     for part in (0.5, 0.9, 0.1, 0.7):
         await scroller.evaluate(_SCROLL_TO, part)

@@ -52,6 +52,8 @@ export class Model {
   go(place: Place): void {
     this.place = place;
     this.dialog = null;
+    // It was about what is left now.
+    this.notice = "";
     this.changed.tell();
   }
 

@@ -25,6 +25,7 @@ export const en = {
   done: "Done",
   more: "More",
   message: "Message",
+  messages: "Messages",
   send: "Send",
   attach: "Attach a file",
   no_chats: "No conversations yet",

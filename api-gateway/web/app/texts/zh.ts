@@ -27,6 +27,7 @@ export const zh: Record<keyof typeof en, string> = {
   done: "完成",
   more: "更多",
   message: "消息",
+  messages: "消息列表",
   send: "发送",
   attach: "添加文件",
   no_chats: "还没有聊天",

@@ -45,7 +45,7 @@ export function ChatView(props: { id: string }): JSX.Element {
       ) : (
         <VirtualList<Item>
           class="messages"
-          label={t("conversations")}
+          label={t("messages")}
           items={items}
           keyOf={(item) => item.key}
           estimate={60}

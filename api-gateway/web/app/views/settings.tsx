@@ -169,7 +169,8 @@ function Looks(): JSX.Element {
           value={getLanguage()}
           onChange={(event) => {
             setLanguage(event.currentTarget.value as Language);
-            model.changed.tell();
+            // What was said is in the other one.
+            model.say("");
           }}
         >
           <option value="en">English</option>

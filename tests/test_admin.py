@@ -259,6 +259,31 @@ async def test_a_group_is_found_shown_and_dismissed_in_its_owners_name(
     assert (exit_code, str(group_id) in error) == (1, True)
 
 
+async def test_reported_messages_are_read_with_a_reason_that_is_noted_before(
+    new_user: MakeUser, online: Connect, admin: Admin
+) -> None:
+    ann, bob = await new_user(), await new_user()
+    on_ann = await online(ann)
+    for n in range(3):
+        await on_ann.ask(to=bob.user_id, content=f"threat {n}")
+    both = f"{bob.username} {ann.username}"
+
+    exit_code, error = await admin.refusal("messages", "read", both, "--reason", " ")
+    assert (exit_code, "reason" in error) == (1, True)
+    page = await admin.json("messages", "read", both, "--reason", "report 17", "--most", "2")
+    assert [m["content"] for m in page["messages"]] == ["threat 1", "threat 2"]
+    assert page["has_more"]
+    words = ("messages", "read", single(ann, bob), "--reason", "the rest", "--before", "2")
+    assert "threat 0" in await admin.text(*words)
+    deeds = await admin.json("audit", "list", "--target", f"conversation {single(ann, bob)}")
+    assert [(d["action"], d["reason"], d["outcome"]) for d in deeds] == [
+        ("messages read", "the rest", "ok"),
+        ("messages read", "report 17", "ok"),
+    ]
+    exit_code, error = await admin.refusal("messages", "read", "ann", "--reason", "x")
+    assert (exit_code, "CONVERSATION" in error) == (1, True)
+
+
 async def test_rotated_keys_sign_soon_and_log_nobody_out(
     http: httpx.AsyncClient, new_user: MakeUser, admin: Admin
 ) -> None:

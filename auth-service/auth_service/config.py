@@ -40,6 +40,8 @@ class Settings(RpcSettings):
     access_token_life: int = Field(default=900, ge=1)
     # Seconds that a session lasts without a refresh.
     refresh_token_life: int = Field(default=30 * 86_400, ge=1)
+    # Seconds that a log-in at the operators' page lasts.
+    admin_session_life: int = Field(default=8 * 3600, ge=1)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     # Logins that may wait for a thread that checks passwords; the next ones are refused.
     max_waiting_logins: int = Field(default=200, ge=1)

@@ -21,6 +21,7 @@ from auth_service.config import Settings as AuthSettings
 from im.auth.v1 import auth_pb2 as pb
 from im.auth.v1.admin_pb2_grpc import (
     AccountAdminServiceStub,
+    AdminSessionServiceStub,
     AuditServiceStub,
     KeyAdminServiceStub,
 )
@@ -54,6 +55,7 @@ class Backend:
     accounts: Any
     keys: Any
     audit: Any
+    admin_sessions: Any
     users: Any
     redis: Redis
     auth_settings: AuthSettings
@@ -142,6 +144,7 @@ class Backend:
             self.accounts = AccountAdminServiceStub(auth.channel)
             self.keys = KeyAdminServiceStub(auth.channel)
             self.audit = AuditServiceStub(auth.channel)
+            self.admin_sessions = AdminSessionServiceStub(auth.channel)
             yield
 
     @asynccontextmanager
@@ -234,6 +237,7 @@ def prepare(dbs: Databases, valkey: ValkeyServer, tmp_path: Path) -> Prepare:
                 accounts=None,
                 keys=None,
                 audit=None,
+                admin_sessions=None,
                 users=None,
                 redis=redis,
                 auth_settings=AuthSettings(**auth_settings),

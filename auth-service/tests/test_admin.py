@@ -9,9 +9,10 @@ import pytest
 
 from im.auth.v1 import admin_pb2 as pb
 from im.user.v1 import user_pb2
-from im_common.errors import Code
+from im_common.errors import AppError, Code
 from im_common.runtime.sections import ClientConf
 from im_common.testing.services import call, refusal
+from im_common.testing.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import Backend, Start
@@ -29,6 +30,23 @@ async def names(backend: Backend, **wanted: Any) -> list[str]:
 async def remove(backend: Backend, user_id: int) -> None:
     request = pb.RemoveAccountRequest(user_id=user_id)
     await call(backend.accounts.RemoveAccount, request, service="im-admin")
+
+
+async def promote(backend: Backend, user_id: int, admin: bool = True) -> None:
+    request = pb.SetAdminRequest(user_id=user_id, admin=admin)
+    await call(backend.accounts.SetAdmin, request, service="im-admin")
+
+
+async def open_page(
+    backend: Backend, username: str, password: str = "correct horse"
+) -> pb.OpenAdminSessionResponse:
+    request = pb.OpenAdminSessionRequest(username=username, password=password)
+    return await call(backend.admin_sessions.OpenAdminSession, request, service="api-gateway")
+
+
+async def check_page(backend: Backend, token: str) -> pb.CheckAdminSessionResponse:
+    request = pb.CheckAdminSessionRequest(token=token)
+    return await call(backend.admin_sessions.CheckAdminSession, request, service="api-gateway")
 
 
 async def begin(backend: Backend, **deed: str) -> int:
@@ -155,9 +173,78 @@ async def test_an_operator_ends_one_session_or_all(
     assert await listed() == set()
 
 
+async def test_the_page_lets_in_who_has_the_role_and_for_as_long(
+    backend: Backend, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    pair = await backend.register(name)
+    assert (await refusal(open_page(backend, name))).code is Code.PERMISSION_DENIED
+
+    await promote(backend, pair.user_id)
+    assert (await find(backend, user_id=pair.user_id)).accounts[0].admin
+    opened = await open_page(backend, name)
+    assert (opened.session.user_id, opened.session.username) == (pair.user_id, name)
+    assert (await check_page(backend, opened.token)).session == opened.session
+    await promote(backend, pair.user_id, False)
+    assert (await refusal(check_page(backend, opened.token))).code is Code.PERMISSION_DENIED
+
+    await promote(backend, pair.user_id)
+    assert (await check_page(backend, opened.token)).session == opened.session
+    await backend.disable(pair.user_id)
+    await backend.disable(pair.user_id, False)
+    assert (await refusal(check_page(backend, opened.token))).code is Code.SESSION_REVOKED
+    await remove(backend, pair.user_id)
+    assert not (await find(backend, user_id=pair.user_id)).accounts[0].admin
+    assert (await refusal(promote(backend, pair.user_id))).code is Code.NOT_FOUND
+
+
+async def test_a_session_of_the_page_opens_nothing_else_and_no_other_opens_the_page(
+    backend: Backend, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    pair = await backend.register(name)
+    await promote(backend, pair.user_id)
+    opened = await open_page(backend, name)
+
+    assert (await refusal(backend.refresh(opened.token))).code is Code.UNAUTHENTICATED
+    assert (await refusal(check_page(backend, pair.refresh_token))).code is Code.UNAUTHENTICATED
+    assert (await refusal(check_page(backend, "nothing"))).code is Code.UNAUTHENTICATED
+    forged = opened.token[:-1] + ("0" if opened.token[-1] != "0" else "1")
+    assert (await refusal(check_page(backend, forged))).code is Code.UNAUTHENTICATED
+    assert (await refusal(open_page(backend, name, "wrong-password"))).code is (
+        Code.INVALID_CREDENTIALS
+    )
+    for _ in range(2):
+        request = pb.EndAdminSessionRequest(token=opened.token)
+        await call(backend.admin_sessions.EndAdminSession, request, service="api-gateway")
+    assert (await refusal(check_page(backend, opened.token))).code is Code.SESSION_REVOKED
+
+
+async def test_a_session_of_the_page_has_an_end_and_takes_no_place_of_a_client(
+    start: Start, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    async with start(multi_login="single", admin_session_life=1) as backend:
+        pair = await backend.register(name)
+        await promote(backend, pair.user_id)
+        opened = await open_page(backend, name)
+        await backend.refresh(pair.refresh_token)
+        await backend.login(name)
+        await check_page(backend, opened.token)
+
+        async def is_over() -> bool:
+            try:
+                await check_page(backend, opened.token)
+            except AppError as error:
+                return error.code is Code.SESSION_REVOKED
+            return False
+
+        await eventually(is_over)
+
+
 async def test_a_deed_is_read_back_with_its_first_outcome(backend: Backend) -> None:
     who = f"operator {id(backend)}"
-    first = await begin(backend, who=who, action="users disable", target="user 1001")
+    first = await begin(backend, who=who, action="users disable", target="user 1001", reason="spam")
     second = await begin(backend, who=who, action="keys rotate")
     await end(backend, first, "ok")
     await end(backend, first, "NOT_FOUND")
@@ -168,7 +255,7 @@ async def test_a_deed_is_read_back_with_its_first_outcome(backend: Backend) -> N
         (first, "users disable", "ok"),
     ]
     (one,) = (await deeds(backend, who=who, target="user 1001")).deeds
-    assert one.deed_id == first
+    assert (one.deed_id, one.reason) == (first, "spam")
     page = await deeds(backend, who=who, limit=1)
     (older,) = (await deeds(backend, who=who, limit=1, cursor=page.next_cursor)).deeds
     assert older.deed_id == first
@@ -182,6 +269,7 @@ async def test_a_deed_is_read_back_with_its_first_outcome(backend: Backend) -> N
         ({"who": "w", "action": ""}, "action"),
         ({"who": "w", "action": "ü"}, "action"),
         ({"who": "w", "action": "a", "target": "t" * 256}, "target"),
+        ({"who": "w", "action": "a", "reason": "r" * 256}, "reason"),
     ],
 )
 async def test_a_deed_that_cannot_be_kept_names_its_field(

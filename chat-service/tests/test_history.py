@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from chat_service.logic import history
+from chat_service.logic import history, own_view
 from chat_service.logic.history import Bounds
 from im_common.errors import Code
 from im_common.testing.services import refusal
 
 A, B, C = 1001, 1002, 1003
+AB = "s:1001:1002"
 
 
 async def _read(desk: Any, user_id: int, conversation_id: str) -> list[str]:
@@ -100,3 +101,16 @@ async def test_a_page_is_within_its_bounds(
 async def test_a_bound_below_the_beginning_is_none(desk: Any, field: str) -> None:
     error = await refusal(history.get_history(desk.svc, A, "s:1001:1002", Bounds(**{field: -1})))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, field)
+
+
+async def test_an_operator_reads_what_a_conversation_had_for_everybody(desk: Any) -> None:
+    await desk.say(A, B, *map(str, range(1, 6)))
+    await own_view.clear_conversation(desk.svc, A, AB)
+
+    rows, more = await history.read_reported(desk.svc, AB, 0, 2)
+    assert ([row.content for row in rows], more) == (["4", "5"], True)
+    rows, more = await history.read_reported(desk.svc, AB, 4, 3)
+    assert ([row.content for row in rows], more) == (["1", "2", "3"], False)
+    assert (await refusal(history.read_reported(desk.svc, "s:1:2", 0, 0))).code is Code.NOT_FOUND
+    error = await refusal(history.read_reported(desk.svc, "none", 0, 0))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "conversation_id")

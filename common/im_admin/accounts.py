@@ -85,6 +85,15 @@ async def set_disabled(operator: Operator, user: str, *, disabled: bool) -> Row:
     return account | {"disabled": disabled}
 
 
+async def set_admin(operator: Operator, user: str, *, admin: bool) -> Row:
+    """Gives an account the role that the operators' page asks for, or takes it. Can be repeated."""
+    account = await get_user(operator, user)
+    async with operator.deed("users promote" if admin else "users demote", _target(account)):
+        request = pb.SetAdminRequest(user_id=account["user_id"], admin=admin)
+        await (await operator.accounts()).SetAdmin(request)
+    return account | {"admin": admin}
+
+
 async def delete_user(operator: Operator, user: str) -> Row:
     """Ends an account for good: its sessions at once; profile, friendships, memberships soon after."""
     account = await get_user(operator, user)

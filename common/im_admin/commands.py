@@ -6,7 +6,16 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from im_admin import accounts, audit, dead_letters, groups, keys, retention, waiting
+from im_admin import (
+    accounts,
+    audit,
+    dead_letters,
+    groups,
+    keys,
+    messages,
+    retention,
+    waiting,
+)
 from im_admin.operator import Operator
 from im_admin.plain import Answer
 
@@ -41,6 +50,18 @@ class Group:
 def _many(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise ArgumentTypeError("must be a number from 1 to 100000")
+    return int(text)
+
+
+def _seq(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) < 2**63:
+        raise ArgumentTypeError("must be the seq of a message")
+    return int(text)
+
+
+def _page(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise ArgumentTypeError("must be a number from 1 to 100")
     return int(text)
 
 
@@ -103,6 +124,19 @@ def _replay(parser: ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="also what was replayed before")
 
 
+def _messages(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "conversation", metavar="CONVERSATION", help="s:A:B, g:G, or two users in quotes"
+    )
+    parser.add_argument("--reason", required=True, help="why, for the audit log")
+    parser.add_argument(
+        "--before", type=_seq, default=0, metavar="SEQ", help="only older ones than this"
+    )
+    parser.add_argument(
+        "--most", type=_page, default=50, metavar="N", help="so many, up to 100 (default: 50)"
+    )
+
+
 def _frames(parser: ArgumentParser) -> None:
     _user(parser)
     _most(parser)
@@ -147,6 +181,20 @@ USERS = Group(
             lambda o, a: accounts.set_disabled(o, a.user, disabled=False),
             _user,
             "im-admin users enable ann",
+        ),
+        Command(
+            "users promote",
+            "let an account into the operators' page: the admin role",
+            lambda o, a: accounts.set_admin(o, a.user, admin=True),
+            _user,
+            "im-admin users promote ann\n\nThe first admin is made so; there is no other way.",
+        ),
+        Command(
+            "users demote",
+            "take the admin role: the page refuses the next request",
+            lambda o, a: accounts.set_admin(o, a.user, admin=False),
+            _user,
+            "im-admin users demote ann",
         ),
         Command(
             "users delete",
@@ -205,6 +253,22 @@ GROUPS = Group(
             _group,
             "im-admin groups dismiss 1001 --yes",
             asks="This cannot be taken back.",
+        ),
+    ),
+)
+MESSAGES = Group(
+    "messages",
+    "what people wrote in a conversation that was reported",
+    (
+        Command(
+            "messages read",
+            "a page of a conversation, the newest first; the reason is noted before",
+            lambda o, a: messages.read_messages(
+                o, a.conversation, a.reason, before=a.before, most=a.most
+            ),
+            _messages,
+            "im-admin messages read g:1001 --reason 'report 17: threats'\n"
+            "im-admin messages read 'ann bob' --reason 'report 18' --before 51",
         ),
     ),
 )
@@ -338,4 +402,4 @@ AUDIT = Group(
         ),
     ),
 )
-ALL = (USERS, SESSIONS, GROUPS, DEAD_LETTERS, *WAITING, KEYS, RETENTION, AUDIT)
+ALL = (USERS, SESSIONS, GROUPS, MESSAGES, DEAD_LETTERS, *WAITING, KEYS, RETENTION, AUDIT)

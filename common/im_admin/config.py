@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+from typing import Protocol
 
 from im_common.runtime.config import PREFIX, ConfigError, Settings, known_variables, load
 from im_common.runtime.sections import BusConf, ClientConf, Section
@@ -21,6 +22,25 @@ class KeysConf(Section):
     """The file with the private keys that sign access tokens, for who may change it."""
 
     file: str = ""
+
+
+class OperatorSettings(Protocol):
+    """What an operator's ways to a system need."""
+
+    @property
+    def bus(self) -> BusConf: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def event_group(self) -> str: ...
+    @property
+    def auth_rpc(self) -> ClientConf: ...
+    @property
+    def friend_rpc(self) -> ClientConf: ...
+    @property
+    def group_rpc(self) -> ClientConf: ...
+    @property
+    def chat_rpc(self) -> ClientConf: ...
 
 
 class AdminSettings(Settings):

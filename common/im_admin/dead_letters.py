@@ -60,7 +60,7 @@ async def replay_letters(
         raise AppError(
             Code.FAILED_PRECONDITION, f"LETTER {', '.join(done)}: replayed before; --again does it"
         )
-    producer = await operator.resources.producer(operator.settings.bus)
+    producer = await operator.ways.producer()
     for record in records:
         async with operator.deed(_REPLAY, f"dead letter {_mark(record)}"):
             await producer.send(_topic(record), record.key, record.value, original_headers(record))

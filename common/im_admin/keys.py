@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from im.auth.v1.admin_pb2 import DescribeKeysRequest
+from im_admin.config import AdminSettings
 from im_admin.operator import Operator
 from im_admin.plain import Row, row
 from im_common.domain import key_file
@@ -25,7 +26,8 @@ async def rotate_keys(operator: Operator) -> Row:
     Raises:
         AppError: FAILED_PRECONDITION when the file cannot be changed from here.
     """
-    file = operator.settings.keys.file
+    settings = operator.settings
+    file = settings.keys.file if isinstance(settings, AdminSettings) else ""
     if not file:
         problem = "Keys.File (IM_KEYS__FILE) must name the file of auth-service's keys"
         raise AppError(Code.FAILED_PRECONDITION, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,7 +14,8 @@ from im.auth.v1 import admin_pb2_grpc, auth_pb2_grpc
 from im.auth.v1.admin_pb2 import BeginDeedRequest, EndDeedRequest
 from im.chat.v1 import admin_pb2_grpc as chat_admin_pb2_grpc
 from im.group.v1 import admin_pb2_grpc as group_admin_pb2_grpc
-from im_admin.config import AdminSettings
+from im_admin.config import AdminSettings, OperatorSettings
+from im_common.bus import Producer
 from im_common.errors import AppError
 from im_common.rpc.client import BalancedChannel
 from im_common.runtime.dev_server import DevServer
@@ -27,20 +29,42 @@ OK = "ok"
 _BROKEN = "INTERNAL"
 
 
+class Ways:
+    """To the services and their servers, for as long as the resources; each is opened once."""
+
+    def __init__(self, settings: OperatorSettings, resources: Resources) -> None:
+        self.settings = settings
+        self.resources = resources
+        self._channels: dict[str, BalancedChannel] = {}
+        self._producer: Producer | None = None
+        self._opening = asyncio.Lock()
+
+    async def channel(self, conf: ClientConf) -> BalancedChannel:
+        async with self._opening:
+            if conf.key not in self._channels:
+                self._channels[conf.key] = await self.resources.channel(conf)
+            return self._channels[conf.key]
+
+    async def producer(self) -> Producer:
+        async with self._opening:
+            if self._producer is None:
+                bus = self.settings.bus
+                self._producer = await self.resources.producer(bus, is_vital=False)
+            return self._producer
+
+
 class Operator:
     """A person, by name, and the ways to the services and their servers."""
 
-    def __init__(self, settings: AdminSettings, resources: Resources, who: str) -> None:
-        self.settings = settings
-        self.resources = resources
+    def __init__(self, ways: Ways, who: str) -> None:
+        self.settings = ways.settings
+        self.resources = ways.resources
+        self.ways = ways
         self.who = who
-        self._channels: dict[str, BalancedChannel] = {}
 
     async def channel(self, conf: ClientConf) -> BalancedChannel:
         """The channel to a service."""
-        if conf.key not in self._channels:
-            self._channels[conf.key] = await self.resources.channel(conf)
-        return self._channels[conf.key]
+        return await self.ways.channel(conf)
 
     async def auth(self) -> auth_pb2_grpc.AuthServiceAsyncStub:
         return auth_pb2_grpc.AuthServiceStub(await self.channel(self.settings.auth_rpc))
@@ -59,11 +83,14 @@ class Operator:
     async def retention(self) -> chat_admin_pb2_grpc.RetentionServiceAsyncStub:
         return chat_admin_pb2_grpc.RetentionServiceStub(await self.channel(self.settings.chat_rpc))
 
+    async def reports(self) -> chat_admin_pb2_grpc.ReportServiceAsyncStub:
+        return chat_admin_pb2_grpc.ReportServiceStub(await self.channel(self.settings.chat_rpc))
+
     async def audit(self) -> admin_pb2_grpc.AuditServiceAsyncStub:
         return admin_pb2_grpc.AuditServiceStub(await self.channel(self.settings.auth_rpc))
 
     @asynccontextmanager
-    async def deed(self, action: str, target: str) -> AsyncIterator[None]:
+    async def deed(self, action: str, target: str, reason: str = "") -> AsyncIterator[None]:
         """A block that changes something: noted before, with its outcome afterwards. Nothing is done
         that cannot be noted.
 
@@ -71,7 +98,7 @@ class Operator:
             AppError: UNAVAILABLE when auth-service is away; the block has not begun then.
         """
         audit = await self.audit()
-        request = BeginDeedRequest(who=self.who, action=action, target=target)
+        request = BeginDeedRequest(who=self.who, action=action, target=target, reason=reason)
         deed_id = (await audit.BeginDeed(request)).deed_id
         outcome = _BROKEN
         try:
@@ -89,7 +116,7 @@ async def open_operator(settings: AdminSettings, who: str) -> AsyncGenerator[Ope
     """For as long as the block lasts."""
     async with AsyncExitStack() as stack:
         resources = Resources(settings, DevServer(settings.dev_server, settings.name), stack)
-        yield Operator(settings, resources, who)
+        yield Operator(Ways(settings, resources), who)
 
 
 def own_name() -> str:

@@ -1,4 +1,4 @@
-"""Accounts: Register, Login, ChangePassword, DisableAccount, FindAccounts.
+"""Accounts: Register, Login, ChangePassword, DisableAccount, SetAdmin, FindAccounts.
 
 The profile of an account is user-service's. Until it has confirmed it, the account is not whole:
 a Register with the same password goes on with it, and so does the next Login.
@@ -63,7 +63,7 @@ async def login(svc: ServiceContext, *, username: str, password: str, device: De
     """
     device = sessions.check_device(device)
     account = await authenticate(svc, username, password)
-    _refuse_disabled(account)
+    refuse_disabled(account)
     if not account.has_profile:
         await _make_profile(svc, account)
     return await _open_session(svc, account, device)
@@ -112,6 +112,13 @@ async def disable_account(svc: ServiceContext, user_id: int, disabled: bool) -> 
     log.info("account disabled" if disabled else "account enabled", account=user_id)
 
 
+async def set_admin(svc: ServiceContext, user_id: int, is_admin: bool) -> None:
+    """Gives an account the right to the operators' page, or takes it. NOT_FOUND."""
+    if not await svc.db.write(credentials.set_admin, user_id, is_admin):
+        raise not_found("user")
+    log.info("admin role given" if is_admin else "admin role taken", account=user_id)
+
+
 async def find_accounts(
     svc: ServiceContext, *, user_id: int, text: str, only_disabled: bool, limit: int, cursor: str
 ) -> tuple[list[FoundAccount], str]:
@@ -154,7 +161,7 @@ async def _check_unfinished(
         if error.code is Code.INVALID_CREDENTIALS:
             raise _taken("username") from None
         raise
-    _refuse_disabled(account)
+    refuse_disabled(account)
 
 
 async def _make_profile(svc: ServiceContext, account: Account) -> bool:
@@ -203,11 +210,12 @@ async def _open_session(svc: ServiceContext, account: Account, device: Device) -
         return pair
     await svc.sessions.end(account.user_id, [pair.session_id])
     if now is not None:
-        _refuse_disabled(now)
+        refuse_disabled(now)
     raise wrong()
 
 
-def _refuse_disabled(account: Account) -> None:
+def refuse_disabled(account: Account) -> None:
+    """PERMISSION_DENIED."""
     if account.disabled:
         raise AppError(Code.PERMISSION_DENIED, "the account is disabled")
 

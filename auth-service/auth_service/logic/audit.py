@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 
 from auth_service.model import deeds
-from auth_service.model.deeds import MAX_ACTION, MAX_OUTCOME, MAX_TARGET, MAX_WHO, Deed
+from auth_service.model.deeds import (
+    MAX_ACTION,
+    MAX_OUTCOME,
+    MAX_REASON,
+    MAX_TARGET,
+    MAX_WHO,
+    Deed,
+)
 from auth_service.svc import ServiceContext
 from im_common.domain.ids import now_ms
 from im_common.domain.names import clean_text
@@ -15,12 +22,17 @@ from im_common.errors import invalid
 _PLAIN = re.compile(r"[a-zA-Z][a-zA-Z0-9_ -]*")
 
 
-async def begin_deed(svc: ServiceContext, *, who: str, action: str, target: str) -> int:
+async def begin_deed(
+    svc: ServiceContext, *, who: str, action: str, target: str, reason: str
+) -> int:
     """Its id. INVALID_ARGUMENT for a text that is missing, or too long."""
     clean_text("who", who, least=1, most=MAX_WHO)
     clean_text("target", target, most=MAX_TARGET)
+    clean_text("reason", reason, most=MAX_REASON)
     _check_plain("action", action, MAX_ACTION)
-    return await svc.db.write(deeds.add, who=who, action=action, target=target, at=now_ms())
+    return await svc.db.write(
+        deeds.add, who=who, action=action, target=target, reason=reason, at=now_ms()
+    )
 
 
 async def end_deed(svc: ServiceContext, deed_id: int, outcome: str) -> None:

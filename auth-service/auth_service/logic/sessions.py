@@ -25,6 +25,8 @@ from im_common.sql.outbox import Change
 log = structlog.get_logger(__name__)
 
 PLATFORMS = ("ios", "android", "web", "desktop", "other")
+# Of sessions of the operators' page: no client names it, and they are good for nothing else.
+ADMIN = "admin"
 MAX_DEVICE_ID = 64
 # Nobody who ends a session waits longer than that for a database that is away.
 TELL_WITHIN_S = 1.0
@@ -69,6 +71,15 @@ def client_address() -> str:
 
 async def open_session(svc: ServiceContext, user_id: int, device: Device) -> TokenPair:
     """A new session; the older ones that it replaces end."""
+    session, refresh_token = await begin_session(svc, user_id, device)
+    replaced = _replaced(svc, await svc.sessions.of_user(user_id))
+    ended = await svc.sessions.end(user_id, [old.session_id for old in replaced])
+    await tell_revoked(svc, user_id, ended)
+    return _token_pair(svc, session, new_pair(svc.keys), refresh_token)
+
+
+async def begin_session(svc: ServiceContext, user_id: int, device: Device) -> tuple[Session, str]:
+    """One beside those that there are, and what proves it."""
     now = now_ms()
     session = Session(
         session_id=new_session_id(),
@@ -81,10 +92,7 @@ async def open_session(svc: ServiceContext, user_id: int, device: Device) -> Tok
     )
     refresh_token = svc.refresh_tokens.make(session.session_id)
     await svc.sessions.add(session, svc.refresh_tokens.hash(refresh_token))
-    replaced = _replaced(svc, await svc.sessions.of_user(user_id))
-    ended = await svc.sessions.end(user_id, [old.session_id for old in replaced])
-    await tell_revoked(svc, user_id, ended)
-    return _token_pair(svc, session, new_pair(svc.keys), refresh_token)
+    return session, refresh_token
 
 
 async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") -> TokenPair:
@@ -101,7 +109,9 @@ async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") ->
     used = svc.refresh_tokens.read(token)
     session = await svc.sessions.get(used.session_id)
     if session is None:
-        raise _over()
+        raise over()
+    if session.platform == ADMIN:
+        raise unauthenticated("the refresh token is not valid")
     fresh = new_pair(svc.keys)
     outcome, pair = await svc.sessions.rotate(
         session,
@@ -120,7 +130,7 @@ async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") ->
         )
         await tell_revoked(svc, session.user_id, [session.session_id])
     if outcome not in (Rotation.ROTATED, Rotation.REPEATED):
-        raise _over()
+        raise over()
     return _token_pair(svc, session, pair, svc.refresh_tokens.next(token, pair))
 
 
@@ -201,10 +211,11 @@ async def tell_revoked(svc: ServiceContext, user_id: int, ended: Sequence[str]) 
 def _replaced(svc: ServiceContext, newest_first: Sequence[Session]) -> Sequence[Session]:
     """Those that go. Judged by the order of logins, so that of two at once both see the same."""
     kept: list[Session] = []
-    for session in newest_first:
+    clients = [session for session in newest_first if session.platform != ADMIN]
+    for session in clients:
         if len(kept) < svc.settings.max_sessions and _may_stay(svc, session, kept):
             kept.append(session)
-    return [session for session in newest_first if session not in kept]
+    return [session for session in clients if session not in kept]
 
 
 def _may_stay(svc: ServiceContext, session: Session, newer: Sequence[Session]) -> bool:
@@ -229,5 +240,6 @@ def _token_pair(svc: ServiceContext, session: Session, pair: Pair, refresh_token
     )
 
 
-def _over() -> AppError:
+def over() -> AppError:
+    """What is said of a session that is no more."""
     return AppError(Code.SESSION_REVOKED, "the session has ended")

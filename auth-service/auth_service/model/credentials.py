@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
+    false,
     insert,
     or_,
     select,
@@ -46,6 +47,8 @@ credentials = Table(
     # Whether user-service has confirmed the profile.
     Column("has_profile", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # Whether the operators' page lets its owner in.
+    Column("is_admin", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("username_key", name="uq_credentials_username_key"),
     UniqueConstraint("email_key", name="uq_credentials_email_key"),
     sqlite_autoincrement=True,
@@ -64,6 +67,7 @@ class Account:
     password_hash: str
     disabled: bool
     has_profile: bool
+    is_admin: bool = False
 
     @property
     def deleted(self) -> bool:
@@ -79,6 +83,7 @@ _account = select(
     _t.password_hash,
     _t.disabled,
     _t.has_profile,
+    _t.is_admin,
 )
 
 
@@ -202,6 +207,7 @@ def forget(connection: Connection, user_id: int, *, old_hash: str) -> bool:
             email="",
             email_key=None,
             password_hash=NO_PASSWORD,
+            is_admin=False,
         )
     )
     return result.rowcount == 1
@@ -209,8 +215,18 @@ def forget(connection: Connection, user_id: int, *, old_hash: str) -> bool:
 
 def set_disabled(connection: Connection, user_id: int, disabled: bool) -> bool:
     """False when there is no such account, or it was deleted."""
+    return _set(connection, user_id, disabled=disabled)
+
+
+def set_admin(connection: Connection, user_id: int, is_admin: bool) -> bool:
+    """False when there is no such account, or it was deleted."""
+    return _set(connection, user_id, is_admin=is_admin)
+
+
+def _set(connection: Connection, user_id: int, **columns: bool) -> bool:
     account = by_id(connection, user_id)
     if account is None or account.deleted:
         return False
-    connection.execute(update(credentials).where(_t.user_id == user_id).values(disabled=disabled))
+    alive = (_t.user_id == user_id, _t.password_hash != NO_PASSWORD)
+    connection.execute(update(credentials).where(*alive).values(columns))
     return True

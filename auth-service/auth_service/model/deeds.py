@@ -14,6 +14,7 @@ MAX_WHO = 64
 MAX_ACTION = 64
 MAX_TARGET = 255
 MAX_OUTCOME = 64
+MAX_REASON = 255
 
 deeds = Table(
     "deeds",
@@ -25,6 +26,7 @@ deeds = Table(
     Column("target", String(MAX_TARGET), nullable=False),
     # Empty while it is not known.
     Column("outcome", ascii_key(MAX_OUTCOME), nullable=False),
+    Column("reason", String(MAX_REASON), nullable=False, server_default=""),
     **MYSQL_TABLE,
 )
 _t = deeds.c
@@ -39,13 +41,13 @@ class Deed:
     action: str
     target: str
     outcome: str
+    reason: str
 
 
-def add(connection: Connection, *, who: str, action: str, target: str, at: int) -> int:
+def add(connection: Connection, *, who: str, action: str, target: str, reason: str, at: int) -> int:
     """Its id."""
-    result = connection.execute(
-        insert(deeds).values(created_at=at, who=who, action=action, target=target, outcome="")
-    )
+    deed = {"who": who, "action": action, "target": target, "reason": reason}
+    result = connection.execute(insert(deeds).values(created_at=at, outcome="", **deed))
     (deed_id,) = result.inserted_primary_key or (0,)
     return int(deed_id)
 
@@ -60,7 +62,7 @@ def page(
     connection: Connection, wanted: Mapping[str, str], *, below: int | None, limit: int
 ) -> list[Deed]:
     """Newest first. ``wanted`` has values of columns; an empty one leaves nobody out."""
-    query = select(_t.deed_id, _t.created_at, _t.who, _t.action, _t.target, _t.outcome)
+    query = select(_t.deed_id, _t.created_at, _t.who, _t.action, _t.target, _t.outcome, _t.reason)
     if below is not None:
         query = query.where(_t.deed_id < below)
     for column, value in wanted.items():

@@ -7,10 +7,16 @@ import grpc
 from auth_service import svc
 from auth_service.config import Settings
 from auth_service.logic import deletion
-from auth_service.server.admin import AccountAdminServicer, AuditServicer, KeyAdminServicer
+from auth_service.server.admin import (
+    AccountAdminServicer,
+    AdminSessionServicer,
+    AuditServicer,
+    KeyAdminServicer,
+)
 from auth_service.server.auth import AuthServicer
 from im.auth.v1.admin_pb2_grpc import (
     add_AccountAdminServiceServicer_to_server,
+    add_AdminSessionServiceServicer_to_server,
     add_AuditServiceServicer_to_server,
     add_KeyAdminServiceServicer_to_server,
 )
@@ -30,6 +36,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
     def register(server: grpc.aio.Server) -> None:
         add_AuthServiceServicer_to_server(AuthServicer(service), server)
         add_AccountAdminServiceServicer_to_server(AccountAdminServicer(service), server)
+        add_AdminSessionServiceServicer_to_server(AdminSessionServicer(service), server)
         add_KeyAdminServiceServicer_to_server(KeyAdminServicer(service), server)
         add_AuditServiceServicer_to_server(AuditServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
@@ -39,6 +46,7 @@ async def serve(settings: Settings, resources: Resources) -> None:
         services=[
             "im.auth.v1.AuthService",
             "im.auth.v1.AccountAdminService",
+            "im.auth.v1.AdminSessionService",
             "im.auth.v1.KeyAdminService",
             "im.auth.v1.AuditService",
             outbox_service.SERVICE,

@@ -1,10 +1,12 @@
-"""AccountAdminService, KeyAdminService and AuditService: a line or two for each RPC."""
+"""AccountAdminService, AdminSessionService, KeyAdminService and AuditService: a line or two for each
+RPC."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from auth_service.logic import accounts, audit, deletion, sessions
+from auth_service.logic import accounts, admin_sessions, audit, deletion, sessions
+from auth_service.logic.admin_sessions import AdminSession
 from auth_service.model.credentials import FoundAccount
 from auth_service.model.deeds import Deed
 from auth_service.server.auth import session_view
@@ -12,6 +14,7 @@ from auth_service.svc import ServiceContext
 from im.auth.v1 import admin_pb2 as pb
 from im.auth.v1.admin_pb2_grpc import (
     AccountAdminServiceServicer,
+    AdminSessionServiceServicer,
     AuditServiceServicer,
     KeyAdminServiceServicer,
 )
@@ -52,6 +55,35 @@ class AccountAdminServicer(AccountAdminServiceServicer):
         ended = await sessions.end_sessions(self._svc, request.user_id, request.session_id)
         return pb.EndUserSessionsResponse(ended=ended)
 
+    async def SetAdmin(self, request: pb.SetAdminRequest, _: Any) -> pb.SetAdminResponse:
+        await accounts.set_admin(self._svc, request.user_id, request.admin)
+        return pb.SetAdminResponse()
+
+
+class AdminSessionServicer(AdminSessionServiceServicer):
+    def __init__(self, svc: ServiceContext) -> None:
+        self._svc = svc
+
+    async def OpenAdminSession(
+        self, request: pb.OpenAdminSessionRequest, _: Any
+    ) -> pb.OpenAdminSessionResponse:
+        token, session = await admin_sessions.open_session(
+            self._svc, request.username, request.password
+        )
+        return pb.OpenAdminSessionResponse(token=token, session=_admin_session(session))
+
+    async def CheckAdminSession(
+        self, request: pb.CheckAdminSessionRequest, _: Any
+    ) -> pb.CheckAdminSessionResponse:
+        session = await admin_sessions.check_session(self._svc, request.token)
+        return pb.CheckAdminSessionResponse(session=_admin_session(session))
+
+    async def EndAdminSession(
+        self, request: pb.EndAdminSessionRequest, _: Any
+    ) -> pb.EndAdminSessionResponse:
+        await admin_sessions.end_session(self._svc, request.token)
+        return pb.EndAdminSessionResponse()
+
 
 class KeyAdminServicer(KeyAdminServiceServicer):
     def __init__(self, svc: ServiceContext) -> None:
@@ -76,7 +108,11 @@ class AuditServicer(AuditServiceServicer):
 
     async def BeginDeed(self, request: pb.BeginDeedRequest, _: Any) -> pb.BeginDeedResponse:
         deed_id = await audit.begin_deed(
-            self._svc, who=request.who, action=request.action, target=request.target
+            self._svc,
+            who=request.who,
+            action=request.action,
+            target=request.target,
+            reason=request.reason,
         )
         return pb.BeginDeedResponse(deed_id=deed_id)
 
@@ -106,6 +142,13 @@ def _account(found: FoundAccount) -> pb.Account:
         disabled=account.disabled,
         deleted=account.deleted,
         created_at=found.created_at,
+        admin=account.is_admin,
+    )
+
+
+def _admin_session(session: AdminSession) -> pb.AdminSession:
+    return pb.AdminSession(
+        user_id=session.user_id, username=session.username, expires_at=session.expires_at
     )
 
 
@@ -117,4 +160,5 @@ def _deed(deed: Deed) -> pb.Deed:
         action=deed.action,
         target=deed.target,
         outcome=deed.outcome,
+        reason=deed.reason,
     )

@@ -14,7 +14,10 @@ from chat_service.model.members import Position
 from chat_service.svc import ServiceContext
 from im_common.domain.ids import check_id, group_conversation, single_conversation
 from im_common.domain.paging import page_limit
-from im_common.errors import invalid
+from im_common.errors import invalid, not_found
+
+# Has deleted nothing for themselves, and sees what everybody does.
+NOBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,33 @@ async def get_group_history(
     """The same for a group. Who was a member reads up to the last message before."""
     conversation_id = group_conversation(check_id("group_id", group_id))
     return await _page(svc, user_id, conversation_id, bounds)
+
+
+async def read_reported(
+    svc: ServiceContext, conversation_id: str, before_seq: int, limit: int
+) -> tuple[list[Row[Any]], bool]:
+    """For an operator, who is no member: a page below ``before_seq`` (0: the newest), in ascending seq,
+    and whether there are older messages. INVALID_ARGUMENT; NOT_FOUND when nobody has written in it."""
+    membership.parse(conversation_id)
+    size = page_limit(limit)
+    if before_seq < 0:
+        raise invalid("before_seq", "must not be negative")
+
+    def read(connection: Connection) -> list[Row[Any]]:
+        return messages.page(
+            connection,
+            conversation_id,
+            reader=NOBODY,
+            above=0,
+            below=before_seq or None,
+            limit=size + 1,
+            newest=True,
+        )
+
+    rows = await svc.db.read(read)
+    if not rows and not before_seq:
+        raise not_found("conversation")
+    return rows[-size:], len(rows) > size
 
 
 async def _page(

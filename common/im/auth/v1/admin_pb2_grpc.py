@@ -55,6 +55,11 @@ class AccountAdminServiceStub:
                 request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsRequest.SerializeToString,
                 response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.SetAdmin = channel.unary_unary(
+                '/im.auth.v1.AccountAdminService/SetAdmin',
+                request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.SetAdminRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.SetAdminResponse.FromString,
+                _registered_method=True)
 
 
 class AccountAdminServiceServicer:
@@ -89,6 +94,13 @@ class AccountAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAdmin(self, request, context):
+        """SetAdmin gives an account the right to the operators' page, or takes it. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_AccountAdminServiceServicer_to_server(servicer, server):
                     servicer.EndUserSessions,
                     request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsRequest.FromString,
                     response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsResponse.SerializeToString,
+            ),
+            'SetAdmin': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAdmin,
+                    request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.SetAdminRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.SetAdminResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,201 @@ class AccountAdminService:
             '/im.auth.v1.AccountAdminService/EndUserSessions',
             im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsRequest.SerializeToString,
             im_dot_auth_dot_v1_dot_admin__pb2.EndUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAdmin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AccountAdminService/SetAdmin',
+            im_dot_auth_dot_v1_dot_admin__pb2.SetAdminRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_admin__pb2.SetAdminResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class AdminSessionServiceStub:
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.OpenAdminSession = channel.unary_unary(
+                '/im.auth.v1.AdminSessionService/OpenAdminSession',
+                request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionResponse.FromString,
+                _registered_method=True)
+        self.CheckAdminSession = channel.unary_unary(
+                '/im.auth.v1.AdminSessionService/CheckAdminSession',
+                request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionResponse.FromString,
+                _registered_method=True)
+        self.EndAdminSession = channel.unary_unary(
+                '/im.auth.v1.AdminSessionService/EndAdminSession',
+                request_serializer=im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionRequest.SerializeToString,
+                response_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionResponse.FromString,
+                _registered_method=True)
+
+
+class AdminSessionServiceServicer:
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    def OpenAdminSession(self, request, context):
+        """OpenAdminSession checks the password as Login does. PERMISSION_DENIED without the role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckAdminSession(self, request, context):
+        """CheckAdminSession says whose session it is, as long as it lasts and the account has the role.
+        SESSION_REVOKED when it is over, PERMISSION_DENIED without the role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndAdminSession(self, request, context):
+        """EndAdminSession ends it; of one that is over, nothing is left to do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AdminSessionServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'OpenAdminSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenAdminSession,
+                    request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionResponse.SerializeToString,
+            ),
+            'CheckAdminSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckAdminSession,
+                    request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionResponse.SerializeToString,
+            ),
+            'EndAdminSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndAdminSession,
+                    request_deserializer=im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionRequest.FromString,
+                    response_serializer=im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'im.auth.v1.AdminSessionService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('im.auth.v1.AdminSessionService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AdminSessionService:
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    @staticmethod
+    def OpenAdminSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AdminSessionService/OpenAdminSession',
+            im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_admin__pb2.OpenAdminSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckAdminSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AdminSessionService/CheckAdminSession',
+            im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_admin__pb2.CheckAdminSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndAdminSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.auth.v1.AdminSessionService/EndAdminSession',
+            im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionRequest.SerializeToString,
+            im_dot_auth_dot_v1_dot_admin__pb2.EndAdminSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class AccountAdminServiceStub:
     """ListUserSessions lists the sessions of a user, newest first."""
     EndUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EndUserSessionsRequest, _admin_pb2.EndUserSessionsResponse]
     """EndUserSessions ends one session of a user, or all of them. NOT_FOUND when it is none of theirs."""
+    SetAdmin: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdminRequest, _admin_pb2.SetAdminResponse]
+    """SetAdmin gives an account the right to the operators' page, or takes it. NOT_FOUND."""
 
 @_typing.type_check_only
 class AccountAdminServiceAsyncStub(AccountAdminServiceStub):
@@ -55,6 +57,8 @@ class AccountAdminServiceAsyncStub(AccountAdminServiceStub):
     """ListUserSessions lists the sessions of a user, newest first."""
     EndUserSessions: _aio.UnaryUnaryMultiCallable[_admin_pb2.EndUserSessionsRequest, _admin_pb2.EndUserSessionsResponse]  # type: ignore[assignment]
     """EndUserSessions ends one session of a user, or all of them. NOT_FOUND when it is none of theirs."""
+    SetAdmin: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdminRequest, _admin_pb2.SetAdminResponse]  # type: ignore[assignment]
+    """SetAdmin gives an account the right to the operators' page, or takes it. NOT_FOUND."""
 
 class AccountAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccountAdminService is what operators see of accounts, and do with them."""
@@ -91,7 +95,82 @@ class AccountAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.EndUserSessionsResponse, _abc.Awaitable[_admin_pb2.EndUserSessionsResponse]]:
         """EndUserSessions ends one session of a user, or all of them. NOT_FOUND when it is none of theirs."""
 
+    @_abc_1.abstractmethod
+    def SetAdmin(
+        self,
+        request: _admin_pb2.SetAdminRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetAdminResponse, _abc.Awaitable[_admin_pb2.SetAdminResponse]]:
+        """SetAdmin gives an account the right to the operators' page, or takes it. NOT_FOUND."""
+
 def add_AccountAdminServiceServicer_to_server(servicer: AccountAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class AdminSessionServiceStub:
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AdminSessionServiceAsyncStub: ...
+    OpenAdminSession: _grpc.UnaryUnaryMultiCallable[_admin_pb2.OpenAdminSessionRequest, _admin_pb2.OpenAdminSessionResponse]
+    """OpenAdminSession checks the password as Login does. PERMISSION_DENIED without the role."""
+    CheckAdminSession: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckAdminSessionRequest, _admin_pb2.CheckAdminSessionResponse]
+    """CheckAdminSession says whose session it is, as long as it lasts and the account has the role.
+    SESSION_REVOKED when it is over, PERMISSION_DENIED without the role.
+    """
+    EndAdminSession: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EndAdminSessionRequest, _admin_pb2.EndAdminSessionResponse]
+    """EndAdminSession ends it; of one that is over, nothing is left to do."""
+
+@_typing.type_check_only
+class AdminSessionServiceAsyncStub(AdminSessionServiceStub):
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    OpenAdminSession: _aio.UnaryUnaryMultiCallable[_admin_pb2.OpenAdminSessionRequest, _admin_pb2.OpenAdminSessionResponse]  # type: ignore[assignment]
+    """OpenAdminSession checks the password as Login does. PERMISSION_DENIED without the role."""
+    CheckAdminSession: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckAdminSessionRequest, _admin_pb2.CheckAdminSessionResponse]  # type: ignore[assignment]
+    """CheckAdminSession says whose session it is, as long as it lasts and the account has the role.
+    SESSION_REVOKED when it is over, PERMISSION_DENIED without the role.
+    """
+    EndAdminSession: _aio.UnaryUnaryMultiCallable[_admin_pb2.EndAdminSessionRequest, _admin_pb2.EndAdminSessionResponse]  # type: ignore[assignment]
+    """EndAdminSession ends it; of one that is over, nothing is left to do."""
+
+class AdminSessionServiceServicer(metaclass=_abc_1.ABCMeta):
+    """AdminSessionService is the log-in of the operators' page: its sessions are good for nothing else, and
+    no other session is good for the page.
+    """
+
+    @_abc_1.abstractmethod
+    def OpenAdminSession(
+        self,
+        request: _admin_pb2.OpenAdminSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.OpenAdminSessionResponse, _abc.Awaitable[_admin_pb2.OpenAdminSessionResponse]]:
+        """OpenAdminSession checks the password as Login does. PERMISSION_DENIED without the role."""
+
+    @_abc_1.abstractmethod
+    def CheckAdminSession(
+        self,
+        request: _admin_pb2.CheckAdminSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CheckAdminSessionResponse, _abc.Awaitable[_admin_pb2.CheckAdminSessionResponse]]:
+        """CheckAdminSession says whose session it is, as long as it lasts and the account has the role.
+        SESSION_REVOKED when it is over, PERMISSION_DENIED without the role.
+        """
+
+    @_abc_1.abstractmethod
+    def EndAdminSession(
+        self,
+        request: _admin_pb2.EndAdminSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.EndAdminSessionResponse, _abc.Awaitable[_admin_pb2.EndAdminSessionResponse]]:
+        """EndAdminSession ends it; of one that is over, nothing is left to do."""
+
+def add_AdminSessionServiceServicer_to_server(servicer: AdminSessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class KeyAdminServiceStub:
     """KeyAdminService tells of the keys that sign access tokens; their file is changed by who may write it."""

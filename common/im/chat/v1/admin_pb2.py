@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from im.chat.v1 import chat_pb2 as im_dot_chat_dot_v1_dot_chat__pb2
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16im/chat/v1/admin.proto\x12\nim.chat.v1\x1a\x19im/common/v1/access.proto\"\x15\n\x13GetRetentionRequest\".\n\x14GetRetentionResponse\x12\x16\n\x0eretention_days\x18\x01 \x01(\x05\"7\n\x15\x45xpireMessagesRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\">\n\x16\x45xpireMessagesResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t2\xd0\x01\n\x10RetentionService\x12Z\n\x0cGetRetention\x12\x1f.im.chat.v1.GetRetentionRequest\x1a .im.chat.v1.GetRetentionResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0e\x45xpireMessages\x12!.im.chat.v1.ExpireMessagesRequest\x1a\".im.chat.v1.ExpireMessagesResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/chat/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16im/chat/v1/admin.proto\x12\nim.chat.v1\x1a\x15im/chat/v1/chat.proto\x1a\x19im/common/v1/access.proto\"U\n\x17ReadConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x12\n\nbefore_seq\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x05\"S\n\x18ReadConversationResponse\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.im.chat.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x15\n\x13GetRetentionRequest\".\n\x14GetRetentionResponse\x12\x16\n\x0eretention_days\x18\x01 \x01(\x05\"7\n\x15\x45xpireMessagesRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\">\n\x16\x45xpireMessagesResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x03\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t2\xd0\x01\n\x10RetentionService\x12Z\n\x0cGetRetention\x12\x1f.im.chat.v1.GetRetentionRequest\x1a .im.chat.v1.GetRetentionResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x12`\n\x0e\x45xpireMessages\x12!.im.chat.v1.ExpireMessagesRequest\x1a\".im.chat.v1.ExpireMessagesResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x32w\n\rReportService\x12\x66\n\x10ReadConversation\x12#.im.chat.v1.ReadConversationRequest\x1a$.im.chat.v1.ReadConversationResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x03\x42\x15Z\x13im.local/im/chat/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,14 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETENTIONSERVICE'].methods_by_name['GetRetention']._serialized_options = b'\220\002\001\310\363\030\003'
   _globals['_RETENTIONSERVICE'].methods_by_name['ExpireMessages']._loaded_options = None
   _globals['_RETENTIONSERVICE'].methods_by_name['ExpireMessages']._serialized_options = b'\220\002\002\310\363\030\003'
-  _globals['_GETRETENTIONREQUEST']._serialized_start=65
-  _globals['_GETRETENTIONREQUEST']._serialized_end=86
-  _globals['_GETRETENTIONRESPONSE']._serialized_start=88
-  _globals['_GETRETENTIONRESPONSE']._serialized_end=134
-  _globals['_EXPIREMESSAGESREQUEST']._serialized_start=136
-  _globals['_EXPIREMESSAGESREQUEST']._serialized_end=191
-  _globals['_EXPIREMESSAGESRESPONSE']._serialized_start=193
-  _globals['_EXPIREMESSAGESRESPONSE']._serialized_end=255
-  _globals['_RETENTIONSERVICE']._serialized_start=258
-  _globals['_RETENTIONSERVICE']._serialized_end=466
+  _globals['_REPORTSERVICE'].methods_by_name['ReadConversation']._loaded_options = None
+  _globals['_REPORTSERVICE'].methods_by_name['ReadConversation']._serialized_options = b'\220\002\001\310\363\030\003'
+  _globals['_READCONVERSATIONREQUEST']._serialized_start=88
+  _globals['_READCONVERSATIONREQUEST']._serialized_end=173
+  _globals['_READCONVERSATIONRESPONSE']._serialized_start=175
+  _globals['_READCONVERSATIONRESPONSE']._serialized_end=258
+  _globals['_GETRETENTIONREQUEST']._serialized_start=260
+  _globals['_GETRETENTIONREQUEST']._serialized_end=281
+  _globals['_GETRETENTIONRESPONSE']._serialized_start=283
+  _globals['_GETRETENTIONRESPONSE']._serialized_end=329
+  _globals['_EXPIREMESSAGESREQUEST']._serialized_start=331
+  _globals['_EXPIREMESSAGESREQUEST']._serialized_end=386
+  _globals['_EXPIREMESSAGESRESPONSE']._serialized_start=388
+  _globals['_EXPIREMESSAGESRESPONSE']._serialized_end=450
+  _globals['_RETENTIONSERVICE']._serialized_start=453
+  _globals['_RETENTIONSERVICE']._serialized_end=661
+  _globals['_REPORTSERVICE']._serialized_start=663
+  _globals['_REPORTSERVICE']._serialized_end=782
 # @@protoc_insertion_point(module_scope)

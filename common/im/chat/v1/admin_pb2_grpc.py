@@ -144,3 +144,82 @@ class RetentionService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ReportServiceStub:
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ReadConversation = channel.unary_unary(
+                '/im.chat.v1.ReportService/ReadConversation',
+                request_serializer=im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationRequest.SerializeToString,
+                response_deserializer=im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationResponse.FromString,
+                _registered_method=True)
+
+
+class ReportServiceServicer:
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    def ReadConversation(self, request, context):
+        """ReadConversation gives what everybody in a conversation has or had before them, newest page first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ReportServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ReadConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadConversation,
+                    request_deserializer=im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationRequest.FromString,
+                    response_serializer=im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'im.chat.v1.ReportService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('im.chat.v1.ReportService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ReportService:
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    @staticmethod
+    def ReadConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/im.chat.v1.ReportService/ReadConversation',
+            im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationRequest.SerializeToString,
+            im_dot_chat_dot_v1_dot_admin__pb2.ReadConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -74,3 +74,40 @@ class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_RetentionServiceServicer_to_server(servicer: RetentionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ReportServiceStub:
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ReportServiceAsyncStub: ...
+    ReadConversation: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReadConversationRequest, _admin_pb2.ReadConversationResponse]
+    """ReadConversation gives what everybody in a conversation has or had before them, newest page first."""
+
+@_typing.type_check_only
+class ReportServiceAsyncStub(ReportServiceStub):
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ReadConversation: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReadConversationRequest, _admin_pb2.ReadConversationResponse]  # type: ignore[assignment]
+    """ReadConversation gives what everybody in a conversation has or had before them, newest page first."""
+
+class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
+    """ReportService is what operators read of conversations that somebody has reported. Who reads, and why,
+    is for the caller to note before.
+    """
+
+    @_abc_1.abstractmethod
+    def ReadConversation(
+        self,
+        request: _admin_pb2.ReadConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReadConversationResponse, _abc.Awaitable[_admin_pb2.ReadConversationResponse]]:
+        """ReadConversation gives what everybody in a conversation has or had before them, newest page first."""
+
+def add_ReportServiceServicer_to_server(servicer: ReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

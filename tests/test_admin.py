@@ -16,14 +16,10 @@ import httpx
 import jwt
 import pytest
 import uuid_utils
+from im_operator import bury, message
 from im_people import PASSWORD, Connect, MakeUser, User, make_group, single
 
-from im.chat.v1.content_pb2 import Content
-from im.chat.v1.record_pb2 import ChatRecord, NewMessage
-from im_admin.config import VARIABLES, read_settings
-from im_admin.operator import open_operator
-from im_common.bus import Record, dead_letter
-from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC
+from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain.ids import now_ms
 from im_local.paths import ROOT
 from im_local.testing import System
@@ -150,7 +146,7 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_exactly_once(
     ann, bob = await new_user(), await new_user()
     on_bob = await online(bob)
     conversation_id, message_id = single(ann, bob), str(uuid_utils.uuid7())
-    await _bury(system, _message(ann, bob, message_id, now_ms()))
+    await bury(system, message(ann, bob, message_id, now_ms()))
 
     (letter,) = [
         one
@@ -311,7 +307,7 @@ async def test_messages_that_are_too_old_are_removed_when_days_are_given(
     ann, bob = await new_user(), await new_user()
     on_ann = await online(ann)
     month_ago = now_ms() - 30 * 24 * 3600 * 1000
-    await _bury(system, _message(ann, bob, str(uuid_utils.uuid7()), month_ago))
+    await bury(system, message(ann, bob, str(uuid_utils.uuid7()), month_ago))
     letters = await admin.json("dead-letters", "list", "--most", "10000")
     (letter,) = [one["letter"] for one in letters if _is_of(one, ann, bob)]
     await admin.text("dead-letters", "replay", letter)
@@ -356,32 +352,6 @@ async def _left(admin: Admin) -> int:
 
 def _is_of(letter: dict[str, Any], a: User, b: User) -> bool:
     return bool(letter["key"] == single(a, b))
-
-
-def _message(a: User, b: User, message_id: str, timestamp: int) -> Record:
-    """As the gateway would have put it on the log."""
-    message = NewMessage(
-        message_id=message_id,
-        conversation_id=single(a, b),
-        sender_id=a.user_id,
-        to_user_id=b.user_id,
-        timestamp=timestamp,
-        content=Content(content_type="text", content="late", client_msg_id=message_id),
-    )
-    value = ChatRecord(message=message).SerializeToString()
-    return Record(CHAT_TOPIC, 0, "1", single(a, b).encode(), value, {})
-
-
-async def _bury(system: System, record: Record) -> None:
-    """Puts a record among the dead letters."""
-    variables = json.loads((system.data / VARIABLES).read_text(encoding="utf-8"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, text in variables.items():
-            patch.setenv(name, text)
-        settings = read_settings()
-    async with open_operator(settings, "tester") as operator:
-        producer = await operator.resources.producer(settings.bus)
-        await dead_letter(producer, DEAD_LETTER_TOPIC, record, "a test")
 
 
 async def until(ask: Callable[[], Awaitable[Any]], wanted: Any, limit_s: float = 30) -> None:

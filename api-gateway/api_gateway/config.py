@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from im_common.runtime.config import Settings as CommonSettings
 from im_common.runtime.http_limits import Guests, HttpLimits, affordable
-from im_common.runtime.sections import ClientConf, ListenAddress, Names, Section
+from im_common.runtime.sections import BusConf, ClientConf, ListenAddress, Names, Section
 from im_common.runtime.shared_rate import Allowance
 
 RateClass = Literal["registration", "login", "search", "upload", "write", "read"]
@@ -205,3 +205,9 @@ class Settings(CommonSettings):
     friend_rpc: ClientConf = ClientConf(key="friend.rpc")
     group_rpc: ClientConf = ClientConf(key="group.rpc")
     chat_rpc: ClientConf = ClientConf(key="chat.rpc")
+    # The rest is for the operators' page alone: what it shows of the log and of the gateways.
+    ws_rpc: ClientConf = ClientConf(key="ws.rpc")
+    bus: BusConf = BusConf()
+    # The groups of chat-mq, as its settings name them.
+    group: str = "chat-mq"
+    event_group: str = "chat-mq-events"

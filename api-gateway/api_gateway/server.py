@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from api_gateway import svc
+from api_gateway import admin, svc
 from api_gateway.app import build_app
 from api_gateway.config import HttpConf, Settings
 from api_gateway.middleware import FILES_PATH
@@ -34,7 +34,9 @@ async def serve(
     settings: Settings, resources: Resources, *, listener: socket.socket | None = None
 ) -> None:
     """Serves until the end is asked for; then finishes the requests in flight. ``listener`` is a socket
-    that others accept from, too; without it a new one is opened."""
+    that others accept from, too; without it a new one is opened, and the operators' page is here."""
+    if listener is None:
+        await admin.mount(settings, resources)
     service = await svc.build(settings, resources)
     app = build_app(service)
     limits = replace(

@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from api_gateway import server
+from api_gateway import admin, server
 from api_gateway.config import Settings
 from im_common.runtime import process
 from im_common.runtime.backoff import Backoff
@@ -80,6 +80,7 @@ async def _serve_all(settings: Settings, resources: Resources) -> None:
             Worker(number, listener, folder) for number in range(1, settings.http.workers + 1)
         ]
         resources.dev_server.measures = partial(_measures, folder)
+        await admin.mount(settings, resources)
         for worker in workers:
             resources.dev_server.add_check(f"worker {worker.number}", worker.check)
             resources.keep(worker.keep_running(resources.ending), f"worker {worker.number}")

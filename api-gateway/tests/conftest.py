@@ -25,6 +25,7 @@ from redis.exceptions import ConnectionError
 
 from api_gateway.config import FilesConf, HttpConf, Settings
 from api_gateway.server import serve
+from im.auth.v1 import admin_pb2 as auth_admin_pb2
 from im.auth.v1 import auth_pb2
 from im.chat.v1 import chat_pb2, file_pb2
 from im.friend.v1 import friend_pb2
@@ -51,7 +52,7 @@ __all__ = ["valkey"]
 
 SERVICES = [
     f"{module.DESCRIPTOR.package}.{name}"
-    for module in (auth_pb2, user_pb2, friend_pb2, group_pb2, chat_pb2, file_pb2)
+    for module in (auth_admin_pb2, auth_pb2, user_pb2, friend_pb2, group_pb2, chat_pb2, file_pb2)
     for name in module.DESCRIPTOR.services_by_name
 ]
 ME = 1001

@@ -100,6 +100,11 @@ async def process(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Process]:
     await eventually(lambda: is_free(process.api))
 
 
+async def test_the_first_process_has_the_page_of_the_operators(process: Process) -> None:
+    answer = await process.ask("/admin/login")
+    assert (answer.status_code, "Log in" in answer.text) == (200, True)
+
+
 async def test_workers_share_an_address_and_are_counted_together(
     process: Process, gateway: Gateway, token_of: Callable[[int], str]
 ) -> None:

@@ -13,6 +13,7 @@ from im_admin import (
     groups,
     keys,
     messages,
+    processes,
     retention,
     waiting,
 )
@@ -387,6 +388,18 @@ RETENTION = Group(
         ),
     ),
 )
+PROCESSES = Group(
+    "processes",
+    "what runs",
+    (
+        Command(
+            "processes list",
+            "each instance that others can find, with its version and whether it answers",
+            lambda o, _: processes.list_processes(o),
+            more="im-admin processes list",
+        ),
+    ),
+)
 AUDIT = Group(
     "audit",
     "what operators have done",
@@ -402,4 +415,4 @@ AUDIT = Group(
         ),
     ),
 )
-ALL = (USERS, SESSIONS, GROUPS, MESSAGES, DEAD_LETTERS, *WAITING, KEYS, RETENTION, AUDIT)
+ALL = (USERS, SESSIONS, GROUPS, MESSAGES, DEAD_LETTERS, PROCESSES, *WAITING, KEYS, RETENTION, AUDIT)

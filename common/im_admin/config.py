@@ -36,11 +36,15 @@ class OperatorSettings(Protocol):
     @property
     def auth_rpc(self) -> ClientConf: ...
     @property
+    def user_rpc(self) -> ClientConf: ...
+    @property
     def friend_rpc(self) -> ClientConf: ...
     @property
     def group_rpc(self) -> ClientConf: ...
     @property
     def chat_rpc(self) -> ClientConf: ...
+    @property
+    def ws_rpc(self) -> ClientConf: ...
 
 
 class AdminSettings(Settings):
@@ -50,10 +54,11 @@ class AdminSettings(Settings):
     group: str = "chat-mq"
     event_group: str = "chat-mq-events"
     auth_rpc: ClientConf = ClientConf(key="auth.rpc", timeout=_TIMEOUT_MS)
+    user_rpc: ClientConf = ClientConf(key="user.rpc", timeout=_TIMEOUT_MS)
     friend_rpc: ClientConf = ClientConf(key="friend.rpc", timeout=_TIMEOUT_MS)
     group_rpc: ClientConf = ClientConf(key="group.rpc", timeout=_TIMEOUT_MS)
-    user_rpc: ClientConf = ClientConf(key="user.rpc", timeout=_TIMEOUT_MS)
     chat_rpc: ClientConf = ClientConf(key="chat.rpc", timeout=_TIMEOUT_MS)
+    ws_rpc: ClientConf = ClientConf(key="ws.rpc", timeout=_TIMEOUT_MS)
 
 
 def read_settings(

@@ -21,6 +21,7 @@ from im_common.errors import AppError, Code, invalid
 ALL = "all"
 _REPLAY = "dead-letters replay"
 _OWN_HEADERS = "dlq-"
+_LONGEST_TARGET = 200
 # Of which it is known whether they were replayed.
 _MOST_REPLAYED = 100_000
 
@@ -38,8 +39,12 @@ async def list_letters(operator: Operator, *, most: int = 50) -> list[Row]:
 
 
 async def show_letters(operator: Operator, names: Sequence[str]) -> list[Row]:
-    """All that can be said of each, or of `all`."""
-    return [_description(record) for record in await _named(operator, names)]
+    """All that can be said of each, or of `all`. What people wrote is in it, so that it is shown is
+    noted before."""
+    records = await _named(operator, names)
+    shown = ALL if ALL in names else " ".join(map(_mark, records))
+    async with operator.deed("dead-letters show", f"dead letter {shown[:_LONGEST_TARGET]}"):
+        return [_description(record) for record in records]
 
 
 async def replay_letters(

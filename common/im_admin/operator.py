@@ -17,7 +17,7 @@ from im.group.v1 import admin_pb2_grpc as group_admin_pb2_grpc
 from im_admin.config import AdminSettings, OperatorSettings
 from im_common.bus import Producer
 from im_common.errors import AppError
-from im_common.rpc.client import BalancedChannel
+from im_common.rpc.client import AddressChannels, BalancedChannel
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.resources import Resources
 from im_common.runtime.sections import ClientConf
@@ -37,6 +37,7 @@ class Ways:
         self.resources = resources
         self._channels: dict[str, BalancedChannel] = {}
         self._producer: Producer | None = None
+        self._instances: AddressChannels | None = None
         self._opening = asyncio.Lock()
 
     async def channel(self, conf: ClientConf) -> BalancedChannel:
@@ -44,6 +45,12 @@ class Ways:
             if conf.key not in self._channels:
                 self._channels[conf.key] = await self.resources.channel(conf)
             return self._channels[conf.key]
+
+    def instance(self, address: str) -> BalancedChannel:
+        """To one particular process."""
+        if self._instances is None:
+            self._instances = self.resources.address_channels()
+        return self._instances.get(address)
 
     async def producer(self) -> Producer:
         async with self._opening:

@@ -66,12 +66,13 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and (name == "at" or name.endswith(("_at", "_until"))):
-        return _when(value)
+        return when(value)
     # Names are others' texts: nothing of them moves a terminal's cursor.
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
-def _when(at_ms: int) -> str:
+def when(at_ms: int) -> str:
+    """Unix milliseconds as ISO 8601 in UTC; `-` for 0."""
     if not at_ms:
         return "-"
     return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat(timespec="seconds")

@@ -13,12 +13,16 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from im.common.v1.process_pb2 import DescribeProcessRequest
+from im.common.v1.process_pb2_grpc import ProcessServiceStub
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import (
     FriendServiceServicer,
     FriendServiceStub,
     add_FriendServiceServicer_to_server,
 )
+from im_common import __version__
+from im_common.domain.ids import now_ms
 from im_common.errors import AppError, Code
 from im_common.rpc.access import Gatekeeper, UndeclaredAccess, access_table
 from im_common.rpc.server import RpcServer
@@ -213,6 +217,16 @@ async def test_health_and_reflection_need_no_token() -> None:
         await server.report_not_serving()
         status = (await health.Check(request)).status
         assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_each_process_says_what_it_is_to_services_alone() -> None:
+    async with serving() as (_, _, channel, _):
+        describe = ProcessServiceStub(channel).DescribeProcess
+        found = await call(describe, DescribeProcessRequest(), service="im-admin")
+        assert found.version == __version__
+        assert 0 < found.started_at <= now_ms()
+        error = await refusal(call(describe, DescribeProcessRequest()))
+        assert error.code is Code.UNAUTHENTICATED
 
 
 def reflecting(channel: grpc.aio.Channel, service: str) -> Any:

@@ -194,10 +194,12 @@ async def _first_error() -> Any:
 
 def addresses(described: dict[str, Any], data: DataDir) -> str:
     """The block that tells a person where everything is."""
+    dev: dict[str, str] = described.get("dev", {})
     rows = [
         ("web client", described["api"] + "/" if "api" in described else None),
         ("HTTP API", described.get("api")),
         ("API pages", described["api"] + "/docs" if "api" in described else None),
+        ("operators", f"http://{dev['api-gateway']}/admin" if "api-gateway" in dev else None),
         *(("WebSocket", address) for address in described.get("ws_gateways", ())),
         *((f"gRPC {name}", address) for name, address in described.get("grpc", {}).items()),
         *((name, described.get(name)) for name in ("redis", "etcd", "kafka", "mysql")),

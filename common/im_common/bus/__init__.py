@@ -11,6 +11,7 @@ from im_common.bus.interface import (
     Lag,
     Producer,
     Record,
+    Volume,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Lag",
     "Producer",
     "Record",
+    "Volume",
     "dead_letter",
 ]

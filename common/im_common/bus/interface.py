@@ -36,6 +36,16 @@ class Lag:
     records: int
 
 
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What a topic holds, over all its partitions."""
+
+    # There now.
+    records: int
+    # Ever written, as long as the topic is.
+    written: int
+
+
 class BusUnavailable(Exception):
     """The log cannot take it in time, or cannot be reached. It may have been written all the same:
     trying again is safe, because consumers are idempotent."""
@@ -147,6 +157,14 @@ class Bus(Protocol):
     async def lag(self, topic: str, group: str) -> list[Lag]:
         """What a group has still to do, whether or not a consumer of it runs; of each partition, none
         for a topic that is not there.
+
+        Raises:
+            BusUnavailable: the log is away.
+        """
+        ...
+
+    async def volume(self, topic: str) -> Volume:
+        """How much is in a topic; nothing for one that is not there.
 
         Raises:
             BusUnavailable: the log is away.

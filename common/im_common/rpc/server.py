@@ -16,10 +16,13 @@ import grpc
 import structlog
 
 from im.common.v1 import access_pb2
+from im.common.v1.process_pb2_grpc import add_ProcessServiceServicer_to_server
 from im_common.errors import AppError, Code, to_trailers
+from im_common.rpc import process_service
 from im_common.rpc.access import Gatekeeper, access_table
 from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
 from im_common.rpc.peer_tls import PeerTls
+from im_common.rpc.process_service import ProcessServicer
 from im_common.rpc.standard_services import add_standard_services
 from im_common.runtime import context, metrics, tracing
 from im_common.runtime.context import RequestContext
@@ -52,12 +55,13 @@ class RpcServer:
         timeout_ms: int,
         tls: PeerTls | None = None,
     ) -> None:
-        """``services`` are the full names; ``register`` adds their servicers. Without ``tls`` everybody
-        may connect.
+        """``services`` are the full names; ``register`` adds their servicers; that of the process is
+        always there. Without ``tls`` everybody may connect.
 
         Raises:
             UndeclaredAccess: a method does not say who may call it.
         """
+        services = (*services, process_service.SERVICE)
         table = access_table(services)
         self._listen_on = listen_on
         self._tls = tls
@@ -76,6 +80,7 @@ class RpcServer:
             ],
         )
         register(self._server)
+        add_ProcessServiceServicer_to_server(ProcessServicer(), self._server)
         self._health = add_standard_services(self._server, services)
         self.port = 0
 

@@ -1,4 +1,4 @@
-"""The operator's HTTP port of each process: /healthz, /readyz and /metrics."""
+"""The operator's HTTP port of each process: /healthz, /readyz, /metrics, and what a process mounts."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ MOST_CONNECTIONS = 128
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class DevServer:
@@ -36,6 +37,7 @@ class DevServer:
         self._conf = conf
         self._service = service
         self._checks: dict[str, Check] = {}
+        self._apps: dict[str, App] = {}
         self._started = False
         # What /metrics shows.
         self.measures: Callable[[], bytes] = generate_latest
@@ -46,6 +48,10 @@ class DevServer:
 
     def add_check(self, name: str, check: Check) -> None:
         self._checks[name] = check
+
+    def mount(self, path: str, app: App) -> None:
+        """An ASGI application that answers for ``path`` and all below it."""
+        self._apps[path] = app
 
     def set_started(self, started: bool) -> None:
         """Whether the process has come up (and has not begun to end)."""
@@ -61,6 +67,8 @@ class DevServer:
             lifespan="off",
             log_config=None,
             access_log=False,
+            # Whoever connects is who asks: nobody says otherwise here.
+            proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
         self._server = EmbeddedServer(config)
@@ -75,9 +83,13 @@ class DevServer:
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(self._task, 2)
 
-    async def _app(self, scope: Scope, _receive: object, send: Send) -> None:
+    async def _app(self, scope: Scope, receive: object, send: Send) -> None:
         if scope["type"] != "http":
             return
+        for path, app in self._apps.items():
+            if scope["path"] == path or scope["path"].startswith(f"{path}/"):
+                await app(scope, receive, send)
+                return
         status, content_type, body = await self._respond(scope["path"])
         headers = [(b"content-type", content_type.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -27,7 +27,7 @@ from types import MappingProxyType
 import pytest
 from redis.asyncio import Redis
 
-from im_common.bus import Consumer, Finish, Handler, Producer, Record
+from im_common.bus import Consumer, Finish, Handler, Producer, Record, Volume
 from im_common.bus.kinds import open_bus
 from im_common.runtime.redis_client import open_redis
 from im_common.runtime.sections import BusConf, RedisConf
@@ -82,6 +82,9 @@ class Bus:
         return {
             one.partition: one.records for one in await self._bus.lag(topic, f"{group}-{topic}")
         }
+
+    async def volume(self, topic: str) -> Volume:
+        return await self._bus.volume(topic)
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return self._bus.browse(topic)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from im_common.bus import BusUnavailable, Record, dead_letter
+from im_common.bus import BusUnavailable, Record, Volume, dead_letter
 from im_common.bus.streams.producer import StreamsProducer
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
@@ -54,6 +54,18 @@ async def test_looking_at_a_topic_takes_nothing_away(bus: Bus, topic: str) -> No
             assert {record.key: dict(record.headers) for record in records} == {
                 b"k%d" % k: {"h": b"x"} for k in range(5)
             }
+
+
+async def test_a_topic_says_how_much_is_in_it_and_was_ever_written(bus: Bus, topic: str) -> None:
+    sink = Sink()
+    async with started(bus.producer()) as producer:
+        await asyncio.gather(*(producer.send(topic, b"k%d" % n, b"first") for n in range(30)))
+        assert await bus.volume(topic) == Volume(records=30, written=30)
+        async with consuming(bus.consumer([topic]), sink):
+            await eventually(lambda: len(sink.values) == 30)
+        await producer.send(topic, b"k", b"second")
+        assert (await bus.volume(topic)).written == 31
+    assert await bus.volume(f"t-{uuid4().hex}") == Volume(0, 0)
 
 
 async def test_what_a_group_has_left_is_counted_while_nobody_consumes(bus: Bus, topic: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 from redis.asyncio import Redis
 
-from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record
-from im_common.bus.kafka.browsing import browse, lag
+from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record, Volume
+from im_common.bus.kafka.browsing import browse, lag, volume
 from im_common.bus.kafka.client import Access
 from im_common.bus.kafka.consumer import KafkaConsumer
 from im_common.bus.kafka.producer import KafkaProducer
@@ -50,6 +50,9 @@ class KafkaBus:
 
     async def lag(self, topic: str, group: str) -> list[Lag]:
         return await lag(self._access, topic, group)
+
+    async def volume(self, topic: str) -> Volume:
+        return await volume(self._access, topic)
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return browse(self._access, topic)

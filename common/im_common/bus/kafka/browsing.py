@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from im_common.bus.interface import BusUnavailable, Lag, Record
+from im_common.bus.interface import BusUnavailable, Lag, Record, Volume
 from im_common.bus.kafka.client import Access, Client, discard_consumer, new_consumer
 from im_common.bus.kafka.records import read_record
 from im_common.bus.kafka.topics import partitions_of
@@ -49,6 +49,17 @@ async def lag(access: Access, topic: str, group: str) -> list[Lag]:
             done = max(begins[partition], committed or 0)
             found.append(Lag(partition.partition, max(0, ends[partition] - done)))
         return found
+
+
+async def volume(access: Access, topic: str) -> Volume:
+    """As ``Bus.volume`` has it."""
+    partitions = await _partitions(access, topic)
+    if not partitions:
+        return Volume(0, 0)
+    async with _reader(access, partitions) as consumer:
+        written = sum((await consumer.end_offsets(partitions)).values())
+        gone = sum((await consumer.beginning_offsets(partitions)).values())
+        return Volume(written - gone, written)
 
 
 async def _partitions(access: Access, topic: str) -> list[Any]:

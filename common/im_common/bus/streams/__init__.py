@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 from redis.asyncio import Redis
 
-from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record
-from im_common.bus.streams.browsing import browse, lag
+from im_common.bus.interface import Bus, Consumer, Lag, Producer, Record, Volume
+from im_common.bus.streams.browsing import browse, lag, volume
 from im_common.bus.streams.consumer import StreamsConsumer
 from im_common.bus.streams.layout import ensure_topics
 from im_common.bus.streams.producer import StreamsProducer
@@ -46,6 +46,9 @@ class StreamsBus:
     async def lag(self, topic: str, group: str) -> list[Lag]:
         # A topic has one group.
         return await lag(self._redis(), topic)
+
+    async def volume(self, topic: str) -> Volume:
+        return await volume(self._redis(), topic)
 
     def browse(self, topic: str) -> AsyncGenerator[Record, None]:
         return browse(self._redis(), topic)

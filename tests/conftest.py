@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from im_clients import People
 from im_infra import INFRA, LossyMysql
 from im_people import Connect, Device, MakeUser, User, register
 
@@ -62,6 +63,12 @@ def new_user(http: httpx.AsyncClient) -> MakeUser:
         return await register(http)
 
     return make
+
+
+@pytest.fixture
+async def people(system: System) -> AsyncIterator[People]:
+    async with People(system) as some:
+        yield some
 
 
 @pytest.fixture

@@ -64,9 +64,14 @@ class User:
                 return messages
 
 
+def new_name() -> str:
+    """A username that nobody has."""
+    return f"u{next(_names)}.{secrets.token_hex(5)}"
+
+
 async def register(http: httpx.AsyncClient, **more: Any) -> User:
     """A new account with a name that nobody has."""
-    username = f"u{next(_names)}.{secrets.token_hex(5)}"
+    username = new_name()
     body = {"username": username, "password": PASSWORD, **more}
     response = await http.post("/v1/auth/register", json=body)
     assert response.status_code == 201, response.text

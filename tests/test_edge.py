@@ -15,8 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_people import Device, register, single
+from im_people import PASSWORD, new_name
 
+from im_client import ImClient
 from im_common.testing.certificates import make_certificate
 from im_common.testing.ports import free_port
 from im_common.testing.waiting import eventually
@@ -78,32 +79,37 @@ async def edge(system: System, folder: Path, **environ: str) -> AsyncIterator[Ed
         has_ended()
 
 
-async def _talk(http: httpx.AsyncClient, ws: str) -> None:
-    a, b = await register(http), await register(http)
-    async with await Device.connect(ws, a) as one, await Device.connect(ws, b) as other:
-        assert (await one.ask(to=b.user_id, content="hello"))["type"] == "sent"
-        await other.wait_count("message", 1)
-    assert len(await b.history(single(a, b))) == 1
+async def _talk(api: str, ws: str, trust: ssl.SSLContext | None = None) -> None:
+    async with (
+        asyncio.timeout(30),
+        ImClient(api, ws=ws, ssl=trust) as ann,
+        ImClient(api, ws=ws, ssl=trust) as bob,
+    ):
+        for client in (ann, bob):
+            await client.register(new_name(), PASSWORD)
+        assert bob.user_id
+        talk = ann.conversation_with(bob.user_id)
+        sent = await ann.send(talk, "hello")
+        placed = await sent.placed()
+        received = await anext(bob.messages())
+        assert (received.message_id, received.content) == (placed.message_id, "hello")
+        [stored] = (await bob.http.get(f"/v1/conversations/{talk}/messages"))["items"]
+        assert stored["message_id"] == placed.message_id
 
 
 async def test_clients_come_in_without_tls_as_it_comes(system: System, tmp_path: Path) -> None:
-    async with (
-        edge(system, tmp_path) as door,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.http}") as http,
-    ):
-        await _talk(http, f"ws://127.0.0.1:{door.ws}/ws/connect")
+    async with edge(system, tmp_path) as door:
+        await _talk(f"http://127.0.0.1:{door.http}", f"ws://127.0.0.1:{door.ws}/ws/connect")
 
 
 async def test_with_a_certificate_both_ports_speak_tls_and_nothing_else(
-    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    system: System, tmp_path: Path
 ) -> None:
     both, cert = _certificate(tmp_path)
-    # Whom the clients trust.
-    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    trust = ssl.create_default_context(cafile=str(cert))
     async with edge(system, tmp_path, IM_EDGE_CERT=str(both)) as door:
         base = f"https://localhost:{door.http}"
-        async with httpx.AsyncClient(base_url=base, verify=ssl.create_default_context()) as http:
-            await _talk(http, f"wss://localhost:{door.ws}/ws/connect")
+        await _talk(base, f"wss://localhost:{door.ws}/ws/connect", trust)
         # As browsers do.
         said = await asyncio.to_thread(
             _curl, "--http2", "--cacert", str(cert), f"{base}/openapi.json"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from im_people import Device, User, register
+from im_clients import People, until
+from im_people import Device, register
 
+from im_client import State
 from im_common.testing.collector import Collector, Seen, grpc_collector
 from im_local.paths import ROOT
 from im_local.testing import System
@@ -53,17 +55,16 @@ def below(span: Seen, spans: dict[str, Seen]) -> list[str]:
 async def test_one_trace_has_a_message_from_its_frame_to_its_receivers_gateway(
     traced: System, collector: Collector
 ) -> None:
-    async with httpx.AsyncClient(base_url=traced.ready.api, verify=False) as http:
-        a, b = await register(http), await register(http)
-        async with (
-            await Device.connect(traced.any_ws(), a) as device_a,
-            await Device.connect(traced.any_ws(), b) as device_b,
-        ):
-            await device_a.ask(to=b.user_id, content="first")
-            await device_a.ask(to=b.user_id, content="second")
-            await device_b.wait_count("message", 2)
-            await send_by_http(a, b)
-            await device_b.wait_count("message", 3)
+    async with People(traced) as people:
+        ann, bob = await people.new(), await people.new()
+        await until(bob, lambda: bob.client.state is State.ONLINE)
+        for text in ("first", "second"):
+            sent = await ann.client.send(ann.client.conversation_with(bob.id), text)
+            await sent.placed()
+        await until(bob, lambda: len(bob.shown) == 2)
+        body = {"to": bob.id, "content": "third", "client_msg_id": "h-1"}
+        await ann.client.http.post("/v1/messages", body)
+        await until(bob, lambda: len(bob.shown) == 3)
 
     def roots(spans: list[Seen], name: str) -> list[str]:
         return [s.trace_id for s in spans if s.name == name and not s.parent_id]
@@ -86,12 +87,6 @@ async def test_one_trace_has_a_message_from_its_frame_to_its_receivers_gateway(
     assert below(trace["ws-gateway: hand over"], trace)[-1] == f"api-gateway: {route}"
     assert "chat-service: bus publish" in below(trace["chat-mq: place"], trace)
     assert not any(span.is_error for span in trace.values())
-
-
-async def send_by_http(a: User, b: User) -> None:
-    body = {"to": b.user_id, "content": "third", "client_msg_id": "h-1"}
-    response = await a.request("POST", "/v1/messages", json=body)
-    assert response.status_code < 300, response.text
 
 
 async def test_messages_of_one_batch_have_their_own_traces(

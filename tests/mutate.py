@@ -9,15 +9,18 @@ With two packages more than the tests need, in an environment that has this proj
 
 Breaks are those of cosmic-ray that change what is decided, and statements left out, within functions.
 A place is drawn first, then one of its breaks: what can be broken in ten ways counts once. A mutant is
-shown to the tests that run its line, the quick ones first, until one fails. No file is changed: each
+shown to the tests that run its line, the quick ones first, until one fails or hangs (and before them
+to those that were written after `learn`); that test is then
+run without the mutant, since on a busy machine it may have failed by itself. No file is changed: each
 mutant has a process of its own, in which the function has other code. What becomes of each is in
-.data/mutants/PART.jsonl.
+.data/mutants/PART.jsonl, and a run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import difflib
 import importlib
 import json
@@ -46,6 +49,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / ".data/mutants"
 # Of the tests that run a line, so many seconds as they took when they were learnt.
 MOST_TESTS_S = 60.0
+# A test hangs after so long and eight times what it took when it was learnt.
+SLOWEST_S = 40.0
 _CONTEXTS = "IM_MUTATE_CONTEXTS"
 _DURATION = re.compile(r"^ *([0-9.]+)s (?:call|setup|teardown) +(\S.*)$")
 
@@ -276,6 +281,7 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
+        new = [item for item in session.items if self._is_new(item)]
         for mutant in self._chosen:
             nearest_to_it = nearest(self._known, mutant)
             chosen = [
@@ -284,25 +290,35 @@ class Runner:
                 for name, item in items.items()
                 if name == test or name.startswith(f"{test}::")
             ]
-            expected = sum(self._known["seconds"].get(test, 15.0) for test in nearest_to_it)
-            _note(self._results, self._try(mutant, session, chosen, 60 + 8 * expected))
+            _note(self._results, self._try(mutant, session, [*new, *chosen]))
         return True
+
+    def _is_new(self, item: pytest.Item) -> bool:
+        """Whether nothing was learnt of it; but for those that only the real servers run."""
+        known = self._known["seconds"]
+        names = {item.nodeid, item.nodeid.partition("::")[0]}
+        return not item.get_closest_marker("infra") and known.keys().isdisjoint(names)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._say("started", nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One that fails is enough."""
         if report.failed and self._said is not None:
-            os.write(self._said, report.nodeid.encode())
+            self._say("failed", report.nodeid)
             os._exit(1)
 
-    def _try(
-        self, mutant: Mutant, session: pytest.Session, items: Sequence[Any], timeout_s: float
-    ) -> dict[str, Any]:
+    def _say(self, what: str, nodeid: str) -> None:
+        if self._said is not None:
+            os.write(self._said, f"{what} {nodeid}\n".encode())
+
+    def _try(self, mutant: Mutant, session: pytest.Session, items: Sequence[Any]) -> dict[str, Any]:
         source = (ROOT / mutant.file).read_text("utf-8")
         mutated = mutate_code(source, operators()[mutant.operator], mutant.occurrence)
         begin = time.monotonic()
         outcome, killer = "no mutant", ""
         if mutated is not None and (function := _Function.at(mutant, source, mutated)):
-            outcome, killer = self._outcome(function, session, items, timeout_s)
+            outcome, killer = self._outcome(function, session, items)
         diff = difflib.unified_diff(source.splitlines(), (mutated or "").splitlines(), n=2)
         return {
             "name": mutant.name,
@@ -318,27 +334,73 @@ class Runner:
         }
 
     def _outcome(
-        self, function: _Function, session: pytest.Session, items: Sequence[Any], timeout_s: float
+        self, function: _Function, session: pytest.Session, items: Sequence[Any]
     ) -> tuple[str, str]:
+        """A test that fails without the mutant, too, is left out, and the others are shown it again."""
+        left = list(items)
+        while left:
+            ended, killer = self._run(function, session, left)
+            if ended == "passed":
+                return "survived", ""
+            again = [item for item in left if item.nodeid == killer]
+            if not again or self._run(None, session, again)[0] == "passed":
+                return "killed", f"{killer} {ended}"
+            left.remove(again[0])
+        return (
+            "survived",
+            "by tests that fail without it, too" if items else "no test runs its line",
+        )
+
+    def _run(
+        self, function: _Function | None, session: pytest.Session, items: Sequence[Any]
+    ) -> tuple[str, str]:
+        """How tests end in a process of their own, and which was the last: passed, failed, hangs, or
+        the code of a process that ended by itself."""
         heard, said = os.pipe()
         pid = os.fork()
         if pid == 0:
             self._said = said
             self._test(function, session, items)
         os.close(said)
-        code = _wait(pid, time.monotonic() + timeout_s)
-        with os.fdopen(heard, "rb") as answer:
-            killer = "it hangs" if code is None else answer.read().decode(errors="replace")
-        return ("survived" if code == 0 else "killed"), killer or ("" if code == 0 else str(code))
+        os.set_blocking(heard, False)
+        try:
+            return self._watch(pid, heard)
+        finally:
+            os.close(heard)
 
-    def _test(self, function: _Function, session: pytest.Session, items: Sequence[Any]) -> NoReturn:
+    def _watch(self, pid: int, heard: int) -> tuple[str, str]:
+        begin, test, failed, text = time.monotonic(), "", False, b""
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            with contextlib.suppress(BlockingIOError):
+                text += os.read(heard, 1 << 20)
+            *lines, text = text.split(b"\n")
+            for line in lines:
+                what, _, test = line.decode().partition(" ")
+                begin, failed = time.monotonic(), what == "failed"
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return "passed" if code == 0 else "failed" if failed else f"ended by {code}", test
+            if time.monotonic() > begin + SLOWEST_S + 8 * self._seconds(test):
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return "hangs", test
+            time.sleep(0.02)
+
+    def _seconds(self, test: str) -> float:
+        return float(self._known["seconds"].get(test, 5.0))
+
+    def _test(
+        self, function: _Function | None, session: pytest.Session, items: Sequence[Any]
+    ) -> NoReturn:
         os.setpgid(0, 0)
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
         code = 3
         try:
-            function.put()
+            if function is not None:
+                function.put()
             session.items = list(items)
             pytest_runtestloop(session)
             code = 1 if session.testsfailed else 0
@@ -417,18 +479,6 @@ def run(name: str, size: int, seed: int, *, again: bool) -> None:
         chosen = [mutant for mutant in chosen if mutant.name not in last]
     os.chdir(ROOT)
     pytest.main(["-s", "--tb=no", *part.tests], plugins=[Runner(known, chosen, results)])
-
-
-def _wait(pid: int, end: float) -> int | None:
-    """The exit code; None for a process that does not end in time, and is ended."""
-    while time.monotonic() < end:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
 
 
 def _read(results: Path) -> list[dict[str, Any]]:

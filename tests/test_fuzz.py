@@ -28,19 +28,20 @@ from im_people import User, make_group, register
 from im_strange import ANY_JSON, NUMBERS, TEXTS, json_of, messages
 from websockets.sync.client import connect
 
-from im.auth.v1 import auth_pb2
-from im.chat.v1 import chat_pb2
-from im.friend.v1 import friend_pb2
-from im.gateway.v1 import push_pb2
-from im.group.v1 import group_pb2
-from im.user.v1 import user_pb2
 from im_common.rpc.service_token import ServiceTokens
+from im_common.testing.protos import every_service
 from im_local.testing import System
 
+# Which service has the RPCs of a package; of those that several have, one.
 AREAS = {
-    "auth": auth_pb2, "user": user_pb2, "friend": friend_pb2,
-    "group": group_pb2, "chat": chat_pb2, "ws": push_pb2,
-}  # fmt: skip
+    "im.auth.v1": "auth",
+    "im.chat.v1": "chat",
+    "im.common.v1": "friend",
+    "im.friend.v1": "friend",
+    "im.gateway.v1": "ws",
+    "im.group.v1": "group",
+    "im.user.v1": "user",
+}
 FAULTS = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
@@ -110,7 +111,9 @@ def world(worlds: Callable[[], World]) -> World:
 def _world(system: System) -> Iterator[World]:
     user = asyncio.run(_inhabitant(system))
     secret = (system.data / "secrets" / "internal_secret").read_text().strip()
-    channels = {name: grpc.insecure_channel(system.ready.grpc[name]) for name in AREAS}
+    channels = {
+        name: grpc.insecure_channel(system.ready.grpc[name]) for name in set(AREAS.values())
+    }
     with httpx.Client(base_url=system.ready.api, headers=user.bearer, timeout=15) as api:
         socket = f"{system.ready.ws}?token={user.access_token}"
         yield World(api, socket, channels, user.access_token, ServiceTokens(secret, "test"))
@@ -130,12 +133,10 @@ async def _inhabitant(system: System) -> User:
 
 def _methods() -> Iterator[tuple[str, str, str]]:
     """Area, service and name of each RPC."""
-    for area, module in AREAS.items():
-        package = module.DESCRIPTOR.package
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                if method.name not in NOT_CALLED:
-                    yield area, f"{package}.{service.name}", method.name
+    for service in every_service():
+        for method in service.methods:
+            if method.name not in NOT_CALLED:
+                yield AREAS[service.file.package], service.full_name, method.name
 
 
 METHODS = sorted(_methods())

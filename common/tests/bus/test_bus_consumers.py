@@ -210,3 +210,26 @@ async def test_a_consumer_takes_its_share_and_leaves_the_rest_to_the_others(
         await eventually(consumer.ready)
         owned = [await redis.exists(layout.owner_key(name, n)) for n in range(5)]
     assert sum(owned) in (2, 3)
+
+
+async def test_who_has_lost_a_partition_commits_nothing_of_it(streams_bus: Bus) -> None:
+    name, begun, gate = f"t-{uuid4().hex}", asyncio.Event(), asyncio.Event()
+    await streams_bus.ensure_topics({name: 1})
+    redis = streams_bus.redis()
+
+    async def held_up(_: Sequence[Record]) -> None:
+        begun.set()
+        await gate.wait()
+
+    async with (
+        started(streams_bus.producer()) as producer,
+        consuming(streams_bus.consumer([name]), held_up) as consumer,
+    ):
+        await producer.send(name, b"k", b"1")
+        await asyncio.wait_for(begun.wait(), 20)
+        # Its lease ran out while it stood still, and another has the partition.
+        await redis.set(layout.owner_key(name, 0), b"g/another/1", px=60_000)
+        gate.set()
+        await consumer.stop()
+        assert await redis.xlen(layout.stream_key(name, 0)) == 1
+        assert await redis.get(layout.owner_key(name, 0)) == b"g/another/1"

@@ -61,8 +61,7 @@ async def test_a_header_may_be_there_twice_and_hold_anything(
         (b"/ws/connect?token=t-7&device_id=" + b"x" * 65, 400),
         (b"/ws/connect?token=t-7&device_id=a%00b", 400),
         (b"/ws/connect?token=t-7&platform=toaster", 400),
-        # No HTTP at all.
-        (b"/ws/connect?token=t-7&device_id=\xff", 0),
+        (b"/ws/connect?token=t-7&device_id=\xff", 400),
         (b"/ws/connect?token=%ff%fe", 401),
         (b"/ws/connect?token=%ed%a0%80", 401),
         (b"//[?token=t-7", 400),
@@ -112,8 +111,8 @@ async def test_no_handshake_is_a_fault(
     lines = KEY + b"".join(name.encode() + b": " + word + b"\r\n" for name, word in headers)
     async with running(redis) as gateway:
         status = await gateway.handshake(lines, target)
-        # 0: no HTTP at all. The rest is what the client is told of its own doing.
-        assert status in (0, 101) or 400 <= status < 500 or status == 505, (status, lines, target)
+        # What the client is told of its own doing.
+        assert status == 101 or 400 <= status < 500 or status == 505, (status, lines, target)
 
 
 @pytest.mark.parametrize(("token", "code"), [("nobody", 4001), ("revoked", 4002), ("away", 1013)])
@@ -164,6 +163,22 @@ async def test_a_gateway_that_ends_sends_its_clients_elsewhere_and_takes_no_new_
         await client.wait_closed()
         assert client.close_code == 1001
         assert re.fullmatch(r"going away; retry_after_ms=\d+", client.close_reason or "")
+
+
+async def test_a_gateway_that_ends_answers_what_is_in_hand_first(redis: Redis) -> None:
+    async with running(redis) as gateway, gateway.user(7) as client:
+        await client.send('{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+        await eventually(lambda: len(gateway.svc.in_flight) == 1)
+        stopping = asyncio.create_task(gateway.server.stop(10))
+        # It is still here, and so is its client.
+        await client.send('{"type":"ping"}')
+        assert msgspec.json.decode(await client.recv()) == {"type": "pong"}
+        for token in list(gateway.svc.in_flight._entries):
+            gateway.svc.in_flight.settle(token, b'{"type":"sent"}')
+        assert msgspec.json.decode(await client.recv()) == {"type": "sent"}
+        await client.wait_closed()
+        assert client.close_code == 1001
+        await stopping
 
 
 async def test_many_are_sent_elsewhere_a_few_at_a_time(

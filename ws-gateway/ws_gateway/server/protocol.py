@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, cast
 
+from websockets.exceptions import InvalidMessage
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol as _ServerProtocol
 from websockets.streams import StreamReader
@@ -23,6 +25,7 @@ except ImportError:  # no wheel for this platform
 # FIN and TEXT, no extension; a length that says itself, or in the bytes after it.
 _WHOLE_TEXT = 0x81
 _MASKED, _LONGEST, _IN_TWO_BYTES, _IN_EIGHT_BYTES = 0x80, 125, 126, 127
+_NO_HANDSHAKE = "the request is not HTTP/1.1 in ASCII, or has a body\n"
 # With a mask, without a length of its own.
 _HEAD_BYTES = 6
 
@@ -89,4 +92,11 @@ class _Frames(Protocol):
 
 
 class ServerProtocol(_ServerProtocol, _Frames):
-    """As the library's, but for the texts among its events."""
+    """As the library's, but for the texts among its events, and an answer to what is no handshake."""
+
+    def send_eof(self) -> None:
+        """The library closes without a word when it cannot read the request."""
+        error = self.handshake_exc
+        if isinstance(error, InvalidMessage) and not isinstance(error.__cause__, EOFError):
+            self.writes.append(self.reject(HTTPStatus.BAD_REQUEST, _NO_HANDSHAKE).serialize())
+        super().send_eof()

@@ -301,3 +301,40 @@ async def test_a_connection_closes_though_its_cancellation_is_swallowed() -> Non
             await asyncio.sleep(0)
         await one.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Counted(List):
+    """Counts who looks, and is away at first for so many."""
+
+    def __init__(self, *frames: bytes, away: int = 0) -> None:
+        super().__init__(*frames)
+        self.looks, self._away = 0, away
+
+    async def head(self, user_id: int) -> tuple[list[bytes], int]:
+        self.looks += 1
+        await asyncio.sleep(0)
+        if self.looks <= self._away:
+            raise ConnectionError("Redis is away")
+        return await super().head(user_id)
+
+
+async def test_when_redis_is_back_the_list_is_there(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws_gateway.logic.backlog.RETRY_S", 0.0)
+    one = connection()
+    start(one, Counted(message(1), away=2), Recalls())
+    (batch,) = await until(one, 1)
+    assert [frame["seq"] for frame in batch["frames"]] == [1]
+
+
+async def test_who_is_ended_meanwhile_looks_no_more(start: Start) -> None:
+    one, listed = connection(), Counted(message(1))
+
+    async def end_missing() -> None:
+        one.missed()
+
+    start(one, listed, Recalls(), tuple, end_missing)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (listed.looks, sent(one), listed.frames) == (1, [], [message(1)])

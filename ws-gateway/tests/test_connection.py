@@ -90,6 +90,8 @@ def test_a_slow_connection_does_without_receipts_and_keeps_its_messages() -> Non
         one.offer(b"receipt")
         one.deliver(b"%d" % seq, "c", seq)
     assert [item.frame for item in one.outbox.queue] == [b"receipt", b"1", b"2", b"3"]
+    # A receipt is of now, and nothing for the list of who is away.
+    assert one.unsent_messages() == [b"1", b"2", b"3"]
     assert one.ending is None
 
 

@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from ws_parts import Log, connection, inbound, sent, take
+from ws_parts import Chat, Log, connection, inbound, sent, take, until
 
 from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable
@@ -85,6 +85,10 @@ async def test_binary_frames_and_pings() -> None:
     [
         ('{"type":"ack","conversation_id":"x","seq":1}', "INVALID_ARGUMENT", "conversation_id"),
         ('{"type":"read","conversation_id":"s:7:8","seq":-1}', "INVALID_ARGUMENT", "seq"),
+        ('{"type":"sync","cursors":{"s:7:8":-1}}', "INVALID_ARGUMENT", "cursors"),
+        ('{"type":"sync","cursors":{"s:7:8":9223372036854775808}}', "INVALID_ARGUMENT", "cursors"),
+        ('{"type":"sync","limit":0}', "INVALID_ARGUMENT", "limit"),
+        ('{"type":"sync","limit":501}', "INVALID_ARGUMENT", "limit"),
     ],
 )
 async def test_a_cursor_that_is_wrong_at_first_sight_goes_nowhere(
@@ -94,3 +98,41 @@ async def test_a_cursor_that_is_wrong_at_first_sight_goes_nowhere(
     await take(inbound(one, Log())[0], frame)
     (error,) = sent(one)
     assert (error["code"], error.get("field")) == (code, field)
+
+
+@pytest.mark.parametrize("seq", [0, 2**63 - 1])
+async def test_the_least_and_the_most_that_a_cursor_may_be_are_asked_for(seq: int) -> None:
+    one = connection(7)
+    await take(inbound(one, Log())[0], f'{{"type":"sync","cursors":{{"s:7:8":{seq}}}}}')
+    (answer,) = await until(one, 1)
+    assert answer["type"] == "sync"
+
+
+async def test_a_fault_behind_a_request_is_answered_and_shows_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Chat, "SyncFor", fail)
+    one = connection(7)
+    await take(inbound(one, Log())[0], '{"type":"sync","client_msg_id":"c"}')
+    (error,) = await until(one, 1)
+    assert (error["code"], error["client_msg_id"]) == ("INTERNAL", "c")
+    assert error["message"] == "internal error"
+
+
+async def test_where_there_is_no_room_a_message_on_its_way_may_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, log = connection(), Log()
+    frames, answers = inbound(one, log)
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    monkeypatch.setattr(answers, "_limit", 1)
+    for client_msg_id in ("c", "d"):
+        text = f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{client_msg_id}"}}'
+        await take(frames, text)
+    # It waits with the first one; the other is refused.
+    (refused,) = sent(one)
+    assert (refused["code"], refused["client_msg_id"]) == ("UNAVAILABLE", "d")
+    assert len(log.records) == 1

@@ -321,3 +321,14 @@ async def test_messages_that_come_together_go_to_each_as_if_they_came_alone(worl
     assert a.ending.code == 4003
     world.rosters.deliver_all([_said(seq, after=4) for seq in (200, 201)])
     assert a.unsent_messages()[-1] == message(201)
+
+
+async def test_who_was_a_member_before_it_was_known_here_comes_again(world: World) -> None:
+    """A change that tells of somebody else's place in the group from before it."""
+    a, b = await world.online(A), await world.online(B)
+    moved = [GroupStanding(user_id=A, min_seq=0), GroupStanding(user_id=B, min_seq=4_999)]
+    target = GroupTarget(is_change=True, moved=moved)
+    world.push(Delivery(frame=message(5_000), conversation_id=G, seq=5_000, group=target))
+    # What was said before the change was for A, and nobody sent it.
+    assert a.ending is not None
+    assert (b.ending, _seqs(b)) == (None, [5_000])

@@ -195,6 +195,21 @@ async def test_who_comes_when_the_routes_had_run_out_is_found_for_its_groups(
                 assert endings == [None, None]
 
 
+async def test_no_route_is_written_for_who_is_ended_as_it_had_run_out(gateway: Gateway) -> None:
+    """Nobody is to push to it what is newer than what it has missed."""
+    svc = gateway.svc
+    async with gateway.user(7):
+        [old] = svc.connections.of(7)
+        await svc.routes.remove(7, old.route)
+        svc.routes_put_at -= TTL_MS / 1000
+        await upkeep.renew_routes(svc)
+        assert (old.ending is not None, await svc.routes.find([7])) == (True, {})
+        # Who comes next has one of its own.
+        async with gateway.user(7):
+            await upkeep.renew_routes(svc)
+            assert 7 in await svc.routes.find([7])
+
+
 async def test_routes_are_not_written_again_before_it_is_known_who_was_lost(
     gateway: Gateway,
 ) -> None:
@@ -238,6 +253,8 @@ async def test_a_message_without_an_outcome_is_answered_all_the_same(
         limits = asyncio.create_task(gateway.svc.in_flight.run())
         stack.callback(limits.cancel)
         await client.send('{"type":"chat","to":8,"content":"x","client_msg_id":"c-1"}')
-        error = msgspec.json.decode(await client.recv())
+        # Long before its record counts as lost.
+        async with asyncio.timeout(10):
+            error = msgspec.json.decode(await client.recv())
         assert (error["type"], error["code"]) == ("error", "UNAVAILABLE")
         assert error["client_msg_id"] == "c-1"

@@ -114,6 +114,9 @@ class Chat:
             raise AppError(Code.UNAVAILABLE, "away")
         return pb.AdvanceCursorsResponse(refusals=self.refusals)
 
+    async def SyncFor(self, request: pb.SyncForRequest) -> pb.SyncForResponse:
+        return pb.SyncForResponse()
+
 
 def inbound(one: Connection, log: Log, rate: Bucket | None = None) -> tuple[Inbound, InFlight]:
     answers, chat = InFlight(), Chat()

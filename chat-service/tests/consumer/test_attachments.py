@@ -88,6 +88,8 @@ async def test_too_many_files_in_one_message_are_refused(world: World) -> None:
     ]
     in_ext.content.ext_json = json.dumps({"files": names[:50]})
     assert await _outcomes(world, world.wrap(in_ext)) == [("NOT_FOUND", "ext")]
+    mine = [await _file(world, A) for _ in range(50)]
+    assert await _outcomes(world, world.record(A, B, " ".join(mine))) == [1]
 
 
 async def test_the_look_is_one_for_a_batch_and_none_without_files(

@@ -86,6 +86,10 @@ async def test_a_change_is_a_message_of_who_made_it(world: World) -> None:
     assert "client_msg_id" not in told
     assert said["seq"] == 2
     assert [frame["seq"] for frame in world.gateway.delivered(A)] == [1, 2]
+    # The gateway takes in who is a member from the first one alone.
+    pushed = [d for request in world.gateway.requests for d in request.deliveries]
+    to_members = [d for d in pushed if d.HasField("group")]
+    assert {(d.seq, d.group.is_change) for d in to_members} == {(1, True), (2, False)}
     t = messages.c
     query = select(t.content_type, t.sender_id, t.ext)
     row = await world.db.read(lambda connection: connection.execute(query).first())

@@ -9,6 +9,7 @@ What came out when it last ran is in docs/deploy.md.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent))
 from im_people import PASSWORD, Device, User, register, single
 from im_podman import Machine
+from im_watched import wait_for_figures
 
 from im_local import install, mysql
 from im_local.console import Console
@@ -56,12 +58,16 @@ def main() -> None:
 async def prove(machine: Machine) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{HTTP}", timeout=30) as http:
         machine.compose("up", "--build", "--detach")
+        # Of its profile alone, as images of Grafana and Jaeger cannot be had.
+        machine.compose("up", "--detach", "prometheus")
         await is_open(http)
         ann, bob = await register(http), await register(http)
         file, content = await first_talk(ann, bob)
         for service in SERVICES:
             look_inside(machine, service)
         await talk_over_three_gateways(machine, ann, bob)
+        await is_watched(http, ann)
+        await look_after_it(machine, http, ann)
         end_in_order(machine)
         put_a_backup_back(machine)
         machine.compose("down")
@@ -177,6 +183,40 @@ async def place_of(device: Device, to: User, content: str) -> int:
             return int(answer["seq"])
         assert answer["code"] == "RATE_LIMITED", answer
         await asyncio.sleep(answer["retry_after_ms"] / 1000)
+
+
+async def is_watched(http: httpx.AsyncClient, ann: User) -> None:
+    """All processes by Prometheus, which answers what Grafana's dashboard asks."""
+    # Of the gateway that runs since the last `up`.
+    assert (await ann.request("GET", "/v1/users/me")).status_code == 200
+    count = await wait_for_figures(http, console)
+    console.step(f"Prometheus has all processes, no rule fails, {count} queries of the dashboard")
+
+
+async def look_after_it(machine: Machine, http: httpx.AsyncClient, ann: User) -> None:
+    """im-admin in a container: it finds somebody, and rotates the key of tokens, which all take."""
+
+    def admin(*words: str) -> Any:
+        said = machine.compose("exec", "-T", "chat-service", "im-admin", "--json", *words)
+        return json.loads(said)
+
+    found = admin("users", "find", ann.username)
+    assert [str(user["user_id"]) for user in found] == [str(ann.user_id)], found
+    before = await key_ids(http)
+    rotate = ("-e", "MODULE=im_admin", "auth-keys", "--json", "keys", "rotate")
+    machine.compose("run", "--rm", "-T", *rotate)
+    async with asyncio.timeout(60):
+        while len(await key_ids(http)) != len(before) + 1:
+            await asyncio.sleep(0.5)
+    assert (await ann.request("GET", "/v1/users/me")).status_code == 200
+    newer = await register(http)
+    assert (await newer.request("GET", "/v1/users/me")).status_code == 200
+    console.step(f"im-admin: found {ann.username}; a new key, and tokens of both are good")
+
+
+async def key_ids(http: httpx.AsyncClient) -> set[str]:
+    keys = (await http.get("/.well-known/jwks.json")).json()["keys"]
+    return {key["kid"] for key in keys}
 
 
 def end_in_order(machine: Machine) -> None:

@@ -153,9 +153,12 @@ def _stands_still(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def started(producer: Producer) -> AsyncIterator[Producer]:
+async def started(producer: Producer, *, is_there: bool = True) -> AsyncIterator[Producer]:
+    """Connected, if its log is there: by TLS on a full machine that takes longer than a start waits."""
     await producer.start()
     try:
+        if is_there:
+            await eventually(producer.connected, within_s=20)
         yield producer
     finally:
         await producer.close()

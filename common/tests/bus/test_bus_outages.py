@@ -86,7 +86,7 @@ async def nobody(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
 
 
 async def test_a_producer_starts_while_the_server_is_away(nobody: Bus) -> None:
-    async with started(nobody.producer()) as producer:
+    async with started(nobody.producer(), is_there=False) as producer:
         assert not producer.connected()
         with pytest.raises(BusUnavailable):
             await producer.enqueue("t", b"k", b"v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -260,9 +261,11 @@ async def test_the_page_is_protected_in_browsers_and_the_rest_of_the_port_is_as_
 
 
 async def test_an_operator_disables_a_user_in_a_browser_and_sees_it_in_the_audit_log(
-    system: System, http: httpx.AsyncClient, tool: Operator
+    system: System, http: httpx.AsyncClient, online: Connect, tool: Operator
 ) -> None:
     admin, user = await register(http), await register(http)
+    device = await online(user)
+    await device.ask(to=admin.user_id, content="hello")
     await accounts.set_admin(tool, admin.username, admin=True)
     at = f"http://{system.ready.dev['api-gateway']}/admin"
     async with chromium() as browser:
@@ -273,6 +276,8 @@ async def test_an_operator_disables_a_user_in_a_browser_and_sees_it_in_the_audit
         await visitor.page.keyboard.press("Enter")
         await visitor.page.get_by_role("heading", name="Overview").wait_for()
         await visitor.page.get_by_role("row", name="chat").first.wait_for()
+        figure = visitor.page.locator(".figure").filter(has_text="Connections")
+        await expect(figure).to_have_text(re.compile("[1-9]"))
         await visitor.is_accessible()
         # New figures come by themselves.
         await visitor.page.evaluate("document.getElementById('live').dataset.old = 'yes'")
@@ -288,6 +293,7 @@ async def test_an_operator_disables_a_user_in_a_browser_and_sees_it_in_the_audit
         await visitor.is_accessible()
         await visitor.button("Disable").click()
         await visitor.page.get_by_role("status").get_by_text("is disabled").wait_for()
+        assert await device.wait_closed(limit_s=5) == 4002
         await visitor.picture("admin-user-dark")
         await visitor.page.get_by_role("link", name="Audit log").click()
         row = visitor.page.get_by_role("row").filter(has_text=f"user {user.user_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from http import HTTPStatus
 
@@ -78,7 +79,8 @@ class PageMiddleware:
                 answer = refusal(HTTPStatus.FORBIDDEN, "This came from another site.")
                 await answer(scope, receive, protected)
                 return
-            await self._app(scope, receive, protected)
+            async with asyncio.timeout(_WITHIN_S):
+                await self._app(scope, receive, protected)
         except Exception as error:
             if began:
                 raise
@@ -87,6 +89,8 @@ class PageMiddleware:
 
 
 def _unexpected(error: Exception, scope: Scope) -> AppError:
+    if isinstance(error, TimeoutError):
+        return AppError(Code.DEADLINE_EXCEEDED, "it took too long")
     outage = as_unavailable(error)
     if outage is not None:
         log.warning("a part is away", path=scope["path"], error=repr(error))

@@ -5,7 +5,7 @@ import { t } from "../i18n";
 import { useModel, type Model } from "../model";
 import { IconButton } from "../parts/basics";
 import { contentText } from "../summary";
-import { MentionChoices, mentionAt, mentionsIn, useMentionable, type Mentionable } from "./mentions";
+import { CHOICES, MentionChoices, choiceId, mentionAt, mentionsIn, useMentionable, type Mentionable } from "./mentions";
 
 interface Props {
   id: string;
@@ -28,7 +28,10 @@ export function Composer(props: Props): JSX.Element {
   const people = useMentionable(id);
   const told = useRef(0);
   useDraft(model, id, text);
-  useEffect(() => grow(box.current!), [text]);
+  useEffect(() => {
+    // There is none where one may not write.
+    if (box.current) grow(box.current);
+  }, [text]);
   useEffect(() => {
     // On a phone the keyboard would cover what was just opened.
     if (replyTo || matchMedia("(min-width: 760px)").matches) box.current?.focus();
@@ -57,6 +60,9 @@ export function Composer(props: Props): JSX.Element {
     }
   };
   const mention = mentionAt(text, caret, people);
+  const [chosen, setChosen] = useState(0);
+  const at = mention ? Math.min(chosen, mention.found.length - 1) : 0;
+  useEffect(() => setChosen(0), [text]);
   const choose = (person: Mentionable): void => {
     const before = text.slice(0, mention!.from);
     setText(`${before}@${person.name} ${text.slice(caret)}`);
@@ -68,7 +74,7 @@ export function Composer(props: Props): JSX.Element {
   return (
     <div class="composer">
       {replyTo && <ReplyBar message={replyTo} onCancel={props.onReplied} />}
-      {mention && <MentionChoices found={mention.found} onChoose={choose} />}
+      {mention && <MentionChoices found={mention.found} at={at} onChoose={choose} />}
       <form
         class="composer-row"
         onSubmit={(event) => {
@@ -82,6 +88,8 @@ export function Composer(props: Props): JSX.Element {
           rows={1}
           aria-label={t("message")}
           placeholder={t("message")}
+          aria-controls={mention ? CHOICES : undefined}
+          aria-activedescendant={mention ? choiceId(at) : undefined}
           value={text}
           onInput={(event) => type(event.currentTarget)}
           onSelect={(event) => setCaret(event.currentTarget.selectionStart)}
@@ -93,10 +101,15 @@ export function Composer(props: Props): JSX.Element {
           }}
           onKeyDown={(event) => {
             if (event.key === "Escape" && replyTo) props.onReplied();
+            const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+            if (mention && step) {
+              event.preventDefault();
+              setChosen((at + step + mention.found.length) % mention.found.length);
+            }
             // Enter also ends the choice of a character by its sound.
             if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
             event.preventDefault();
-            if (mention) choose(mention.found[0]!);
+            if (mention) choose(mention.found[at]!);
             else send();
           }}
         />

@@ -41,15 +41,32 @@ export function mentionsIn(text: string, people: Mentionable[]): (number | "all"
   return people.filter((person) => text.includes(`@${person.name}`)).map((person) => person.who);
 }
 
-export function MentionChoices(props: { found: Mentionable[]; onChoose: (person: Mentionable) => void }): JSX.Element {
+/** What the arrows of the text box move in; `at` is the one that Enter takes. */
+export const CHOICES = "mention-choices";
+
+export function choiceId(at: number): string {
+  return `${CHOICES}-${at}`;
+}
+
+export function MentionChoices(props: {
+  found: Mentionable[];
+  at: number;
+  onChoose: (person: Mentionable) => void;
+}): JSX.Element {
   return (
-    <ul class="mention-choices">
-      {props.found.map((person) => (
-        <li key={person.who}>
-          <button type="button" onClick={() => props.onChoose(person)}>
-            <Avatar id={person.who === "all" ? 0 : person.who} name={person.name} isGroup={person.who === "all"} />
-            {person.name}
-          </button>
+    <ul class="mention-choices" id={CHOICES} role="listbox" aria-label={t("people")}>
+      {props.found.map((person, index) => (
+        <li
+          key={person.who}
+          id={choiceId(index)}
+          role="option"
+          aria-selected={index === props.at}
+          // So that the text box keeps the focus.
+          onMouseDown={(event) => event.preventDefault()}
+          onClick={() => props.onChoose(person)}
+        >
+          <Avatar id={person.who === "all" ? 0 : person.who} name={person.name} isGroup={person.who === "all"} />
+          {person.name}
         </li>
       ))}
     </ul>

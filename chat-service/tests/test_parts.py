@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,8 +17,13 @@ from chat_service.logic.notify import Notifier
 from chat_service.logic.presence import PresenceTeller
 from chat_service.mq.blocks import Blocks
 from im_common.bus.streams.consumer import StreamsConsumer
+from im_common.bus.streams.layout import owner_key
+from im_common.bus.topics import CHAT_TOPIC, EVENT_TOPIC
 from im_common.domain.in_flight import InFlight
-from im_common.runtime.sections import BusConf, ClientConf, DbConf
+from im_common.runtime.dev_server import DevServer
+from im_common.runtime.redis_client import open_redis
+from im_common.runtime.resources import Resources
+from im_common.runtime.sections import BusConf, ClientConf, DbConf, DevServerConf
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, run_to_the_end
 from im_common.testing.valkey import ValkeyServer
@@ -83,3 +90,22 @@ async def test_a_bug_in_a_part_ends_the_consumer(
     resources = await run_to_the_end(chat_service.mq.worker.serve, settings)
     assert sorted(resources.failed) == names
     assert await resources.dev_server.failing()
+
+
+async def test_a_consumer_that_is_asked_to_end_leaves_its_partitions_to_others(
+    db_conf: DbConf, lone_valkey: ValkeyServer
+) -> None:
+    """At once: nobody waits until its leases run out."""
+    settings = chat_service.mq.config.Settings(name="chat-mq", **common(db_conf, lone_valkey))
+    redis = open_redis(lone_valkey.conf)
+    owners = [owner_key(topic, 0) for topic in (CHAT_TOPIC, EVENT_TOPIC)]
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        stack.push_async_callback(redis.aclose)
+        dev_server = DevServer(DevServerConf(port=0), settings.name)
+        resources = Resources(settings, dev_server, stack)
+        serving = asyncio.create_task(chat_service.mq.worker.serve(settings, resources))
+        while await redis.exists(*owners) < len(owners):
+            await asyncio.sleep(0.02)
+        resources.ending.set()
+        await serving
+        assert await redis.exists(*owners) == 0

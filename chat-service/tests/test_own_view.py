@@ -246,6 +246,18 @@ async def test_a_message_that_cannot_be_is_not_saved(desk: Any, wrong: dict[str,
     assert error.code is Code.INVALID_ARGUMENT
 
 
+async def test_a_fault_in_saving_is_no_refusal_of_the_message(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("chat_service.mq.store.store", fail)
+    one = NewMessage(sender_id=A, to_user_id=B, content=Content(content="x"))
+    with pytest.raises(RuntimeError):
+        await save.save_message(desk.svc, one)
+
+
 async def test_a_group_message_is_saved_for_its_members(desk: Any) -> None:
     await desk.make(5, A, B)
     await save.save_message(

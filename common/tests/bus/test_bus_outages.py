@@ -99,3 +99,5 @@ async def test_who_looks_at_a_log_that_is_away_is_told(nobody: Bus) -> None:
         await nobody.ensure_topics({"t": 3})
     with pytest.raises(BusUnavailable):
         await anext(nobody.browse("t"))
+    with pytest.raises(BusUnavailable):
+        await nobody.consumer(["t"]).ping()

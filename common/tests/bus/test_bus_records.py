@@ -169,3 +169,5 @@ async def test_a_stream_that_nobody_empties_takes_no_more(streams_bus: Bus) -> N
             await producer.send(name, b"k", b"v")
         with pytest.raises(BusUnavailable, match="too many"):
             await producer.send(name, b"k", b"v")
+        # Other streams are not full, and lose nothing by it.
+        assert producer.connected()

@@ -214,6 +214,8 @@ async def test_closing_sends_what_is_buffered_and_takes_nothing_more(producer: T
     await asyncio.gather(held, behind, closing)
     assert producer.written == [[b"held"], [b"behind"]]
     assert not producer.connected()
+    # Nor does it go on making its link anew.
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "bus-producer"]
 
 
 async def test_closing_waits_for_a_silent_log_only_so_long(

@@ -363,6 +363,7 @@ def test_who_is_refused_gets_the_status(run: Run) -> None:
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n", b"431"),
         (b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 8_000 + b"\r\n") * 5, b"431"),
         (b"hello\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\nHost: x\n\n", b"400"),
         (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", b"400"),

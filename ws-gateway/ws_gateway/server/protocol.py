@@ -97,6 +97,6 @@ class ServerProtocol(_ServerProtocol, _Frames):
     def send_eof(self) -> None:
         """The library closes without a word when it cannot read the request."""
         error = self.handshake_exc
-        if isinstance(error, InvalidMessage) and not isinstance(error.__cause__, EOFError):
+        if isinstance(error, InvalidMessage) and not self.reader.eof:
             self.writes.append(self.reject(HTTPStatus.BAD_REQUEST, _NO_HANDSHAKE).serialize())
         super().send_eof()

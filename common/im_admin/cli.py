@@ -20,6 +20,7 @@ from im_admin.shown import as_json, as_text
 from im_common import __version__
 from im_common.bus import BusUnavailable
 from im_common.errors import AppError, Code
+from im_common.runtime import grpc_core
 from im_common.runtime import log as logs
 from im_common.runtime.config import ConfigError
 from im_common.runtime.sections import LogConf
@@ -37,8 +38,7 @@ exit codes:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; gives the exit code."""
-    # gRPC's core would print notes of its own between our lines. It reads this when loaded.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    grpc_core.tell()
     options = _parser().parse_args(arguments)
     command: Command = options.chosen
     try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
+from im_common.runtime import grpc_core
 from im_local.files import rotate
 from im_local.lifetime import die_with
 from im_local.paths import ROOT
@@ -24,9 +25,9 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 async def warm_up(env: dict[str, str]) -> None:
     """Start the fork server with the environment, and return when its imports are done."""
-    # It takes over this process's, now and whenever it has to be started again. The core of gRPC
-    # reads its variable when it is loaded.
-    os.environ.update({"GRPC_VERBOSITY": "ERROR"} | env)
+    # It takes over this process's, now and whenever it has to be started again.
+    os.environ.update(env)
+    grpc_core.tell()
     _CONTEXT.set_forkserver_preload(["im_local.shared_imports"])
     forkserver.ensure_running()
     await asyncio.to_thread(_fork_once)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from im_common import __version__
+from im_common.runtime import grpc_core
 from im_common.runtime.config import ConfigError, Settings, load, show
 
 
@@ -67,8 +68,7 @@ def main(program: Program, arguments: Sequence[str] | None = None) -> int:
 
 def _run(program: Program, options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "serve":
-        # gRPC's core would print notes of its own between our lines. It reads this when loaded.
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        grpc_core.tell()
         return program.serve(settings)
     if options.command == "migrate" and program.migrations is not None:
         from im_common.sql.migrate import upgrade

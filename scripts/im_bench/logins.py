@@ -19,7 +19,7 @@ from im_bench import machine
 from im_bench.http import Client, insist
 from im_bench.options import add_seconds, whole
 from im_bench.people import PASSWORD, Person, register
-from im_bench.report import Row, latency
+from im_bench.report import Failed, Row, latency
 from im_bench.rpc import channel_to
 from im_common.errors import AppError
 from im_local.testing import Ready
@@ -47,6 +47,8 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     raw_before = await asyncio.to_thread(_raw_rate, options.seconds / 2)
     before = machine.usage(ready.pids)
     times = await _log_in(ready.api, people, options.seconds)
+    if not times:
+        raise Failed(f"no login ended within {options.seconds:g} s: --seconds can be more")
     after = machine.usage(ready.pids)
     raw_after = await asyncio.to_thread(_raw_rate, options.seconds / 2)
     raw, rate = (raw_before + raw_after) / 2, len(times) / options.seconds

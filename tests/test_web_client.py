@@ -200,7 +200,32 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     await bob.page.get_by_role("textbox", name="Search").fill("lake")
     await bob.page.get_by_role("button", name="Weekend trip").filter(has_text="lake").click()
     await expect(bob.message("on Saturday?")).to_have_class(re.compile("found"))
+    await _use_all_powers(ann, bob)
     assert ann.complaints + bob.complaints == []
+
+
+async def _use_all_powers(owner: Visitor, admin: Visitor) -> None:
+    """Of a group whose conversation both have open: it ends with it."""
+    shown, other = (visitor.page.get_by_role("dialog") for visitor in (owner, admin))
+    await owner.button("Details").click()
+    for choice, state in (("Mute for an hour", "admin · muted"), ("Unmute", "admin")):
+        await shown.get_by_role("button", name="More").click()
+        await owner.page.get_by_role("menuitem", name=choice).click()
+        await shown.get_by_text(state, exact=True).wait_for()
+    await shown.get_by_role("button", name="More").click()
+    await owner.page.get_by_role("menuitem", name="Make owner").click()
+    await shown.get_by_text("You become an admin.").wait_for()
+    await shown.get_by_role("button", name="Make owner").click()
+    await shown.get_by_role("button", name="Leave group").wait_for()
+    await admin.button("Details").click()
+    await other.get_by_role("button", name="More").click()
+    await admin.page.get_by_role("menuitem", name="Remove from group").click()
+    await expect(other.get_by_role("button", name=owner.name)).to_have_count(0)
+    await owner.page.get_by_role("textbox", name="Message").wait_for(state="hidden")
+    await other.get_by_role("button", name="End the group for all").click()
+    await other.get_by_text("This cannot be undone.").wait_for()
+    await other.get_by_role("button", name="End the group for all").click()
+    await admin.page.get_by_role("textbox", name="Message").wait_for(state="hidden")
 
 
 async def test_a_phone_another_language_and_the_sessions(system: System, browser: Browser) -> None:

@@ -213,3 +213,5 @@ async def test_so_many_files_are_forgotten_at_once_and_no_more(desk: Desk) -> No
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "file_ids")
     await files.forget_files(desk.svc, many[1:])
     await files.forget_files(desk.svc, [])
+    # No column holds the first; MariaDB would refuse to compare it.
+    await files.forget_files(desk.svc, ["f_\ufffe", many[0]])

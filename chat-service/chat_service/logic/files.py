@@ -68,10 +68,11 @@ async def list_unused_files(svc: ServiceContext, limit: int) -> list[str]:
 
 
 async def forget_files(svc: ServiceContext, file_ids: Collection[str]) -> None:
+    """Those of them that are ending. What can be no id is no file's."""
     if len(file_ids) > MOST_FILES:
         raise invalid("file_ids", f"may be at most {MOST_FILES}")
-    if file_ids:
-        await svc.db.write(files.forget, file_ids)
+    if possible := [file_id for file_id in file_ids if may_be_file_id(file_id)]:
+        await svc.db.write(files.forget, possible)
 
 
 def _check(file_id: str) -> None:

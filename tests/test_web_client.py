@@ -167,6 +167,7 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     # To Bob, past everybody and back again.
     await ann.page.get_by_role("textbox", name="Message").press_sequentially("@")
     choices = ann.page.get_by_role("option")
+    await choices.nth(1).wait_for()
     for key, at in (("ArrowDown", 1), ("ArrowUp", 0)):
         await ann.page.keyboard.press(key)
         await expect(choices.nth(at)).to_have_attribute("aria-selected", "true")

@@ -110,6 +110,12 @@ class _Appending:
             await self.until(20)
             yield
             await self.until(20)
+        except AssertionError:
+            coroutine, where = task.get_coro(), []
+            while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+                where.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+                coroutine = getattr(coroutine, "cr_await", None)
+            raise AssertionError(f"{len(self.kept)} kept, then {where}; {self.failed}") from None
         finally:
             task.cancel()
             await asyncio.wait([task])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -115,7 +116,8 @@ class _Appending:
             while (frame := getattr(coroutine, "cr_frame", None)) is not None:
                 where.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
                 coroutine = getattr(coroutine, "cr_await", None)
-            raise AssertionError(f"{len(self.kept)} kept, then {where}; {self.failed}") from None
+            last = Counter(map(str, self.failed)).most_common(3)
+            raise AssertionError(f"{len(self.kept)} kept, then {where}; {last}") from None
         finally:
             task.cancel()
             await asyncio.wait([task])

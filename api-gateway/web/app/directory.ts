@@ -68,6 +68,8 @@ export class Directory {
   #asked = new Set<number>();
   #asking = 0;
   #groupsAsked = new Set<number>();
+  /** The groups that the user is in; not known before the first list of them. */
+  #mine: Set<number> | undefined;
 
   #ends: (() => void)[];
 
@@ -122,11 +124,16 @@ export class Directory {
 
   async loadGroups(): Promise<void> {
     const groups = await this.client.http.all<Group>("/v1/groups");
+    this.#mine = new Set(groups.map((group) => group.group_id));
     for (const group of groups) this.groups.set(group.group_id, group);
     for (const id of [...this.groups.keys()]) {
       if (!groups.some((group) => group.group_id === id)) this.groups.delete(id);
     }
     this.changed.tell();
+  }
+
+  isOutOf(groupId: number): boolean {
+    return this.#mine !== undefined && !this.#mine.has(groupId);
   }
 
   async loadGroup(groupId: number): Promise<Group> {
@@ -247,6 +254,7 @@ export class Directory {
   async #groupChanged(groupId: number): Promise<void> {
     const tasks: Promise<unknown>[] = [this.loadGroup(groupId)];
     if (this.members.has(groupId)) tasks.push(this.loadMembers(groupId));
+    if (this.isOutOf(groupId)) tasks.push(this.loadGroups());
     await Promise.all(tasks).catch(() => {});
   }
 }

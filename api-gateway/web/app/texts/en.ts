@@ -158,6 +158,7 @@ export const en = {
   join_requests: "Requests to join",
   my_group_name: "My name in this group",
   group_muted_hint: "Only owner and admins may write in this group.",
+  group_out_hint: "You are not in this group any more.",
   info: "Details",
   everybody: "everybody",
   user_number: "User {id}",

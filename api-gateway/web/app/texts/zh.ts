@@ -160,6 +160,7 @@ export const zh: Record<keyof typeof en, string> = {
   join_requests: "入群申请",
   my_group_name: "我在本群的昵称",
   group_muted_hint: "本群仅群主和管理员可发言。",
+  group_out_hint: "你已不在该群中。",
   info: "详情",
   everybody: "所有人",
   user_number: "用户 {id}",

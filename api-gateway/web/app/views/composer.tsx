@@ -69,8 +69,8 @@ export function Composer(props: Props): JSX.Element {
     setCaret(before.length + person.name.length + 2);
     box.current?.focus();
   };
-  const isMuted = mutedHere(model, id);
-  if (isMuted) return <p class="composer-off">{t("group_muted_hint")}</p>;
+  const off = whyOff(model, id);
+  if (off) return <p class="composer-off">{off}</p>;
   return (
     <div class="composer">
       {replyTo && <ReplyBar message={replyTo} onCancel={props.onReplied} />}
@@ -145,11 +145,13 @@ function useDraft(model: Model, id: string, text: string): void {
   }, []);
 }
 
-function mutedHere(model: Model, id: string): boolean {
-  if (!id.startsWith("g:")) return false;
+/** Why one may not write here, if so. */
+function whyOff({ directory, me }: Model, id: string): string | null {
+  if (!id.startsWith("g:")) return null;
   const groupId = Number(id.slice(2));
-  const role = model.directory.members.get(groupId)?.get(model.me)?.role;
-  return Boolean(model.directory.groups.get(groupId)?.muted) && role === "member";
+  if (directory.isOutOf(groupId)) return t("group_out_hint");
+  const role = directory.members.get(groupId)?.get(me)?.role;
+  return directory.groups.get(groupId)?.muted && role === "member" ? t("group_muted_hint") : null;
 }
 
 function ReplyBar(props: { message: Message; onCancel: () => void }): JSX.Element {

@@ -77,7 +77,9 @@ class RedisCluster:
         await one.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
         while keys := await one.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
             await one.execute_command("MIGRATE", "127.0.0.1", port, keys[0], 0, 5_000)
-        for number in (to, source):
+        # The third one, too: two primaries may have the same epoch for a moment, and then who has not
+        # heard of the move gives the slot back to the one that no longer takes it.
+        for number in (to, source, 3 - to - source):
             await self.clients[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
 
     async def id_of(self, number: int) -> str:

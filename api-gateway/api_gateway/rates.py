@@ -137,10 +137,8 @@ class RateMiddleware:
             await problem(error)(scope, receive, send)
             return
         send = _telling(counted, send)
-        wait_ms = max((one.taken.wait_ms for one in counted), default=0)
-        if wait_ms:
-            said = "too many requests, try again later"
-            refused = AppError(Code.RATE_LIMITED, said, retry_after_ms=wait_ms)
+        refused = refusal_of(counted)
+        if refused is not None:
             await problem(refused)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -151,6 +149,13 @@ def class_of(method: str, path: str) -> RateClass | None:
     if not path.startswith("/v1/"):
         return None
     return CLASSES.get((method, path)) or ("read" if method in ("GET", "OPTIONS") else "write")
+
+
+def refusal_of(counted: Sequence[Counted]) -> AppError | None:
+    """RATE_LIMITED when it was one request too many."""
+    wait_ms = max((one.taken.wait_ms for one in counted), default=0)
+    said = "too many requests, try again later"
+    return AppError(Code.RATE_LIMITED, said, retry_after_ms=wait_ms) if wait_ms else None
 
 
 def _telling(counted: Sequence[Counted], send: Send) -> Send:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api_gateway.admin.guard import came_by_tls
 from api_gateway.admin.pages import PREFIX, page, see
-from api_gateway.rates import RateLimiter
+from api_gateway.rates import RateLimiter, refusal_of
 from im.auth.v1 import admin_pb2 as pb
 from im.auth.v1 import admin_pb2_grpc
 from im_admin.operator import Operator, Ways
@@ -79,11 +79,9 @@ class Sessions:
             return
         current = context.current.get()
         address = current.client_address if current else ""
-        counted = await self._limiter.count("login", "", address)
-        wait_ms = max((one.taken.wait_ms for one in counted), default=0)
-        if wait_ms:
-            said = "too many requests, try again later"
-            raise AppError(Code.RATE_LIMITED, said, retry_after_ms=wait_ms)
+        refused = refusal_of(await self._limiter.count("login", "", address))
+        if refused is not None:
+            raise refused
 
     async def _stub(self) -> admin_pb2_grpc.AdminSessionServiceAsyncStub:
         channel = await self._ways.channel(self._ways.settings.auth_rpc)

@@ -203,12 +203,18 @@ async def authenticate(svc: ServiceContext, username: str, password: str) -> Acc
 
 async def _open_session(svc: ServiceContext, account: Account, device: Device) -> TokenPair:
     pair = await sessions.open_session(svc, account.user_id, device)
-    # A change of the password, or an end of the account, that went by between the check of the
-    # password and the opening of the session has not seen this session.
+    await confirm(svc, account, pair.session_id)
+    return pair
+
+
+async def confirm(svc: ServiceContext, account: Account, session_id: str) -> Account:
+    """The account as it is after a session of it was opened. A change of the password, or an end of the
+    account, that went by between the check of the password and that has not seen the session, which
+    ends then: INVALID_CREDENTIALS, PERMISSION_DENIED."""
     now = await svc.db.read(credentials.by_id, account.user_id)
     if now is not None and not now.disabled and now.password_hash == account.password_hash:
-        return pair
-    await svc.sessions.end(account.user_id, [pair.session_id])
+        return now
+    await svc.sessions.end(account.user_id, [session_id])
     if now is not None:
         refuse_disabled(now)
     raise wrong()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auth_service.logic import sessions
-from auth_service.logic.accounts import authenticate, refuse_disabled, wrong
+from auth_service.logic.accounts import authenticate, confirm, refuse_disabled
 from auth_service.logic.sessions import ADMIN, Device
 from auth_service.model import credentials
 from auth_service.model.credentials import Account
@@ -41,12 +41,7 @@ async def open_session(
     account = await authenticate(svc, username, password)
     _check(account)
     session, token = await sessions.begin_session(svc, account.user_id, _DEVICE)
-    # A change of the password that went by meanwhile has not seen this session.
-    now = await svc.db.read(credentials.by_id, account.user_id)
-    if now is None or now.password_hash != account.password_hash:
-        await svc.sessions.end(account.user_id, [session.session_id])
-        raise wrong()
-    return token, _described(svc, session, now)
+    return token, _described(svc, session, await confirm(svc, account, session.session_id))
 
 
 async def check_session(svc: ServiceContext, token: str) -> AdminSession:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from im_people import Device, register
+from im_people import PASSWORD, Device, new_name, register
 
+from im_client import ApiError, ImClient
 from im_local.testing import System
 
 
@@ -40,6 +41,18 @@ async def test_guessing_a_password_gets_slower(limited: httpx.AsyncClient) -> No
     assert int(response.headers["Retry-After"]) >= 1
     unknown = await limited.post("/v1/auth/login", json=body | {"username": "nobody.of.that.name"})
     assert (unknown.status_code, unknown.json()["code"]) == (401, "INVALID_CREDENTIALS")
+
+
+async def test_a_client_asks_with_a_wrong_password_as_often_as_somebody_types_it(
+    usual: System,
+) -> None:
+    body = {"old_password": "wrong password", "new_password": PASSWORD}
+    async with ImClient(usual.ready.api, ws=usual.ready.ws) as ann:
+        await ann.register(new_name(), PASSWORD)
+        for _ in range(4):
+            with pytest.raises(ApiError) as refused:
+                await ann.http.post("/v1/auth/password", body)
+            assert refused.value.code == "INVALID_CREDENTIALS"
 
 
 async def test_messages_over_the_rate_are_sent_when_their_turn_comes(

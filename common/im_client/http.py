@@ -118,7 +118,8 @@ class Http:
         try:
             return await send(token)
         except ApiError as error:
-            if error.status != 401:
+            # A wrong password is no fault of the token, and counts each time.
+            if error.status != 401 or error.code == "INVALID_CREDENTIALS":
                 raise
             if error.code == "SESSION_REVOKED":
                 await self._session.end("revoked")

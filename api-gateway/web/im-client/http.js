@@ -153,7 +153,8 @@ export class Http {
     try {
       return await send(token);
     } catch (error) {
-      if (error.status !== 401) throw error;
+      // A wrong password is no fault of the token, and counts each time.
+      if (error.status !== 401 || error.code === "INVALID_CREDENTIALS") throw error;
       if (error.code === "SESSION_REVOKED") {
         await this.#session.end("revoked");
         throw error;

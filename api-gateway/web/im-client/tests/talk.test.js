@@ -178,6 +178,18 @@ test("a session that is ended elsewhere ends this client, and what it had not se
   assert.equal(await ann.storage.get("session"), undefined);
 });
 
+test("a wrong password is asked with once, and renews no token", async (t) => {
+  const asked = [];
+  const ann = await person({
+    fetch: (url, options) => (asked.push(new URL(url).pathname), fetch(url, options)),
+  });
+  t.after(() => ann.client.close());
+  asked.length = 0;
+  const body = { old_password: "wrong password", new_password: ann.password };
+  await assert.rejects(ann.client.http.post("/v1/auth/password", body), { code: "INVALID_CREDENTIALS" });
+  assert.deepEqual(asked.filter((path) => path.startsWith("/v1/auth/")), ["/v1/auth/password"]);
+});
+
 test("the history is what was shown", async (t) => {
   const [ann, bob] = [await person(), await person()];
   t.after(() => [ann, bob].forEach(({ client }) => client.close()));

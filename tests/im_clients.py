@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from im_people import PASSWORD, new_name
 
@@ -23,15 +23,38 @@ class Person:
     storage: Storage
     username: str = ""
     shown: list[Message] = field(default_factory=list)
+    # What it was told of changes, as they came.
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def id(self) -> int:
         assert self.client.user_id
         return self.client.user_id
 
+    def chat_with(self, other: Person) -> str:
+        return self.client.conversation_with(other.id)
+
+    async def say(self, conversation_id: str, content: str, **more: Any) -> Message:
+        """Waits for its place. Raises MessageRefused."""
+        return await (await self.client.send(conversation_id, content, **more)).placed()
+
     async def talk(self, other: Person, *texts: str) -> None:
+        """Waits for no answer."""
         for text in texts:
-            await self.client.send(self.client.conversation_with(other.id), text)
+            await self.client.send(self.chat_with(other), text)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """Raises ApiError."""
+        return await self.client.http.get(path, query)
+
+    async def told(self, event: str) -> Any:
+        """Waits for an event of that name; its data."""
+
+        def of_it() -> list[Any]:
+            return [one["data"] for one in self.events if one["event"] == event]
+
+        await until(self, lambda: bool(of_it()))
+        return of_it()[0]
 
 
 class People:
@@ -54,6 +77,7 @@ class People:
         client = ImClient(ready.api, ws=gateways, storage=storage)
         person = Person(client, storage)
         client.on.message(person.shown.append)
+        client.on.event(person.events.append)
         await client.open()
         self._open.append(client)
         return person
@@ -73,7 +97,13 @@ async def until(person: Person, is_so: Callable[[], bool]) -> None:
     def wake(_: object) -> None:
         news.set()
 
-    ends = [on.conversation(wake), on.state(wake), on.synced(wake), on.session(wake)]
+    ends = [
+        on.conversation(wake),
+        on.state(wake),
+        on.synced(wake),
+        on.session(wake),
+        on.event(wake),
+    ]
     try:
         async with asyncio.timeout(LIMIT_S):
             while not is_so():
@@ -82,6 +112,11 @@ async def until(person: Person, is_so: Callable[[], bool]) -> None:
     finally:
         for end in ends:
             end()
+
+
+async def make_group(owner: Person, *members: Person) -> int:
+    body = {"name": "team", "member_ids": [member.id for member in members]}
+    return int((await owner.client.http.post("/v1/groups", body))["group_id"])
 
 
 async def history(person: Person, conversation_id: str) -> list[Message]:

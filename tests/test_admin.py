@@ -16,8 +16,9 @@ import httpx
 import jwt
 import pytest
 import uuid_utils
+from im_clients import People, make_group
 from im_operator import bury, message
-from im_people import PASSWORD, Connect, MakeUser, User, make_group, single
+from im_people import PASSWORD, Connect, MakeUser, User, single
 
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain.ids import now_ms
@@ -229,10 +230,9 @@ async def test_the_outbox_of_each_service_is_told(admin: Admin) -> None:
 
 
 async def test_a_group_is_found_shown_and_dismissed_in_its_owners_name(
-    new_user: MakeUser, online: Connect, admin: Admin
+    people: People, admin: Admin
 ) -> None:
-    ann, bob = await new_user(), await new_user()
-    on_bob = await online(bob)
+    ann, bob = await people.new(), await people.new()
     group_id = await make_group(ann, bob)
 
     (found,) = await admin.json("groups", "find", "--of", bob.username)
@@ -240,28 +240,27 @@ async def test_a_group_is_found_shown_and_dismissed_in_its_owners_name(
     assert group_id in [g["group_id"] for g in await admin.json("groups", "find", "eam")]
     shown = await admin.json("groups", "show", str(group_id))
     assert {m["user_id"]: m["role"] for m in shown["members"]} == {
-        ann.user_id: "owner",
-        bob.user_id: "member",
+        ann.id: "owner",
+        bob.id: "member",
     }
     assert "owner" in await admin.text("groups", "show", str(group_id))
 
     exit_code, error = await admin.refusal("groups", "dismiss", str(group_id))
     assert (exit_code, "--yes" in error) == (2, True)
     await admin.text("groups", "dismiss", str(group_id), "--yes")
-    told = await on_bob.wait_for(lambda f: f.get("event") == "GroupDismissed")
-    assert told["data"] == {"group_id": group_id, "by": ann.user_id}
+    assert await bob.told("GroupDismissed") == {"group_id": group_id, "by": ann.id}
     assert await admin.json("groups", "find", "--of", bob.username) == []
     exit_code, error = await admin.refusal("groups", "show", str(group_id))
     assert (exit_code, str(group_id) in error) == (1, True)
 
 
 async def test_reported_messages_are_read_with_a_reason_that_is_noted_before(
-    new_user: MakeUser, online: Connect, admin: Admin
+    people: People, admin: Admin
 ) -> None:
-    ann, bob = await new_user(), await new_user()
-    on_ann = await online(ann)
+    ann, bob = await people.new(), await people.new()
+    on = ann.chat_with(bob)
     for n in range(3):
-        await on_ann.ask(to=bob.user_id, content=f"threat {n}")
+        await ann.say(on, f"threat {n}")
     both = f"{bob.username} {ann.username}"
 
     exit_code, error = await admin.refusal("messages", "read", both, "--reason", " ")
@@ -269,9 +268,9 @@ async def test_reported_messages_are_read_with_a_reason_that_is_noted_before(
     page = await admin.json("messages", "read", both, "--reason", "report 17", "--most", "2")
     assert [m["content"] for m in page["messages"]] == ["threat 1", "threat 2"]
     assert page["has_more"]
-    words = ("messages", "read", single(ann, bob), "--reason", "the rest", "--before", "2")
+    words = ("messages", "read", on, "--reason", "the rest", "--before", "2")
     assert "threat 0" in await admin.text(*words)
-    deeds = await admin.json("audit", "list", "--target", f"conversation {single(ann, bob)}")
+    deeds = await admin.json("audit", "list", "--target", f"conversation {on}")
     assert [(d["action"], d["reason"], d["outcome"]) for d in deeds] == [
         ("messages read", "the rest", "ok"),
         ("messages read", "report 17", "ok"),

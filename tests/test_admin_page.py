@@ -10,6 +10,7 @@ import httpx
 import pytest
 import uuid_utils
 from im_browser import Visitor, chromium
+from im_clients import People
 from im_operator import bury, message, operator_of
 from im_people import PASSWORD, Connect, MakeUser, User, make_group, register, single
 from playwright.async_api import expect
@@ -170,12 +171,11 @@ async def test_each_change_is_in_the_audit_log_under_the_name_of_the_account(
 
 
 async def test_a_reason_is_noted_before_messages_are_shown_and_texts_are_no_markup(
-    page: httpx.AsyncClient, admin: User, new_user: MakeUser, online: Connect, tool: Operator
+    page: httpx.AsyncClient, admin: User, people: People, tool: Operator
 ) -> None:
-    ann, bob = await new_user(), await new_user()
-    on_ann = await online(ann)
+    ann, bob = await people.new(), await people.new()
     for n in range(51):
-        await on_ann.ask(to=bob.user_id, content=f"{MARKUP} {n}.")
+        await ann.say(ann.chat_with(bob), f"{MARKUP} {n}.")
     both = {"conversation": f"{ann.username} {bob.username}"}
     answer = await page.post("/admin/messages", data=both | {"reason": " "})
     assert (answer.status_code, "bold" in answer.text) == (400, False)
@@ -186,7 +186,7 @@ async def test_a_reason_is_noted_before_messages_are_shown_and_texts_are_no_mark
     assert (MARKUP in newest, "<i>17" in newest) == (False, False)
     older = both | {"reason": "report 17", "before": "2"}
     assert " 0." in (await page.post("/admin/messages", data=older)).text
-    target = f"conversation {single(ann, bob)}"
+    target = f"conversation {ann.chat_with(bob)}"
     assert (await deeds_of(tool, admin.username))[:2] == [
         ("messages read", target, "report 17", "ok"),
         ("messages read", target, "report <i>17</i>", "ok"),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from im_people import PASSWORD, Connect, MakeUser, User, make_group, single
+import pytest
+from im_clients import People, Person, history, make_group
+from im_people import PASSWORD, Connect, MakeUser, User
 
+from im_client import ApiError, MessageRefused
 from im_common.testing.waiting import eventually
 
 
-async def befriend(a: User, b: User) -> None:
-    asked = await a.request("POST", "/v1/friends/requests", json={"user_id": b.user_id})
-    path = f"/v1/friends/requests/{asked.json()['request_id']}/accept"
-    assert (await b.request("POST", path)).status_code == 204
+async def befriend(a: Person, b: Person) -> None:
+    asked = await a.client.http.post("/v1/friends/requests", {"user_id": b.id})
+    await b.client.http.post(f"/v1/friends/requests/{asked['request_id']}/accept")
 
 
 async def delete(user: User, password: str = PASSWORD) -> httpx.Response:
@@ -27,8 +29,12 @@ async def log_in(http: httpx.AsyncClient, username: str) -> tuple[int, Any]:
     return response.status_code, response.json() | {"request_id": ""}
 
 
-async def members(user: User, group_id: int) -> dict[int, str]:
-    page = await user.get(f"/v1/groups/{group_id}/members")
+async def end_account(person: Person) -> None:
+    await person.client.http.request("DELETE", "/v1/users/me", body={"password": PASSWORD})
+
+
+async def members(person: Person, group_id: int) -> dict[int, str]:
+    page = await person.get(f"/v1/groups/{group_id}/members")
     return {item["user_id"]: item["role"] for item in page["items"]}
 
 
@@ -62,59 +68,58 @@ async def test_a_wrong_password_ends_nothing(new_user: MakeUser) -> None:
     assert (await ann.get("/v1/users/me"))["username"] == ann.username
 
 
-async def test_others_see_nobody_and_keep_what_was_said(new_user: MakeUser) -> None:
-    ann, bob = await new_user(), await new_user()
-    await ann.request("PATCH", "/v1/users/me", json={"nickname": "Ann", "signature": "secret"})
-    body = {"to": bob.user_id, "content": "hello"}
-    assert (await ann.request("POST", "/v1/messages", json=body)).status_code == 201
-    assert (await delete(ann)).status_code == 204
+async def test_others_see_nobody_and_keep_what_was_said(people: People) -> None:
+    ann, bob = await people.new(), await people.new()
+    await ann.client.http.patch("/v1/users/me", {"nickname": "Ann", "signature": "secret"})
+    await ann.say(ann.chat_with(bob), "hello")
+    ann_id = ann.id
+    await end_account(ann)
 
     async def is_nobody() -> bool:
-        shown = await bob.get(f"/v1/users/{ann.user_id}")
+        shown = await bob.get(f"/v1/users/{ann_id}")
         return bool(shown["nickname"] == "Deleted user")
 
     await eventually(is_nobody)
-    shown = await bob.get(f"/v1/users/{ann.user_id}")
-    assert shown["username"] == f"~{ann.user_id}"
+    shown = await bob.get(f"/v1/users/{ann_id}")
+    assert shown["username"] == f"~{ann_id}"
     assert (shown["signature"], shown["avatar"]) == ("", "")
     assert (await bob.get("/v1/users", q=ann.username))["items"] == []
-    [message] = await bob.history(single(ann, bob))
-    assert (message["from"], message["content"]) == (ann.user_id, "hello")
-    body = {"to": ann.user_id, "content": "are you there?"}
-    refused = await bob.request("POST", "/v1/messages", json=body)
-    assert (refused.status_code, refused.json()["code"]) == (404, "NOT_FOUND")
+    on = bob.client.conversation_with(ann_id)
+    [message] = await history(bob, on)
+    assert (message.sender, message.content) == (ann_id, "hello")
+    with pytest.raises(MessageRefused) as refused:
+        await bob.say(on, "are you there?")
+    assert refused.value.code == "NOT_FOUND"
 
 
-async def test_friends_are_told_and_groups_are_left_or_handed_over(
-    new_user: MakeUser, online: Connect
-) -> None:
-    ann, bob, eve, mallory = [await new_user() for _ in range(4)]
+async def test_friends_are_told_and_groups_are_left_or_handed_over(people: People) -> None:
+    ann, bob, eve, mallory = [await people.new() for _ in range(4)]
     await befriend(ann, bob)
-    asked = await eve.request("POST", "/v1/friends/requests", json={"user_id": ann.user_id})
-    assert asked.status_code == 201
-    await ann.request("PUT", f"/v1/blocks/{mallory.user_id}")
+    await eve.client.http.post("/v1/friends/requests", {"user_id": ann.id})
+    await ann.client.http.put(f"/v1/blocks/{mallory.id}")
     joined = await make_group(eve, ann)
     owned = await make_group(ann, bob, eve)
-    path = f"/v1/groups/{owned}/members/{eve.user_id}"
-    assert (await ann.request("PATCH", path, json={"role": "admin"})).status_code == 204
+    await ann.client.http.patch(f"/v1/groups/{owned}/members/{eve.id}", {"role": "admin"})
     alone = await make_group(ann)
-    on_bob = await online(bob)
 
-    assert (await delete(ann)).status_code == 204
-    told = await on_bob.wait_for(lambda f: f.get("event") == "FriendDeleted")
-    assert told["data"] == {"user_id": ann.user_id}
+    ann_id = ann.id
+    await end_account(ann)
+    assert await bob.told("FriendDeleted") == {"user_id": ann_id}
     assert (await bob.get("/v1/friends"))["items"] == []
 
     async def has_left() -> bool:
-        return await members(eve, joined) == {eve.user_id: "owner"} and await members(
-            eve, owned
-        ) == {eve.user_id: "owner", bob.user_id: "member"}
+        return await members(eve, joined) == {eve.id: "owner"} and await members(eve, owned) == {
+            eve.id: "owner",
+            bob.id: "member",
+        }
 
     await eventually(has_left)
-    assert (await eve.request("GET", f"/v1/groups/{alone}")).status_code == 404
+    with pytest.raises(ApiError) as gone:
+        await eve.get(f"/v1/groups/{alone}")
+    assert gone.value.status == 404
     said = [
-        message["ext"]["event"]
-        for message in await eve.history(f"g:{owned}")
-        if message["content_type"] == "system"
+        message.ext["event"]
+        for message in await history(eve, f"g:{owned}")
+        if message.content_type == "system"
     ]
     assert said[-2:] == ["owner_transferred", "member_left"]

@@ -8,11 +8,11 @@ import os
 from typing import Any
 
 import pytest
-from im_clients import People, Person
+from im_clients import People, Person, make_group
 from im_people import MakeUser
 from PIL import Image
 
-from im_client import ApiError, Message, MessageRefused
+from im_client import ApiError, MessageRefused
 
 
 def _picture() -> bytes:
@@ -27,10 +27,6 @@ async def _upload(person: Person, content: bytes) -> dict[str, Any]:
         "POST", "/v1/files", files={"file": part}
     )
     return told
-
-
-async def _sends(person: Person, conversation_id: str, content: str, **more: Any) -> Message:
-    return await (await person.client.send(conversation_id, content, **more)).placed()
 
 
 async def _status(path: str, person: Person) -> int:
@@ -50,21 +46,21 @@ async def test_a_file_goes_where_its_messages_go(people: People) -> None:
     content = os.urandom(300_000)
     file = await _upload(a, content)
     assert await _statuses(file["url"], a, b, c) == [200, 404, 404]
-    to_b, b_to_c = a.client.conversation_with(b.id), b.client.conversation_with(c.id)
+    to_b, b_to_c = a.chat_with(b), b.chat_with(c)
     # Who does not see it cannot send it on.
     ext = {"file_id": file["file_id"], "name": "x.bin"}
     with pytest.raises(MessageRefused) as refused:
-        await _sends(b, b_to_c, "", content_type="file", ext=ext)
+        await b.say(b_to_c, "", content_type="file", ext=ext)
     assert (refused.value.code, refused.value.field) == ("NOT_FOUND", "ext")
-    sent = await _sends(a, to_b, "", content_type="file", ext=ext)
+    sent = await a.say(to_b, "", content_type="file", ext=ext)
     assert await b.client.http.content(file["url"]) == content
-    await _sends(b, b_to_c, file["url"])
+    await b.say(b_to_c, file["url"])
     assert await _statuses(file["url"], a, b, c) == [200, 200, 200]
     # What is taken back is not to be had by it any more.
     await a.client.recall(sent.message_id)
     assert await _statuses(file["url"], a, b, c) == [200, 200, 200]
     picture = await _upload(a, _picture())
-    shown = await _sends(a, a.client.conversation_with(c.id), picture["file_id"])
+    shown = await a.say(a.chat_with(c), picture["file_id"])
     paths = (picture["url"], picture["thumbnail_url"])
     assert [await _statuses(path, a, b, c) for path in paths] == [[200, 404, 200]] * 2
     await a.client.recall(shown.message_id)
@@ -73,11 +69,10 @@ async def test_a_file_goes_where_its_messages_go(people: People) -> None:
 
 async def test_a_groups_files_are_its_members_and_its_picture_is_for_all(people: People) -> None:
     owner, member, stranger = await people.new(), await people.new(), await people.new()
-    made = await owner.client.http.post("/v1/groups", {"name": "team", "member_ids": [member.id]})
-    group_id = made["group_id"]
+    group_id = await make_group(owner, member)
     file, picture = await _upload(owner, b"minutes"), await _upload(owner, _picture())
     on = owner.client.conversation_of(group_id)
-    await _sends(owner, on, "minutes", ext={"at": file["url"]})
+    await owner.say(on, "minutes", ext={"at": file["url"]})
     assert await _statuses(file["url"], owner, member, stranger) == [200, 200, 404]
     path, body = f"/v1/groups/{group_id}", {"avatar": picture["url"]}
     with pytest.raises(ApiError) as refused:

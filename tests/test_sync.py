@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from im_clients import People, until
 from im_people import Connect, Device, Frame, MakeUser, single
 
 
@@ -45,26 +46,28 @@ async def test_a_device_that_was_away_catches_up(new_user: MakeUser, online: Con
         assert (len(delta["messages"]), answer["has_more"]) == (1, True)
 
 
-async def test_lists_and_unread_counts(new_user: MakeUser, online: Connect) -> None:
-    a, b, c = await new_user(), await new_user(), await new_user()
-    device_a, device_b = await online(a), await online(b)
+async def test_lists_and_unread_counts(people: People) -> None:
+    a, b, c = [await people.new() for _ in range(3)]
+    on = a.chat_with(b)
     for i in range(3):
-        await device_a.ask(to=b.user_id, content=f"{i}")
-    await device_a.ask(to=c.user_id, content="to c")
-    await device_b.ask(to=c.user_id, content="also to c")
+        await a.say(on, f"{i}")
+    await a.say(a.chat_with(c), "to c")
+    await b.say(b.chat_with(c), "also to c")
     page = await c.get("/v1/conversations", limit=1)
     (first,) = page["items"]
     assert first["last_message"]["content"] == "also to c"
     last = await c.get("/v1/conversations", limit=1, cursor=page["next_cursor"])
-    assert (last["items"][0]["conversation_id"], last["next_cursor"]) == (single(a, c), None)
-    assert await b.get("/v1/unread") == {"total": 3, "conversations": {single(a, b): 3}}
-    await device_b.send(type="read", conversation_id=single(a, b), seq=2)
-    await device_a.wait_for(lambda f: f["type"] == "receipt" and f["read_seq"] == 2)
-    assert await b.get("/v1/unread") == {"total": 1, "conversations": {single(a, b): 1}}
+    assert (last["items"][0]["conversation_id"], last["next_cursor"]) == (a.chat_with(c), None)
+    assert await b.get("/v1/unread") == {"total": 3, "conversations": {on: 3}}
+    await until(b, lambda: len(b.shown) == 4)
+    await b.client.mark_read(on, 2)
+    seen = a.client.conversation(on)
+    await until(a, lambda: [seen.state_of(m) for m in seen.messages[1:]] == ["read", "delivered"])
+    assert await b.get("/v1/unread") == {"total": 1, "conversations": {on: 1}}
     (mine,) = [
         item
         for item in (await b.get("/v1/conversations"))["items"]
-        if item["conversation_id"] == single(a, b)
+        if item["conversation_id"] == on
     ]
     assert {key: mine[key] for key in ("type", "last_seq", "read_seq", "unread")} == {
         "type": "single",
@@ -82,15 +85,14 @@ async def test_bad_sync_frames_are_refused(new_user: MakeUser, online: Connect) 
         assert (await device.wait_for(lambda f: f["type"] == "error"))["code"] == "INVALID_ARGUMENT"
 
 
-async def test_own_messages_are_found_by_their_text(new_user: MakeUser, online: Connect) -> None:
-    a, b, stranger = await new_user(), await new_user(), await new_user()
-    device_a = await online(a)
+async def test_own_messages_are_found_by_their_text(people: People) -> None:
+    a, b, stranger = [await people.new() for _ in range(3)]
     for text in ("明天去北京", "Beijing or bust", "北京很好"):
-        await device_a.ask(to=b.user_id, content=text)
+        await a.say(a.chat_with(b), text)
     page = await b.get("/v1/messages/search", q="北京", limit=1)
     assert [item["content"] for item in page["items"]] == ["北京很好"]
     page = await b.get("/v1/messages/search", q="北京", cursor=page["next_cursor"])
     assert [item["content"] for item in page["items"]] == ["明天去北京"]
-    found = await a.get("/v1/messages/search", q="beijing", conversation_id=single(a, b))
+    found = await a.get("/v1/messages/search", q="beijing", conversation_id=a.chat_with(b))
     assert [item["content"] for item in found["items"]] == ["Beijing or bust"]
     assert (await stranger.get("/v1/messages/search", q="北京"))["items"] == []

@@ -59,8 +59,7 @@ async def test_one_trace_has_a_message_from_its_frame_to_its_receivers_gateway(
         ann, bob = await people.new(), await people.new()
         await until(bob, lambda: bob.client.state is State.ONLINE)
         for text in ("first", "second"):
-            sent = await ann.client.send(ann.client.conversation_with(bob.id), text)
-            await sent.placed()
+            await ann.say(ann.chat_with(bob), text)
         await until(bob, lambda: len(bob.shown) == 2)
         body = {"to": bob.id, "content": "third", "client_msg_id": "h-1"}
         await ann.client.http.post("/v1/messages", body)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
 import uuid_utils
 from im_browser import Visitor, chromium
 from im_clients import People
+from im_instances import one_more
 from im_operator import bury, message, operator_of
 from im_people import PASSWORD, Connect, MakeUser, User, make_group, register, single
 from playwright.async_api import expect
@@ -19,6 +21,8 @@ from im_admin import accounts, dead_letters
 from im_admin.audit import list_deeds
 from im_admin.operator import Operator
 from im_common.domain.ids import now_ms
+from im_common.testing.ports import free_port
+from im_common.testing.waiting import eventually
 from im_local.testing import System
 
 MARKUP = "<b>bold</b><script>alert(1)</script>"
@@ -33,17 +37,36 @@ async def tool(system: System) -> AsyncIterator[Operator]:
 
 
 @asynccontextmanager
-async def page_of(system: System) -> AsyncIterator[httpx.AsyncClient]:
+async def page_at(address: str) -> AsyncIterator[httpx.AsyncClient]:
     """A browser at the page, with cookies of its own."""
-    at = f"http://{system.ready.dev['api-gateway']}"
+    at = f"http://{address}"
     async with httpx.AsyncClient(base_url=at, timeout=20, headers=FROM_PAGE) as browser:
         yield browser
 
 
 @pytest.fixture
 async def page(system: System) -> AsyncIterator[httpx.AsyncClient]:
-    async with page_of(system) as browser:
+    async with page_at(system.ready.dev["api-gateway"]) as browser:
         yield browser
+
+
+@pytest.fixture
+async def elsewhere(system: System, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser at the page of another gateway of the same system."""
+    own = {
+        "IM_HTTP__LISTEN_ON": f"127.0.0.1:{free_port()}",
+        "IM_DEV_SERVER__PORT": str(free_port()),
+    }
+    address = f"127.0.0.1:{own['IM_DEV_SERVER__PORT']}"
+    async with one_more(system, "api-gateway", tmp_path / "api.log", own), page_at(address) as page:
+
+        async def is_ready() -> bool:
+            with suppress(httpx.TransportError):
+                return (await page.get("/readyz")).status_code == 200
+            return False
+
+        await eventually(is_ready, within_s=60)
+        yield page
 
 
 async def log_in(page: httpx.AsyncClient, user: User) -> httpx.Response:
@@ -102,6 +125,34 @@ async def test_a_session_ends_by_log_out_and_by_its_end_elsewhere(
     for own in (admin.access_token, admin.refresh_token, "nothing"):
         page.cookies.set("im_admin", own, path="/admin")
         assert (await page.get("/admin")).status_code == 401
+
+
+async def test_one_session_is_good_at_every_gateway_and_ends_at_all_of_them(
+    page: httpx.AsyncClient,
+    elsewhere: httpx.AsyncClient,
+    admin: User,
+    new_user: MakeUser,
+    tool: Operator,
+) -> None:
+    """As behind a proxy that leads each request to another one."""
+    victim = await new_user()
+    elsewhere.cookies = page.cookies
+    assert "no answer" not in (await elsewhere.get("/admin")).text
+    path = f"/admin/users/{victim.user_id}"
+    assert (await elsewhere.post(path, data={"do": "disable"})).status_code == 303
+    assert 'value="enable"' in (await page.get(path)).text
+    assert (await page.post(path, data={"do": "enable"})).status_code == 303
+    did = [(deed[0], deed[1]) for deed in await deeds_of(tool, admin.username)]
+    user = f"user {victim.user_id}"
+    assert did == [
+        ("users enable", user),
+        ("users disable", user),
+        ("page log in", f"user {admin.user_id}"),
+    ]
+    token = page.cookies["im_admin"]
+    assert (await elsewhere.post("/admin/logout")).status_code == 303
+    page.cookies.set("im_admin", token, path="/admin")
+    assert (await page.get("/admin")).status_code == 401
 
 
 async def test_what_another_site_sends_is_refused(

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from im_instances import one_more
 from im_people import Device, Frame, User, make_group, register
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from im_common.testing.ports import free_port
 from im_common.testing.waiting import eventually
-from im_local.last_will import ends_with_us
-from im_local.paths import ROOT
 from im_local.testing import System
 
 # So often a member is removed and invited again while others write.
@@ -28,19 +27,9 @@ ROUNDS = 6
 @asynccontextmanager
 async def second_gateway(system: System, log: Path) -> AsyncIterator[str]:
     """One more ws-gateway; gives the address for clients."""
-    command, environment = await system.another("ws-gateway")
     listens, sockets = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    environment |= {
-        "IM_LISTEN_ON": listens,
-        "IM_WEB_SOCKET__LISTEN_ON": sockets,
-        "IM_DEV_SERVER__PORT": "0",
-    }
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env=environment, stdout=out, stderr=out
-        )
-    has_ended = ends_with_us(process.pid)
-    try:
+    own = {"IM_LISTEN_ON": listens, "IM_WEB_SOCKET__LISTEN_ON": sockets}
+    async with one_more(system, "ws-gateway", log, own):
         host, _, port = sockets.rpartition(":")
 
         async def listens_now() -> bool:
@@ -52,10 +41,6 @@ async def second_gateway(system: System, log: Path) -> AsyncIterator[str]:
 
         await eventually(listens_now, within_s=60)
         yield f"ws://{sockets}/ws/connect"
-    finally:
-        process.terminate()
-        await process.wait()
-        has_ended()
 
 
 def _seqs(device: Device) -> list[int]:

@@ -15,10 +15,9 @@ import httpx
 import pytest
 from im_changes import Changes, Group
 from im_infra import SERVERS, LossyMysql, kill, kill_and_start, pid_of
+from im_instances import one_more
 from im_load import Load
 
-from im_local.last_will import ends_with_us
-from im_local.paths import ROOT
 from im_local.testing import System
 
 FROZEN_S = 15.0
@@ -69,27 +68,12 @@ async def test_the_consumer_killed_ten_times(system: System, load: Load) -> None
 
 
 async def test_one_of_two_consumers_killed(system: System, load: Load, tmp_path: Path) -> None:
-    command, environment = await system.another("chat-mq")
-    with (tmp_path / "second.log").open("wb") as log:
-        second = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env=environment | {"IM_DEV_SERVER__PORT": "0"},
-            stdout=log,
-            stderr=log,
-        )
-    has_ended = ends_with_us(second.pid)
-    try:
+    async with one_more(system, "chat-mq", tmp_path / "second.log") as second:
         await load.run_for(6)
         load.watch("one of two consumers killed")
         second.kill()
         # Until the partitions of the dead one have an owner again.
         await load.sent_after(time.monotonic() + 9)
-    finally:
-        if second.returncode is None:
-            second.kill()
-        await second.wait()
-        has_ended()
 
 
 @pytest.mark.parametrize("name", [*SERVERS, "ws-gateway"], indirect=True)

@@ -7,15 +7,19 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from im_common.runtime.redis_client import open_redis
+from im_common.runtime.redis_client import answers, open_redis
 from im_common.runtime.sections import RedisConf
 from im_common.testing.infra_redis import infra_redis
+from im_common.testing.waiting import eventually
 from im_local.galera import Galera
 from im_local.infra import read_port_offset
 from im_local.paths import DataDir
@@ -80,14 +84,25 @@ def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> 
     os.kill(pid or 0, number)
 
 
-def open_redis_of(system: System) -> Redis:
-    """A client of the Redis that a system runs on."""
+@asynccontextmanager
+async def open_redis_of(system: System) -> AsyncIterator[Redis]:
+    """A client of the Redis that a system runs on, connected however long that takes: services wait for
+    a second and try again."""
     several = infra_redis() if "," in system.ready.redis else None
-    if several:
-        return open_redis(several.conf)
-    return open_redis(
-        RedisConf(host=system.ready.redis.removeprefix("redis://").removesuffix("/0"))
-    )
+    one = system.ready.redis.removeprefix("redis://").removesuffix("/0")
+    redis = open_redis(several.conf if several else RedisConf(host=one))
+
+    async def is_connected() -> bool:
+        with suppress(RedisError):
+            await answers(redis)
+            return True
+        return False
+
+    try:
+        await eventually(is_connected, within_s=60)
+        yield redis
+    finally:
+        await redis.aclose()
 
 
 async def kill_and_start(system: System, name: str) -> None:

@@ -35,9 +35,8 @@ async def _conversation(user: User, conversation_id: str) -> dict[str, object]:
 
 async def _listed(system: System, user: User) -> list[str]:
     """The types of what waits for one who is away: events of the group are among it."""
-    redis = open_redis_of(system)
-    frames = await redis.lrange(f"offline:msg:{user.user_id}", 0, -1)
-    await redis.aclose()
+    async with open_redis_of(system) as redis:
+        frames = await redis.lrange(f"offline:msg:{user.user_id}", 0, -1)
     return [json.loads(frame)["type"] for frame in frames]
 
 

@@ -94,12 +94,11 @@ async def test_a_frame_that_is_in_the_list_of_somebody_online_is_sent_within_a_s
     """However it got there: the gateways look."""
     b = await new_user()
     device = await online(b)
-    redis = open_redis_of(system)
-    frame = {"type": "message", "seq": 1, "content": "stranded"}
-    await redis.rpush(f"offline:msg:{b.user_id}", json.dumps(frame))
-    batch = await device.wait_for(lambda f: f["type"] == "offline", limit_s=1.0)
-    assert batch["frames"] == [frame]
-    async with asyncio.timeout(1.0):
-        while await redis.exists(f"offline:msg:{b.user_id}"):
-            await asyncio.sleep(0.01)
-    await redis.aclose()
+    async with open_redis_of(system) as redis:
+        frame = {"type": "message", "seq": 1, "content": "stranded"}
+        await redis.rpush(f"offline:msg:{b.user_id}", json.dumps(frame))
+        batch = await device.wait_for(lambda f: f["type"] == "offline", limit_s=1.0)
+        assert batch["frames"] == [frame]
+        async with asyncio.timeout(1.0):
+            while await redis.exists(f"offline:msg:{b.user_id}"):
+                await asyncio.sleep(0.01)

@@ -365,6 +365,13 @@ async def test_wrong_words_are_refused_by_name(admin: Admin, tmp_path: Path) -> 
     assert (exit_code, "--most" in error) == (2, True)
     exit_code, error = await admin.refusal("sessions", "end", "ann")
     assert (exit_code, "SESSION" in error) == (2, True)
+    exit_code, error = await admin.refusal("--json", "keys", "list", "--nothing")
+    told = json.loads(error)["error"]
+    assert (exit_code, told["code"], "--nothing" in told["message"]) == (
+        2,
+        "INVALID_ARGUMENT",
+        True,
+    )
     exit_code, error = await admin.refusal("users", "show", "--json", "nobody-has-this")
     assert exit_code == 1
     assert json.loads(error)["error"]["code"] == "NOT_FOUND"

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from redis.exceptions import RedisError
 
@@ -36,10 +37,25 @@ exit codes:
 `im-admin GROUP COMMAND --help` shows examples."""
 
 
+class _BadArguments(Exception):
+    """What is wrong with them, and how it is written."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to the caller to tell what is wrong: who asks for JSON gets that in JSON, too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _BadArguments(f"{message}\n{self.format_usage()}".rstrip())
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; gives the exit code."""
     grpc_core.tell()
-    options = _parser().parse_args(arguments)
+    try:
+        options = _parser().parse_args(arguments)
+    except _BadArguments as error:
+        as_typed = argparse.Namespace(json="--json" in arguments)
+        return _fail(as_typed, UNUSABLE, "INVALID_ARGUMENT", str(error))
     command: Command = options.chosen
     try:
         settings = read_settings(options.file, options.data)
@@ -84,8 +100,8 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="im-admin",
         description="One tool for a whole system: what there is, and what to do about it.",
         epilog=_CODES,
@@ -102,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], command: Command) -> None:
+def _add(commands: argparse._SubParsersAction[_Parser], command: Command) -> None:
     parser = commands.add_parser(
         command.words.rpartition(" ")[2],
         help=command.help,

@@ -55,6 +55,8 @@ class Server:
         self.sockets: asyncio.Queue[Socket] = asyncio.Queue()
         self.ended = asyncio.Event()
         self.refusal: HTTPStatus | None = None
+        # Whether the client is told of its handshake with the first text.
+        self.with_text = False
         # Waited for before the handshake is answered.
         self.check: Callable[[], Awaitable[Any]] | None = None
         # Waited for before each text is taken.
@@ -66,7 +68,7 @@ class Server:
             await self.check()
         if self.refusal is not None:
             socket.refuse(self.refusal, "no\n", {"Retry-After": "2"})
-        elif socket.accept(request):
+        elif socket.accept(request, with_text=self.with_text):
             self.sockets.put_nowait(socket)
             try:
                 while True:
@@ -119,6 +121,27 @@ async def connected(
 ) -> AsyncIterator[tuple[Server, Socket, ClientConnection]]:
     async with served(pings=pings) as server, connect(server.url, compression=None) as client:
         yield server, await server.sockets.get(), client
+
+
+def test_a_client_may_be_told_of_its_handshake_with_the_first_text_or_the_close(run: Run) -> None:
+    async def main(say: Callable[[Socket], None], expected: bytes) -> None:
+        async with served() as server:
+            server.with_text = True
+            reader, writer = await server.raw()
+            writer.write(HANDSHAKE)
+            socket = await server.sockets.get()
+            assert socket.writable
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await reader.read(1)
+            say(socket)
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(expected)) == expected
+            writer.close()
+            await server.ended.wait()
+
+    run(main(lambda socket: socket.write([b"hello"]), b"\x81\x05hello"))
+    run(main(lambda socket: socket.close(4002, "no"), b"\x88\x04\x0f\xa2no"))
 
 
 def test_messages_come_whole_and_in_order_and_go_out(run: Run) -> None:

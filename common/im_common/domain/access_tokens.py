@@ -124,8 +124,8 @@ class AccessTokens:
         self._keys = keys
         self._sessions = LiveSessions(redis)
         self._verified: LRUCache[str, Identity] = LRUCache(_CACHED)
-        # Signed by us; nothing is said of their sessions.
-        self._signed: LRUCache[str, Identity] = LRUCache(_CACHED)
+        # Signed by us, and the ids of their pairs; nothing is said of their sessions.
+        self._signed: LRUCache[str, tuple[Identity, str]] = LRUCache(_CACHED)
         # What tokens begin with -> the id of the key that they name.
         self._key_ids: LRUCache[str, str] = LRUCache(_KEYS)
         # Session id -> time.monotonic() at which it was asked for, and was there.
@@ -142,26 +142,33 @@ class AccessTokens:
         """
         identity = self._verified.get(token)
         if identity is None:
-            identity, pair_id = await self._check_signature(token)
+            identity, pair_id = await self._read(token)
             await self._begin_use(identity.session_id, pair_id)
             self._verified[token] = identity
+            self._signed.pop(token, None)
             return identity
-        if identity.expires_at_ms <= time.time() * 1000:
-            del self._verified[token]
-            raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")
+        _check_end(identity)
         await self._check_session(identity.session_id)
         return identity
 
     async def read(self, token: str) -> Identity:
-        """Whom the token was made for, without a look at the session: for counting, never to let
-        anybody in. Raises as ``verify`` does, but for SESSION_REVOKED."""
-        identity = self._verified.get(token) or self._signed.get(token)
+        """Whom the token was made for, without a look at the session: for counting, or before
+        ``verify``, never to let anybody in. Raises as ``verify`` does, but for SESSION_REVOKED."""
+        identity = self._verified.get(token)
         if identity is None:
-            identity, _ = await self._check_signature(token)
-            self._signed[token] = identity
-        elif identity.expires_at_ms <= time.time() * 1000:
-            raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")
+            identity, _ = await self._read(token)
+        else:
+            _check_end(identity)
         return identity
+
+    async def _read(self, token: str) -> tuple[Identity, str]:
+        """Whom it speaks for, and the id of its pair."""
+        signed = self._signed.get(token)
+        if signed is None:
+            signed = self._signed[token] = await self._check_signature(token)
+        else:
+            _check_end(signed[0])
+        return signed
 
     async def _check_signature(self, token: str) -> tuple[Identity, str]:
         """Whom it speaks for, and the id of its pair."""
@@ -215,3 +222,9 @@ class AccessTokens:
             self._alive.pop(session_id, None)
             raise AppError(Code.SESSION_REVOKED, "the session has ended")
         self._alive[session_id] = asked_at
+
+
+def _check_end(identity: Identity) -> None:
+    """Raises TOKEN_EXPIRED."""
+    if identity.expires_at_ms <= time.time() * 1000:
+        raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")

@@ -47,6 +47,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Applicant:
+    """Who shows a token that is signed by us."""
+
+    token: str
+    query: dict[str, str]
+    # Where from; empty when that is not known.
+    address: str
+    # Whether the token came as a subprotocol.
+    is_page: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """Who connects, from which device."""
 
@@ -59,17 +71,34 @@ class Admission:
     address: str
 
 
-async def check(svc: ServiceContext, request: Request, socket_address: str) -> Admission | Refusal:
-    """Decides on a handshake, which came from ``socket_address`` (empty when that is not known)."""
+async def check(svc: ServiceContext, request: Request, socket_address: str) -> Applicant | Refusal:
+    """What there is to say of a handshake from ``socket_address`` (empty when that is not known) before
+    its session is asked for."""
     forwarded = request.headers.get_all("X-Forwarded-For")
     trusted = svc.settings.web_socket.trusted_proxies
-    decision = await _decide(svc, request, client_address(socket_address, forwarded, trusted))
-    if isinstance(decision, Refusal) and _offered_token(request):
-        return replace(decision, close_code=_CLOSE_CODES.get(decision.status))
+    address = client_address(socket_address, forwarded, trusted)
+    is_page = bool(_offered_token(request))
+    decision = await _decide(svc, request, address, is_page=is_page)
+    return _as_told(decision, is_page=is_page) if isinstance(decision, Refusal) else decision
+
+
+async def admit(svc: ServiceContext, applicant: Applicant) -> Admission | Refusal:
+    """Decides on one whose token is signed by us."""
+    decision = await _admit(svc, applicant)
+    if isinstance(decision, Refusal):
+        return _as_told(decision, is_page=applicant.is_page)
     return decision
 
 
-async def _decide(svc: ServiceContext, request: Request, address: str) -> Admission | Refusal:
+def _as_told(refusal: Refusal, *, is_page: bool) -> Refusal:
+    if not is_page:
+        return refusal
+    return replace(refusal, close_code=_CLOSE_CODES.get(refusal.status))
+
+
+async def _decide(
+    svc: ServiceContext, request: Request, address: str, *, is_page: bool
+) -> Applicant | Refusal:
     try:
         # Bytes that are no ASCII come as halves of surrogate pairs, which nothing else takes.
         url = urlsplit(request.path.encode("ascii").decode())
@@ -87,7 +116,12 @@ async def _decide(svc: ServiceContext, request: Request, address: str) -> Admiss
     token = _token(request, query)
     if not may_be_token(token):
         return Refusal(HTTPStatus.UNAUTHORIZED, "an access token is needed")
-    return await _admit(svc, token, query, address)
+    context.begin()
+    try:
+        await svc.tokens.read(token)
+    except AppError as error:
+        return _refusal(error)
+    return Applicant(token, query, address, is_page)
 
 
 def _crowded(svc: ServiceContext, address: str) -> Refusal | None:
@@ -106,12 +140,10 @@ def _is_allowed_page(svc: ServiceContext, request: Request) -> bool:
     return not allowed or all(origin in allowed for origin in origins)
 
 
-async def _admit(
-    svc: ServiceContext, token: str, query: dict[str, str], address: str
-) -> Admission | Refusal:
-    context.begin()
+async def _admit(svc: ServiceContext, applicant: Applicant) -> Admission | Refusal:
+    query = applicant.query
     try:
-        identity = await svc.tokens.verify(token)
+        identity = await svc.tokens.verify(applicant.token)
         device_id = clean_text("device_id", query.get("device_id", ""), most=MAX_DEVICE_ID)
     except AppError as error:
         return _refusal(error)
@@ -131,7 +163,7 @@ async def _admit(
         device_id or identity.device_id,
         platform,
         is_named=bool(device_id),
-        address=address,
+        address=applicant.address,
     )
 
 

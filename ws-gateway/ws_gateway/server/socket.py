@@ -77,17 +77,20 @@ class Socket(asyncio.BufferedProtocol):
 
     # --- handshake ---------------------------------------------------------------------------
 
-    def accept(self, request: Request) -> bool:
+    def accept(self, request: Request, *, with_text: bool = False) -> bool:
         """Whether it is a WebSocket from now on; otherwise the request was refused, or the client has
-        gone meanwhile."""
+        gone meanwhile. ``with_text``: the client is told at the first text, or the close, by the same
+        write."""
         if self._transport_closes():
             return False
         response = self._protocol.accept(request)
         self._protocol.send_response(response)
-        self._send()
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._send()
             self._await_end()
             return False
+        if not with_text:
+            self._send()
         self._newcomers.leave(self)
         # The library keeps the request for as long as the connection lasts.
         request.headers.clear()
@@ -141,7 +144,10 @@ class Socket(asyncio.BufferedProtocol):
     def write(self, texts: Iterable[bytes]) -> None:
         """Only while it is writable."""
         assert self._transport is not None
-        self._transport.write(b"".join([part for t in texts for part in (text_head(len(t)), t)]))
+        parts = [part for t in texts for part in (text_head(len(t)), t)]
+        if self._protocol.writes:
+            parts = [*self._protocol.data_to_send(), *parts]
+        self._transport.write(b"".join(parts))
 
     def close(self, code: int, reason: str) -> None:
         """Tells the client; it ends when that answers, or does not."""

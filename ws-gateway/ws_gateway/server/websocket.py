@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from websockets.http11 import Request
 
@@ -21,10 +21,18 @@ from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
 from ws_gateway.logic import upkeep
+from ws_gateway.logic.cohorts import Cohorts
 from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
-from ws_gateway.server.handshake import SUBPROTOCOL, Admission, Refusal, check
+from ws_gateway.server.handshake import (
+    SUBPROTOCOL,
+    Admission,
+    Applicant,
+    Refusal,
+    admit,
+    check,
+)
 from ws_gateway.server.pings import Pings
 from ws_gateway.server.socket import (
     CLOSE_TIMEOUT_S,
@@ -53,6 +61,10 @@ LEAVE_WITHIN_S = 4.0
 LEAVE_EVERY_S = 0.1
 # Connections that may wait to be accepted.
 BACKLOG = 1024
+# Handshakes whose questions are asked together.
+MOST_TOGETHER = 500
+
+DecisionT = TypeVar("DecisionT")
 
 
 class WebSocketServer:
@@ -61,6 +73,7 @@ class WebSocketServer:
         # Random from the start, so that a restarted instance gives none that is still in a route.
         self._ids = itertools.count(secrets.randbits(48) << 8)
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._cohorts = Cohorts(MOST_TOGETHER)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -105,24 +118,31 @@ class WebSocketServer:
 
     async def _serve(self, socket: Socket, request: Request) -> None:
         try:
-            admission = await self._check(request, socket.address)
-            if isinstance(admission, Refusal):
-                _refuse(socket, request, admission)
-            elif socket.accept(request):
-                await self._serve_one(socket, admission)
+            if (connection := await self._let_in(socket, request)) is not None:
+                await self._serve_one(socket, connection)
         except Exception as error:
             report(error, "connection failed")
             socket.abort()
 
-    async def _check(self, request: Request, address: str) -> Admission | Refusal:
-        try:
-            return await check(self._svc, request, address)
-        except Exception as error:
-            report(error, "handshake failed")
-            return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+    async def _let_in(self, socket: Socket, request: Request) -> Connection | None:
+        """Its connection, which has its `hello`, or was told to end; None for one who was refused."""
+        svc = self._svc
+        decision: Applicant | Admission | Refusal
+        decision = await _decided(check(svc, request, socket.address))
+        if isinstance(decision, Applicant):
+            async with self._cohorts:
+                decision = await _decided(admit(svc, decision))
+                if isinstance(decision, Admission):
+                    if not socket.accept(request, with_text=True):
+                        return None
+                    connection = self._connection(decision)
+                    await self._welcome(socket, connection, decision)
+                    return connection
+        _refuse(socket, request, decision)
+        return None
 
-    async def _serve_one(self, socket: Socket, admission: Admission) -> None:
-        svc, connection = self._svc, self._connection(admission)
+    async def _welcome(self, socket: Socket, connection: Connection, admission: Admission) -> None:
+        svc = self._svc
         upkeep.end_lapsed(svc, time.monotonic())
         socket.on_writable = connection.outbox.flush
         connection.begin(socket)
@@ -141,12 +161,17 @@ class WebSocketServer:
             # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
             # between them.
             connection.open(self._hello(connection))
-            await self._read(socket, connection)
+        except Exception as error:
+            _end_failed(connection, error)
+
+    async def _serve_one(self, socket: Socket, connection: Connection) -> None:
+        try:
+            if connection.opened_at is not None:
+                await self._read(socket, connection)
         except Closed:
             pass
         except Exception as error:
-            report(error, "connection failed", user_id=connection.user_id)
-            connection.end(GOING_AWAY, "try again elsewhere")
+            _end_failed(connection, error)
         finally:
             await self._close(socket, connection)
 
@@ -185,6 +210,8 @@ class WebSocketServer:
     async def _read(self, socket: Socket, connection: Connection) -> None:
         current.set(None)
         svc = self._svc
+        # Nearly all connections rest, and say nothing at first.
+        await socket.readable()
         inbound = Inbound(
             connection, svc.in_flight, svc.producer, relay=svc.relay, rate=self._rate()
         )
@@ -251,6 +278,19 @@ class WebSocketServer:
         of_user = self._svc.connections.of(connection.user_id)
         older = of_user[: of_user.index(connection)]
         return bool(older) or not all(other.has_gone for other in of_user)
+
+
+async def _decided(decision: Awaitable[DecisionT]) -> DecisionT | Refusal:
+    try:
+        return await decision
+    except Exception as error:
+        report(error, "handshake failed")
+        return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+
+
+def _end_failed(connection: Connection, error: Exception) -> None:
+    report(error, "connection failed", user_id=connection.user_id)
+    connection.end(GOING_AWAY, "try again elsewhere")
 
 
 async def _until(done: Callable[[], bool], within_s: float) -> None:

@@ -19,7 +19,7 @@ from auth_service.keys import jwk
 from im.auth.v1 import admin_pb2
 from im.auth.v1 import auth_pb2 as pb
 from im.user.v1 import user_pb2
-from im_common.domain.access_tokens import AUDIENCE, ISSUER
+from im_common.domain.access_claims import AUDIENCE, ISSUER
 from im_common.domain.key_file import read_keys
 from im_common.errors import Code
 from im_common.testing.services import call, refusal
@@ -89,6 +89,28 @@ def flipped(backend: Backend, claims: dict[str, Any]) -> str:
     return ".".join((header, _part(json.dumps(bent).encode()).decode(), signature))
 
 
+def reformed(change: Callable[[str], str]) -> Forge:
+    """Text that a lenient reader takes for the same signature."""
+
+    def forge(backend: Backend, claims: dict[str, Any]) -> str:
+        body, _, signature = signed(backend, claims).rpartition(".")
+        return f"{body}.{change(signature)}"
+
+    return forge
+
+
+def named(algorithm: str) -> Forge:
+    """Signed with our key, and says that it was signed in another way."""
+
+    def forge(backend: Backend, claims: dict[str, Any]) -> str:
+        ours = read_keys(backend.key_file)[0]
+        header = {"alg": algorithm, "typ": "JWT", "kid": ours.kid}
+        signed_part = b".".join(_part(json.dumps(part).encode()) for part in (header, claims))
+        return b".".join((signed_part, _part(ours.private.sign(signed_part)))).decode()
+
+    return forge
+
+
 FORGERIES: dict[str, Forge] = {
     "no algorithm": unsigned,
     "public key bytes as secret": signed_with(lambda key: key.public.public_bytes_raw()),
@@ -110,6 +132,13 @@ FORGERIES: dict[str, Forge] = {
         b, c, kid="0" * 16, key=Ed25519PrivateKey.generate()
     ),
     "a changed body": flipped,
+    "other unused bits of the signature": reformed(lambda text: text[:-1] + chr(ord(text[-1]) + 1)),
+    "padding": reformed(lambda text: text + "=="),
+    "junk in the signature": reformed(lambda text: f"{text[:8]}!{text[8:]}"),
+    "half a signature": reformed(lambda text: text[:43]),
+    "no signature": reformed(lambda text: ""),
+    "another algorithm": named("HS256"),
+    "no algorithm, signed": named("none"),
     "nonsense": lambda b, c: "a.b.c",
     "nothing but dots": lambda b, c: "..",
 }

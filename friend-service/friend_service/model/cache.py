@@ -182,10 +182,18 @@ class Lists:
         return token, [one for one, is_ours in zip(lists, found, strict=True) if is_ours]
 
     async def store(self, token: str, members: Mapping[List, Collection[int]]) -> None:
-        """What was read after the claim; a list that is being changed since is left alone."""
+        """What was read after the claim; a list that is being changed since is left alone. Short ones
+        go together: who comes first after a while is missed, and thousands may come at once."""
         try:
+            calls: list[Call] = []
+            room = MOST_MEMBERS
             for one, ids in members.items():
-                await self._store([_key(*one)], [token, LOADED_MS, *ids])
+                if room < len(ids):
+                    await self._store.each(calls)
+                    calls, room = [], MOST_MEMBERS
+                calls.append(([_key(*one)], [token, LOADED_MS, *ids]))
+                room -= len(ids)
+            await self._store.each(calls)
         except Exception as error:
             self._fail_open(error)
 

@@ -110,6 +110,19 @@ async def test_another_device_begins_with_the_list_and_asks_for_the_history(
     assert contents(conversation.messages) == [f"{number}" for number in range(61)]
 
 
+async def test_what_waited_for_who_had_no_device_is_delivered_when_the_first_one_has_it(
+    people: People,
+) -> None:
+    ann, bob = await people.new(), await people.new()
+    await bob.client.close()
+    sent = await ann.say(ann.chat_with(bob), "hello")
+    phone = await people.at(MemoryStorage())
+    await phone.client.login(bob.username, PASSWORD)
+    seen = ann.client.conversation(sent.conversation_id)
+    await until(ann, lambda: seen.state_of(sent) == "delivered")
+    assert phone.client.conversation(sent.conversation_id).unread == 1
+
+
 async def test_what_was_sent_without_a_connection_goes_out_from_the_next_client(
     people: People, tmp_path: Path
 ) -> None:

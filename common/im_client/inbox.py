@@ -33,6 +33,8 @@ class _Out:
     touched: dict[str, None] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     shown: list[Message] = field(default_factory=list)
+    # Not shown: the conversation was there already.
+    known: list[Message] = field(default_factory=list)
     placed: list[tuple[Pending, Message]] = field(default_factory=list)
 
 
@@ -191,6 +193,8 @@ class Inbox:
         elif message.seq > conversation.cursor:
             conversation.held[message.seq] = (message, self._sync.number)
             self._sync.want()
+        else:
+            out.known.append(message)
 
     def _settle(self, message: Message, out: _Out) -> None:
         """It may have come by another way before the answer did."""
@@ -250,7 +254,8 @@ class Inbox:
             self._on.message.emit(message)
         for conversation_id in out.touched:
             self._on.conversation.emit(conversation_id)
-        self._ack_later(out.shown)
+        # A first device begins above what waited for it, and has received it all the same.
+        self._ack_later(out.shown + out.known)
 
     # --- what `sync` gives
 

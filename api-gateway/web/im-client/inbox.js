@@ -156,13 +156,16 @@ export class Inbox {
     const touched = new Set();
     const changes = [];
     const shown = [];
-    for (const frame of frames) this.#one(frame, { touched, changes, shown });
+    // Not shown: the conversation was there already.
+    const known = [];
+    for (const frame of frames) this.#one(frame, { touched, changes, shown, known });
     for (const id of touched) changes.push(this.#stored(this.conversations.get(id)));
     if (changes.length) await this.#options.storage.write(changes.filter(Boolean));
     for (const message of shown) this.#options.emit("message", message);
     for (const id of touched) this.#options.emit("conversation", id);
     for (const frame of frames) if (frame.type === "event") this.#options.emit("event", frame);
-    this.#ackLater(shown);
+    // A first device begins above what waited for it, and has received it all the same.
+    this.#ackLater([...shown, ...known]);
   }
 
   #one(frame, out) {
@@ -188,6 +191,7 @@ export class Inbox {
     if (entry) out.changes.push([entry.key, undefined]);
     if (message.seq <= conversation.cursor) {
       out.touched.add(conversation.id);
+      out.known.push(message);
     } else if (message.seq === conversation.cursor + 1) {
       this.#show(conversation, message, out);
       this.#release(conversation, out);

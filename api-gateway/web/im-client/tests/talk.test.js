@@ -178,6 +178,20 @@ test("a session that is ended elsewhere ends this client, and what it had not se
   assert.equal(await ann.storage.get("session"), undefined);
 });
 
+test("what waited for who had no device is delivered when the first one has it", async (t) => {
+  const [ann, bob] = [await person(), await person()];
+  bob.client.close();
+  const talk = ann.client.conversationWith(bob.id);
+  await ann.client.send(talk, "hello");
+  await until(() => ann.client.waiting === 0, "sent");
+  const phone = await open(new MemoryStorage());
+  t.after(() => [ann.client, phone].forEach((client) => client.close()));
+  await phone.login({ username: bob.username, password: bob.password });
+  const conversation = ann.client.conversation(talk);
+  await until(() => conversation.stateOf(conversation.lastMessage) === "delivered", "delivered");
+  assert.equal(phone.conversation(talk).unread, 1);
+});
+
 test("a wrong password is asked with once, and renews no token", async (t) => {
   const asked = [];
   const ann = await person({

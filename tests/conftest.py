@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from im_browser import chromium
 from im_clients import People
 from im_infra import INFRA, LossyMysql
 from im_people import Connect, Device, MakeUser, User, register
+from playwright.async_api import Browser
 
 from im_local.infra_file import read_infra
 from im_local.testing import System
@@ -69,6 +71,12 @@ def new_user(http: httpx.AsyncClient) -> MakeUser:
 async def people(system: System) -> AsyncIterator[People]:
     async with People(system) as some:
         yield some
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
 
 
 @pytest.fixture

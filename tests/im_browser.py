@@ -30,6 +30,31 @@ AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("IM_TEST_SCREENSHOTS")
 LIMIT_MS = 15_000
 _numbers = itertools.count(1)
+# More than there are on the way to anything.
+MOST_TABS = 40
+# What has the focus is in the window and not hidden; around it, its parent or a child is a line.
+FOCUS_IS_SEEN = """() => {
+    const at = document.activeElement;
+    if (at === document.body) return true;
+    const { left, top, right, bottom } = at.getBoundingClientRect();
+    const isInWindow = right > 0 && bottom > 0 && left < innerWidth && top < innerHeight;
+    const isMarked = [at, at.parentElement, ...at.children].map(getComputedStyle).some(
+        (look) => look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2
+    );
+    return isInWindow && isMarked && at.checkVisibility({ opacityProperty: true });
+}"""
+# What a screen reader names, besides all that takes the focus.
+NAMED = {
+    "button",
+    "link",
+    "textbox",
+    "checkbox",
+    "combobox",
+    "menuitem",
+    "option",
+    "dialog",
+    "image",
+}
 
 
 @asynccontextmanager
@@ -116,6 +141,43 @@ class Visitor:
         await self.message(text).hover()
         await self.message(text).get_by_role("button", name="More").click()
         await self.page.get_by_role("menuitem", name=choice).click()
+
+    def box(self, name: str) -> Locator:
+        return self.page.get_by_role("textbox", name=name, exact=True)
+
+    def mark(self, text: str) -> Locator:
+        """How far an own message is."""
+        return self.message(text).locator(".bubble-foot").get_by_role("img")
+
+    async def tab_to(self, wanted: Locator, *, back: bool = False) -> None:
+        """By the tab key. Fails where the focus is not seen on the way."""
+        for _ in range(MOST_TABS):
+            await self.page.keyboard.press("Shift+Tab" if back else "Tab")
+            await self.page.evaluate(SETTLED)
+            at = await self.page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+            assert await self.page.evaluate(FOCUS_IS_SEEN), at
+            if await wanted.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"the tab key does not come to {wanted}")
+
+    async def is_told(self) -> set[tuple[str, str]]:
+        """Role and name of all that a screen reader is told of. Fails where a name is missing."""
+        devtools = await self.page.context.new_cdp_session(self.page)
+        tree = await devtools.send("Accessibility.getFullAXTree")
+        await devtools.detach()
+        told, nameless = set(), []
+        for node in tree["nodes"]:
+            if node["ignored"]:
+                continue
+            role, name = (node.get(key, {}).get("value", "") for key in ("role", "name"))
+            properties = {
+                one["name"]: one["value"].get("value") for one in node.get("properties", ())
+            }
+            told.add((role, name))
+            if not name.strip() and (role in NAMED or properties.get("focusable")):
+                nameless.append(node)
+        assert not nameless, nameless
+        return told
 
     async def texts(self) -> list[str]:
         """Of all messages that are in the page."""

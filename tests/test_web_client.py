@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator
+import signal
 
-import pytest
-from im_browser import Visitor, chromium
+from im_browser import Visitor
 from im_long_chat import open_long_chat
 from PIL import Image, ImageDraw
 from playwright.async_api import Browser, expect
@@ -34,15 +33,7 @@ def portrait(clothes: str, skin: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-async def test_two_people_talk_and_see_how_far_their_messages_are(
-    system: System, browser: Browser
-) -> None:
+async def test_two_people_talk(system: System, browser: Browser) -> None:
     api = system.ready.api
     ann, bob = await Visitor.open(browser, api), await Visitor.open(browser, api, **DARK)
     await ann.is_accessible()
@@ -53,9 +44,8 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     await ann.say("Hello! Did you read https://example.com/lake?day=6 already?")
     row = bob.page.get_by_role("button", name=ann.name)
     await expect(row).to_contain_text("1 unread")
-    await expect(ann.message("Hello!").get_by_text("Delivered")).to_be_attached()
     await row.click()
-    await expect(ann.message("Hello!").get_by_text("Read", exact=True)).to_be_attached()
+    await expect(ann.mark("Hello!")).to_have_accessible_name("Read")
     await expect(row).not_to_contain_text("unread")
     await bob.page.get_by_role("textbox", name="Message").press_sequentially("Yes")
     await ann.page.get_by_text(f"{bob.name} is typing").wait_for()
@@ -80,12 +70,11 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     assert saved.read_bytes() == b"three words here"
     await sends_a_file_that_takes_a_while(ann, bob)
     await ann.say("Wrong window")
-    await expect(ann.message("Wrong window").get_by_text("Read", exact=True)).to_be_attached()
+    await expect(ann.mark("Wrong window")).to_have_accessible_name("Read")
     await ann.choose("Wrong window", "Take back")
     await bob.sees("took this back")
     assert await bob.message("Wrong window").count() == 0
     await bob.is_accessible()
-    await what_is_refused_can_be_sent_again(ann, bob)
     await ann.page.reload()
     await ann.page.get_by_role("button", name=bob.name).click()
     await ann.sees("See you there!")
@@ -95,13 +84,46 @@ async def test_two_people_talk_and_see_how_far_their_messages_are(
     assert ann.complaints + bob.complaints == []
 
 
+async def test_a_mark_says_how_far_each_message_is(system: System, browser: Browser) -> None:
+    ann, bob = [await Visitor.open(browser, system.ready.api) for _ in range(2)]
+    await ann.create_account("ann")
+    await bob.create_account("bob")
+    await bob.page.goto("about:blank")
+    await ann.open_chat(bob)
+    await ann.say("Are you there?")
+    mark, row = ann.mark("Are you there?"), ann.page.get_by_role("button", name=bob.name)
+    await expect(mark).to_have_accessible_name("Sent")
+    # Nothing is answered while the gateway stands still.
+    system.kill("ws-gateway", signal.SIGSTOP)
+    try:
+        await ann.say("Hello!")
+        await expect(ann.mark("Hello!")).to_have_accessible_name("Sending")
+        await expect(row.get_by_role("img")).to_have_accessible_name("Sending")
+    finally:
+        system.kill("ws-gateway", signal.SIGCONT)
+    await expect(ann.mark("Hello!")).to_have_accessible_name("Sent")
+    await expect(row.get_by_role("img")).to_have_accessible_name("Sent")
+    await bob.page.goto(f"{system.ready.api}/")
+    await bob.page.get_by_role("button", name=ann.name).wait_for()
+    for one in (mark, ann.mark("Hello!")):
+        await expect(one).to_have_accessible_name("Delivered")
+    await bob.page.get_by_role("button", name=ann.name).click()
+    for one in (mark, ann.mark("Hello!")):
+        await expect(one).to_have_accessible_name("Read")
+    await what_is_refused_can_be_sent_again(ann, bob)
+    assert ann.complaints + bob.complaints == []
+
+
 async def what_is_refused_can_be_sent_again(ann: Visitor, bob: Visitor) -> None:
     await bob.button("Details").click()
     await bob.button("Block").click()
     await bob.page.get_by_role("dialog", name="Block").get_by_role("button", name="Block").click()
+    await bob.button("Unblock").wait_for()
     await ann.say("Are you angry?")
-    await ann.message("Are you angry?").get_by_text("Not sent").wait_for()
-    await ann.page.get_by_text("They do not take messages or requests from you.").wait_for()
+    refused, mark = ann.message("Are you angry?"), ann.mark("Are you angry?")
+    await expect(mark).to_have_accessible_name("Not sent")
+    told = refused.get_by_role("alert")
+    await expect(told).to_have_text("They do not take messages or requests from you.")
     # It is so after a reload, too.
     await bob.page.reload()
     await bob.page.get_by_role("button", name=ann.name).click()
@@ -109,9 +131,10 @@ async def what_is_refused_can_be_sent_again(ann: Visitor, bob: Visitor) -> None:
     await bob.button("Unblock").click()
     await bob.button("Block").wait_for()
     await bob.page.keyboard.press("Escape")
-    await ann.message("Are you angry?").get_by_role("button", name="Try again").click()
+    await refused.get_by_role("button", name="Try again").click()
     await bob.sees("Are you angry?")
-    await expect(ann.message("Are you angry?").get_by_text("Not sent")).to_have_count(0)
+    await expect(mark).to_have_accessible_name("Read")
+    await expect(told).to_have_count(0)
 
 
 async def sends_a_file_that_takes_a_while(ann: Visitor, bob: Visitor) -> None:
@@ -179,6 +202,10 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     await ann.choose("on Saturday?", "Read by")
     await ann.page.get_by_role("dialog").get_by_text(bob.name).wait_for()
     await ann.page.keyboard.press("Escape")
+    # From the message to where one writes.
+    await expect(ann.message("on Saturday?")).to_be_focused()
+    await ann.page.keyboard.press("Escape")
+    await expect(ann.box("Message")).to_be_focused()
 
     await bob.picture("group-dark")
     await ann.picture("group")
@@ -224,8 +251,9 @@ async def _use_all_powers(owner: Visitor, admin: Visitor) -> None:
     await expect(other.get_by_role("button", name=owner.name)).to_have_count(0)
     await owner.page.get_by_role("textbox", name="Message").wait_for(state="hidden")
     await other.get_by_role("button", name="End the group for all").click()
-    await other.get_by_text("This cannot be undone.").wait_for()
-    await other.get_by_role("button", name="End the group for all").click()
+    asked = admin.page.get_by_role("dialog", name="End the group for all")
+    await asked.get_by_text("This cannot be undone.").wait_for()
+    await asked.get_by_role("button", name="End the group for all").click()
     await admin.page.get_by_role("textbox", name="Message").wait_for(state="hidden")
 
 
@@ -283,7 +311,7 @@ async def test_a_phone_another_language_and_the_sessions(system: System, browser
     await ann.sees("九点出发")
     await ann.page.get_by_role("textbox", name="消息").fill("太好了，明天见！")
     await ann.button("发送").click()
-    await expect(ann.message("明天见").get_by_text("已读")).to_be_attached()
+    await expect(ann.mark("明天见")).to_have_accessible_name("已读")
     await ann.picture("chinese")
     await ann.is_accessible()
     assert ann.complaints + phone.complaints + second.complaints == []
@@ -318,7 +346,7 @@ async def test_nothing_is_lost_or_doubled_when_a_gateway_dies_and_pages_are_relo
     for visitor in (ann, bob):
         await expect(visitor.page.locator("article .text")).to_have_count(60, timeout=60_000)
         assert await visitor.texts() == wanted
-    await expect(ann.page.locator("article").get_by_text("Sending")).to_have_count(0)
+    await expect(ann.page.get_by_role("img", name="Sending")).to_have_count(0)
     assert ann.complaints + bob.complaints == []
     await asyncio.to_thread(system.wait_ready, "ws-gateway")
 

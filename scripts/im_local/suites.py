@@ -39,7 +39,10 @@ MYSQL_PORT_OFFSET, APART_PORT_OFFSET = 500, 1000
 # They kill and freeze the servers under them, which may be others' too. They mostly wait.
 FAULTS = ["tests/test_faults.py", "tests/test_cluster_faults.py"]
 KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"]
-CLIENTS = ["tests/test_js_client.py", "tests/test_python_client.py", "tests/test_web_client.py"]
+CLIENTS = [
+    *("tests/test_js_client.py", "tests/test_python_client.py"),
+    *("tests/test_web_client.py", "tests/test_web_keyboard.py"),
+]
 # They count what happens in a time, under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 # There, with both kinds of servers; a kill in it stands for the rest of it.
@@ -66,6 +69,7 @@ ONCE = {
     "tests/test_traces.py": EMBEDDED,
     "tests/test_typing.py": EMBEDDED,
     "tests/test_web_client.py": EMBEDDED,
+    "tests/test_web_keyboard.py": EMBEDDED,
 }
 OF_DATABASES = ["common/tests/test_db.py", "common/tests/test_outbox_plans.py"]
 VARIABLE = "IM_TEST_INFRA"

@@ -57,6 +57,7 @@ export function useSaving(path: string, name: string): { save: () => void; isBus
   const model = useModel();
   const [isBusy, setBusy] = useState(false);
   const save = async (): Promise<void> => {
+    if (isBusy) return;
     setBusy(true);
     await model.try(async () => {
       const blob = await model.client.http.blob(path);

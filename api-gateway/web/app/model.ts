@@ -27,6 +27,8 @@ export class Model {
   dialog: Dialog | null = null;
   /** A line that goes away by itself. */
   notice = "";
+  /** Whether it says what went wrong. */
+  isProblem = false;
   /** Who is typing, by conversation: user id to when it ends. */
   readonly typing = new Map<string, Map<number, number>>();
   readonly me: number;
@@ -39,7 +41,7 @@ export class Model {
     this.#ends = [
       client.on("typing", ({ conversation_id: id, user_id: who }) => this.#typed(id, who)),
       client.on("message", (message) => this.#stopped(message.conversation_id, message.from)),
-      client.on("error", (error) => this.say(explain(error))),
+      client.on("error", (error) => this.say(explain(error), true)),
     ];
   }
 
@@ -66,8 +68,9 @@ export class Model {
     this.changed.tell();
   }
 
-  say(text: string): void {
+  say(text: string, isProblem = false): void {
     this.notice = text;
+    this.isProblem = isProblem;
     clearTimeout(this.#noticeTimer);
     this.#noticeTimer = window.setTimeout(() => {
       this.notice = "";
@@ -82,7 +85,7 @@ export class Model {
       await task();
       return true;
     } catch (error) {
-      this.say(explain(error));
+      this.say(explain(error), true);
       return false;
     }
   }

@@ -37,6 +37,7 @@ export function IconButton(props: {
   disabled?: boolean;
   current?: boolean;
   expanded?: boolean;
+  tabIndex?: number;
 }): JSX.Element {
   return (
     <button
@@ -46,6 +47,8 @@ export function IconButton(props: {
       title={props.label}
       aria-current={props.current ? "page" : undefined}
       aria-expanded={props.expanded}
+      aria-haspopup={props.expanded === undefined ? undefined : "menu"}
+      tabIndex={props.tabIndex}
       disabled={props.disabled}
       onClick={props.onClick}
     >
@@ -66,11 +69,17 @@ export function Field(props: {
   autoFocus?: boolean;
 }): JSX.Element {
   const id = useId();
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // Where something is to be put right, too.
+    if (props.autoFocus || props.problem) input.current?.focus();
+  }, [props.problem]);
   const about = props.problem || props.hint ? `${id}-about` : undefined;
   return (
     <div class="field">
       <label for={id}>{props.label}</label>
       <input
+        ref={input}
         id={id}
         type={(props.type ?? "text") as "text"}
         value={props.value}
@@ -84,7 +93,7 @@ export function Field(props: {
         onInput={(event) => props.onInput(event.currentTarget.value)}
       />
       {about && (
-        <p id={about} class={props.problem ? "problem" : "hint"}>
+        <p id={about} class={props.problem ? "problem" : "hint"} role={props.problem ? "alert" : undefined}>
           {props.problem || props.hint}
         </p>
       )}
@@ -95,12 +104,14 @@ export function Field(props: {
 /** A dialog over the page; Escape and a click beside it close it, and the focus returns to where it was. */
 export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }): JSX.Element {
   const element = useRef<HTMLDialogElement>(null);
+  const isHere = useRef(true);
   const title = useId();
   useEffect(() => {
     const dialog = element.current;
     const before = document.activeElement as HTMLElement | null;
     dialog?.showModal();
     return () => {
+      isHere.current = false;
       dialog?.close();
       before?.focus();
     };
@@ -114,6 +125,8 @@ export function Modal(props: { title: string; onClose: () => void; children: Com
         event.preventDefault();
         props.onClose();
       }}
+      // A second Escape in a row closes it without asking.
+      onClose={() => isHere.current && props.onClose()}
       onClick={(event) => event.target === element.current && props.onClose()}
     >
       <div class="dialog-body">
@@ -162,7 +175,7 @@ export function PersonRow(props: {
   return (
     <li class="person-row">
       {props.onClick ? (
-        <button type="button" class="row-main" onClick={props.onClick}>
+        <button type="button" class="row-main" data-stop onClick={props.onClick}>
           {inside}
         </button>
       ) : (

@@ -6,7 +6,8 @@ import { Component, createRef, type ComponentChild, type JSX } from "preact";
 interface Props<Item> {
   items: readonly Item[];
   keyOf: (item: Item) => string;
-  render: (item: Item, at: number) => ComponentChild;
+  /** `isStop`: of all that are drawn, the one that the tab key comes to. */
+  render: (item: Item, isStop: boolean) => ComponentChild;
   /** Pixels of an item that has not been drawn. */
   estimate: number;
   label: string;
@@ -20,6 +21,10 @@ interface Props<Item> {
   toEnd?: number;
   /** Shown in the middle when it changes. */
   goTo?: string;
+  /** The tab key comes to this one, if it is drawn. */
+  stop?: string;
+  /** Whether the tab key may come to an item; to all of them when missing. */
+  canStop?: (item: Item) => boolean;
 }
 
 // Drawn beyond what is seen, in pixels.
@@ -41,6 +46,8 @@ export class VirtualList<Item> extends Component<Props<Item>> {
   #top = 0;
   #observer = new ResizeObserver((entries) => this.#measured(entries));
   #frame = 0;
+  /** The key of the item that has the focus. */
+  #focused = "";
 
   override componentDidMount(): void {
     this.#observer.observe(this.#scroller.current!);
@@ -51,6 +58,7 @@ export class VirtualList<Item> extends Component<Props<Item>> {
 
   override componentDidUpdate(): void {
     this.#settle();
+    this.#keepFocus();
   }
 
   override componentWillUnmount(): void {
@@ -69,6 +77,7 @@ export class VirtualList<Item> extends Component<Props<Item>> {
     this.#lay();
     if (this.props.goTo && this.props.goTo !== this.#goingTo) this.#aim(this.props.goTo);
     const [first, last] = this.#seen();
+    const stop = this.#stopAmong(first, last);
     const rows = [];
     for (let at = first; at < last; at += 1) {
       const key = keyOf(items[at]!);
@@ -83,14 +92,16 @@ export class VirtualList<Item> extends Component<Props<Item>> {
           ref={this.#drawn}
           style={{ transform: `translateY(${this.#offsets[at]}px)` }}
         >
-          {render(items[at]!, at)}
+          {render(items[at]!, key === stop)}
         </div>,
       );
     }
     return (
-      <div class={`virtual ${this.props.class ?? ""}`} ref={this.#scroller} onScroll={this.#scrolled} tabIndex={0}>
+      <div class={`virtual ${this.props.class ?? ""}`} ref={this.#scroller} onScroll={this.#scrolled}>
         <div
           class="virtual-space"
+          onFocusIn={this.#focusing}
+          onFocusOut={this.#blurring}
           role="list"
           aria-label={this.props.label}
           style={{ height: `${this.#offsets[items.length]}px` }}
@@ -99,6 +110,36 @@ export class VirtualList<Item> extends Component<Props<Item>> {
         </div>
       </div>
     );
+  }
+
+  #focusing = (event: FocusEvent): void => {
+    const item = (event.target as HTMLElement).closest<HTMLElement>(".virtual-item");
+    this.#stopAt(item?.dataset.key ?? "");
+  };
+
+  #blurring = (event: FocusEvent): void => {
+    const isInside = (event.currentTarget as Node).contains(event.relatedTarget as Node | null);
+    if (!isInside) this.#stopAt("");
+  };
+
+  #stopAt(key: string): void {
+    if (key === this.#focused) return;
+    this.#focused = key;
+    this.#again();
+  }
+
+  /** What had the focus may be gone: a message has another key when it has its place. */
+  #keepFocus(): void {
+    if (!this.#focused || document.activeElement !== document.body || this.#indexOf(this.#focused) >= 0) return;
+    this.#focused = "";
+    this.#scroller.current?.querySelector<HTMLElement>("[data-stop][tabindex='0']")?.focus();
+  }
+
+  /** Where the tab key comes to among those that are drawn. */
+  #stopAmong(first: number, last: number): string | undefined {
+    const { items, keyOf, stop, isLog, canStop = () => true } = this.props;
+    const keys = items.slice(first, last).filter(canStop).map(keyOf);
+    return [this.#focused, stop].find((key) => key && keys.includes(key)) ?? keys.at(isLog ? -1 : 0);
   }
 
   #drawn = (element: HTMLDivElement | null): void => {

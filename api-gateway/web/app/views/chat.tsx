@@ -4,6 +4,7 @@ import type { Conversation, Message } from "im-client";
 import { t } from "../i18n";
 import { useClientEvents, useListeners, useModel, type Model } from "../model";
 import { Avatar, Empty, IconButton } from "../parts/basics";
+import { moveByArrows } from "../parts/focus";
 import { VirtualList } from "../parts/virtual";
 import { summary } from "../summary";
 import { full } from "../times";
@@ -23,6 +24,7 @@ export function ChatView(props: { id: string }): JSX.Element {
   const [toEnd, setToEnd] = useState(0);
   const [uploads] = useState(() => new Uploads(client, id));
   const [replyTo, setReplyTo] = useState<Message | null>(null);
+  const view = useRef<HTMLDivElement>(null);
   const [isAtEnd, setAtEnd] = useState(true);
   const [firstUnread] = useState(() => (conversation.unread ? conversation.readSeq + 1 : 0));
   const loader = useLoader(model, conversation);
@@ -38,7 +40,7 @@ export function ChatView(props: { id: string }): JSX.Element {
   };
   const items = itemsOf(conversation.messages, client.pending(id), uploads.list, firstUnread);
   return (
-    <div class="chat" {...dropTarget((files) => uploads.add(files))}>
+    <div class="chat" ref={view} onKeyDown={(event) => moveAmongMessages(event, view.current!)} {...dropTarget((files) => uploads.add(files))}>
       <ChatHeader id={id} />
       {items.length === 0 ? (
         <div class="messages">{loader.isBusy ? null : <Empty icon="chats" title={t("no_messages")} />}</div>
@@ -54,8 +56,16 @@ export function ChatView(props: { id: string }): JSX.Element {
           toEnd={toEnd}
           onNearTop={loader.load}
           onAtEnd={setAtEnd}
-          render={(item) => (
-            <MessageItem item={item} conversation={conversation} uploads={uploads} isFound={item.key === goTo} onReply={setReplyTo} />
+          canStop={(item) => item.message?.content_type !== "system"}
+          render={(item, isStop) => (
+            <MessageItem
+              item={item}
+              conversation={conversation}
+              uploads={uploads}
+              isFound={item.key === goTo}
+              isStop={isStop}
+              onReply={setReplyTo}
+            />
           )}
         />
       )}
@@ -189,17 +199,35 @@ function Typists(props: { id: string }): JSX.Element {
   return <p class="typists">{names.length > 0 && t("typing", { name: names.slice(0, 3).join(", ") })}</p>;
 }
 
+// Those that come before the first is read out are read out, too.
+const ANNOUNCED = 5;
+
 /** Tells a screen reader what comes in. */
 function Announcer(props: { conversation: Conversation }): JSX.Element {
   const { directory, me } = useModel();
   const [begin] = useState(props.conversation.lastSeq);
-  const last = props.conversation.messages.at(-1);
-  const isNew = last && last.seq > begin && last.from !== me;
+  const last = props.conversation.messages.slice(-ANNOUNCED);
   return (
-    <div class="hidden" aria-live="polite">
-      {isNew ? `${directory.name(last.from)}: ${summary(last, directory, me, false)}` : ""}
+    <div class="hidden" role="log" aria-live="polite" aria-label={t("unread_below")}>
+      {last
+        .filter((message) => message.seq > begin && message.from !== me)
+        .map((message) => (
+          <p key={message.seq}>
+            {directory.name(message.from, message.group_id)}: {summary(message, directory, me, false)}
+          </p>
+        ))}
     </div>
   );
+}
+
+/** Up and down go from message to message, and past the last one to where one writes, as Escape does. */
+function moveAmongMessages(event: KeyboardEvent, view: HTMLElement): void {
+  const at = event.target as HTMLElement;
+  const box = view.querySelector<HTMLTextAreaElement>("textarea");
+  const isInMessages = Boolean(at.closest(".virtual"));
+  const isTyping = at.matches("article") && /^[^ ]$/u.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (isInMessages && (event.key === "Escape" || isTyping)) box?.focus();
+  else if (isInMessages || (at === box && event.key === "ArrowUp" && !box.value)) moveByArrows(event, view);
 }
 
 interface DropTarget {

@@ -4,6 +4,7 @@ import type { Message, More } from "im-client";
 import { t } from "../i18n";
 import { useModel, type Model } from "../model";
 import { IconButton } from "../parts/basics";
+import { isWide } from "../parts/focus";
 import { contentText } from "../summary";
 import { CHOICES, MentionChoices, choiceId, mentionAt, mentionsIn, useMentionable, type Mentionable } from "./mentions";
 
@@ -33,8 +34,7 @@ export function Composer(props: Props): JSX.Element {
     if (box.current) grow(box.current);
   }, [text]);
   useEffect(() => {
-    // On a phone the keyboard would cover what was just opened.
-    if (replyTo || matchMedia("(min-width: 760px)").matches) box.current?.focus();
+    if (replyTo || isWide()) box.current?.focus();
   }, [id, replyTo]);
 
   const send = (): void => {
@@ -53,17 +53,19 @@ export function Composer(props: Props): JSX.Element {
   };
   const type = (element: HTMLTextAreaElement): void => {
     setText(element.value);
+    setChosen(0);
     setCaret(element.selectionStart);
     if (element.value && Date.now() - told.current > TYPING_MS) {
       told.current = Date.now();
       client.typing(id);
     }
   };
-  const mention = mentionAt(text, caret, people);
   const [chosen, setChosen] = useState(0);
+  const [refused, setRefused] = useState("");
+  const mention = text === refused ? null : mentionAt(text, caret, people);
   const at = mention ? Math.min(chosen, mention.found.length - 1) : 0;
-  useEffect(() => setChosen(0), [text]);
   const choose = (person: Mentionable): void => {
+    setChosen(0);
     const before = text.slice(0, mention!.from);
     setText(`${before}@${person.name} ${text.slice(caret)}`);
     setCaret(before.length + person.name.length + 2);
@@ -86,6 +88,7 @@ export function Composer(props: Props): JSX.Element {
         <textarea
           ref={box}
           rows={1}
+          data-stop
           aria-label={t("message")}
           placeholder={t("message")}
           aria-controls={mention ? CHOICES : undefined}
@@ -100,7 +103,7 @@ export function Composer(props: Props): JSX.Element {
             props.onFiles(files);
           }}
           onKeyDown={(event) => {
-            if (event.key === "Escape" && replyTo) props.onReplied();
+            if (event.key === "Escape") mention ? setRefused(text) : props.onReplied();
             const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
             if (mention && step) {
               event.preventDefault();

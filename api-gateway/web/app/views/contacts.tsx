@@ -17,7 +17,7 @@ export function ContactsView(): JSX.Element {
       <header class="side-header">
         <h2>{t("contacts")}</h2>
       </header>
-      <div class="scroll" tabIndex={0}>
+      <div class="scroll">
         <Requests />
         <h2>{t("groups")}</h2>
         <div class="buttons">

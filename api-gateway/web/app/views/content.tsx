@@ -93,7 +93,7 @@ function FileCard(props: { message: Shown }): JSX.Element {
   const saving = useSaving(fileOf(props.message), name);
   const bytes = number(ext.size);
   return (
-    <button type="button" class="file-card" onClick={saving.save} disabled={saving.isBusy} title={t("download")}>
+    <button type="button" class="file-card" onClick={saving.save} aria-disabled={saving.isBusy} title={t("download")}>
       <span class="file-icon">
         <Icon name="file" />
       </span>

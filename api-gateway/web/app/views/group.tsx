@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Group, Person } from "../directory";
 import { t } from "../i18n";
 import { useListeners, useModel } from "../model";
@@ -37,7 +37,6 @@ export function GroupDialog(props: { groupId: number; onClose: () => void }): JS
     await directory.loadGroups().catch(() => {});
     model.go({ kind: "chats" });
   };
-  if (question) return <Confirm {...question} onClose={() => setQuestion(null)} />;
   const name = group?.name ?? "";
   return (
     <Modal title={t("group")} onClose={props.onClose}>
@@ -79,6 +78,7 @@ export function GroupDialog(props: { groupId: number; onClose: () => void }): JS
           )
         )}
       </div>
+      {question && <Confirm {...question} onClose={() => setQuestion(null)} />}
     </Modal>
   );
 }
@@ -124,6 +124,12 @@ function JoinRequests(props: { path: string; onDecided: () => void }): JSX.Eleme
 function Invite(props: { groupId: number; change: Change }): JSX.Element {
   const { client, directory } = useModel();
   const [isOpen, setOpen] = useState(false);
+  const opener = useRef<HTMLButtonElement>(null);
+  const wasOpen = useRef(false);
+  useEffect(() => {
+    if (wasOpen.current && !isOpen) opener.current?.focus();
+    wasOpen.current = isOpen;
+  }, [isOpen]);
   const [chosen, setChosen] = useState<number[]>([]);
   const members = new Set(directory.members.get(props.groupId)?.keys());
   const invite = async (): Promise<void> => {
@@ -135,7 +141,7 @@ function Invite(props: { groupId: number; change: Change }): JSX.Element {
   if (!isOpen) {
     return (
       <div class="buttons">
-        <button type="button" class="secondary" onClick={() => setOpen(true)}>
+        <button type="button" class="secondary" ref={opener} onClick={() => setOpen(true)}>
           {t("invite")}
         </button>
       </div>
@@ -143,7 +149,7 @@ function Invite(props: { groupId: number; change: Change }): JSX.Element {
   }
   return (
     <>
-      <PeoplePicker chosen={chosen} onChange={setChosen} without={members} />
+      <PeoplePicker chosen={chosen} onChange={setChosen} without={members} autoFocus />
       <div class="buttons">
         <button type="button" class="secondary" onClick={() => setOpen(false)}>
           {t("cancel")}

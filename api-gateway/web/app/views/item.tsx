@@ -51,6 +51,8 @@ interface Props {
   conversation: Conversation;
   uploads: Uploads;
   isFound: boolean;
+  /** The tab key comes to it. */
+  isStop: boolean;
   onReply: (message: Message) => void;
 }
 
@@ -75,9 +77,9 @@ export function MessageItem(props: Props): JSX.Element {
       ) : item.message ? (
         <Stored {...props} message={item.message} />
       ) : item.pending ? (
-        <Waiting item={item} pending={item.pending} />
+        <Waiting item={item} pending={item.pending} isStop={props.isStop} />
       ) : (
-        <Uploading upload={item.upload!} uploads={props.uploads} />
+        <Uploading upload={item.upload!} uploads={props.uploads} isStop={props.isStop} />
       )}
     </>
   );
@@ -88,11 +90,21 @@ function Stored(props: Props & { message: Message }): JSX.Element {
   const model = useModel();
   const [isOpen, setOpen] = useState(false);
   const isMine = message.from === model.me;
+  const tabIndex = props.isStop ? 0 : -1;
   const name = model.directory.name(message.from, message.group_id);
+  const said = message.recalled ? recalledText(message, model.directory, model.me) : contentText(message);
   const showName = !isMine && conversation.isGroup && item.isNewSender;
   const classes = ["bubble-row", isMine && "mine", item.isNewSender && "first", props.isFound && "found"];
   return (
-    <article class={classes.filter(Boolean).join(" ")} aria-label={`${isMine ? t("you") : name}, ${full(message.timestamp)}`}>
+    <article
+      class={classes.filter(Boolean).join(" ")}
+      aria-label={`${isMine ? t("you") : name}, ${full(message.timestamp)}: ${said}`}
+      data-stop
+      tabIndex={tabIndex}
+      onKeyDown={(event) => {
+        if (event.key === "Enter" && event.target === event.currentTarget) setOpen(!message.recalled);
+      }}
+    >
       {!isMine && conversation.isGroup && (
         <span class="bubble-avatar">
           {item.isNewSender && (
@@ -105,7 +117,7 @@ function Stored(props: Props & { message: Message }): JSX.Element {
       <div class={`bubble ${message.recalled ? "recalled" : ""}`} onContextMenu={(event) => (event.preventDefault(), setOpen(true))}>
         {showName && <span class={`bubble-name hue-text-${message.from % 8}`}>{name}</span>}
         {message.recalled ? (
-          <em>{recalledText(message, model.directory, model.me)}</em>
+          <em>{said}</em>
         ) : (
           <>
             {message.reply_to && <Quote id={message.reply_to} conversation={conversation} />}
@@ -118,7 +130,7 @@ function Stored(props: Props & { message: Message }): JSX.Element {
         </span>
       </div>
       {!message.recalled && (
-        <Menu label={t("more")} isOpen={isOpen} onOpen={setOpen} choices={choices(props, model, isMine)} />
+        <Menu label={t("more")} isOpen={isOpen} onOpen={setOpen} tabIndex={tabIndex} choices={choices(props, model, isMine)} />
       )}
     </article>
   );
@@ -155,13 +167,18 @@ function Quote(props: { id: string; conversation: Conversation }): JSX.Element {
   );
 }
 
-function Waiting(props: { item: Item; pending: Pending }): JSX.Element {
+function Waiting(props: { item: Item; pending: Pending; isStop: boolean }): JSX.Element {
   const { pending, item } = props;
   const { client } = useModel();
   const content = { ...pending.frame, content_type: pending.frame.content_type ?? "text" };
   const isFailed = pending.state === "failed";
   return (
-    <article class={`bubble-row mine ${item.isNewSender ? "first" : ""} ${isFailed ? "failed" : ""}`} aria-label={t(`state_${pending.state}`)}>
+    <article
+      class={`bubble-row mine ${item.isNewSender ? "first" : ""} ${isFailed ? "failed" : ""}`}
+      aria-label={`${t(`state_${pending.state}`)}: ${contentText(content)}`}
+      data-stop
+      tabIndex={props.isStop ? 0 : -1}
+    >
       <div class="bubble">
         <Content message={content} />
         <span class="bubble-foot">
@@ -171,7 +188,7 @@ function Waiting(props: { item: Item; pending: Pending }): JSX.Element {
       </div>
       {isFailed && (
         <p class="failure">
-          <span>{pending.error && explain(pending.error)}</span>
+          <span role="alert">{pending.error && explain(pending.error)}</span>
           <button type="button" class="link" onClick={() => void client.retry(pending.client_msg_id)}>
             {t("retry")}
           </button>
@@ -184,13 +201,13 @@ function Waiting(props: { item: Item; pending: Pending }): JSX.Element {
   );
 }
 
-function Uploading(props: { upload: Upload; uploads: Uploads }): JSX.Element {
+function Uploading(props: { upload: Upload; uploads: Uploads; isStop: boolean }): JSX.Element {
   const { upload, uploads } = props;
   const label = t("uploading", { name: upload.file.name });
   return (
-    <article class="bubble-row mine first" aria-label={label}>
+    <article class="bubble-row mine first" aria-label={label} data-stop tabIndex={props.isStop ? 0 : -1}>
       <div class="bubble upload">
-        <span>{upload.problem ? t("upload_failed", { name: upload.file.name, why: upload.problem }) : label}</span>
+        <span role={upload.problem ? "alert" : undefined}>{upload.problem ? t("upload_failed", { name: upload.file.name, why: upload.problem }) : label}</span>
         {upload.problem ? (
           <button type="button" class="link" onClick={() => uploads.retry(upload)}>
             {t("retry")}

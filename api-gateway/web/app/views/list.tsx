@@ -32,8 +32,12 @@ export function ConversationList(props: { current?: string }): JSX.Element {
             value={query}
             autocomplete="off"
             spellcheck={false}
+            data-stop
             onInput={(event) => setQuery(event.currentTarget.value)}
-            onKeyDown={(event) => event.key === "Escape" && setQuery("")}
+            onKeyDown={(event) => {
+              if (event.key === "Escape") setQuery("");
+              if (event.key === "Enter" && !event.isComposing) openFirst(event.currentTarget);
+            }}
           />
           {query && <IconButton icon="close" label={t("close")} onClick={() => setQuery("")} />}
         </div>
@@ -49,7 +53,8 @@ export function ConversationList(props: { current?: string }): JSX.Element {
           items={conversations}
           keyOf={(one) => one.id}
           estimate={68}
-          render={(one) => <Row conversation={one} isCurrent={one.id === props.current} />}
+          stop={props.current}
+          render={(one, isStop) => <Row conversation={one} isCurrent={one.id === props.current} isStop={isStop} />}
         />
       ) : (
         <Empty icon="chats" title={t("no_chats")} hint={t("no_chats_hint")} />
@@ -58,14 +63,20 @@ export function ConversationList(props: { current?: string }): JSX.Element {
   );
 }
 
-function ConnectionLine(): JSX.Element | null {
+/** Of what was found, when the answer is here. */
+function openFirst(box: HTMLElement): void {
+  box.closest(".side")?.querySelector<HTMLElement>(".results[aria-busy=false] .row-main")?.click();
+}
+
+function ConnectionLine(): JSX.Element {
   const { client } = useModel();
-  if (client.state === "online") return null;
   const isWaiting = client.state === "waiting";
   return (
-    <p class={`connection ${isWaiting ? "is-off" : ""}`} role="status">
-      {t(isWaiting ? "waiting" : "connecting")}
-    </p>
+    <div role="status">
+      {client.state !== "online" && (
+        <p class={`connection ${isWaiting ? "is-off" : ""}`}>{t(isWaiting ? "waiting" : "connecting")}</p>
+      )}
+    </div>
   );
 }
 
@@ -78,7 +89,7 @@ function inOrder(conversations: Conversation[], client: Pendings): Conversation[
   return seen.sort((a, b) => Number(b.pinned) - Number(a.pinned) || when(b) - when(a));
 }
 
-function Row(props: { conversation: Conversation; isCurrent: boolean }): JSX.Element {
+function Row(props: { conversation: Conversation; isCurrent: boolean; isStop: boolean }): JSX.Element {
   const model = useModel();
   const { conversation } = props;
   const { directory } = model;
@@ -90,7 +101,14 @@ function Row(props: { conversation: Conversation; isCurrent: boolean }): JSX.Ele
   const isMine = last?.from === model.me && last.content_type !== "system" && !last.recalled;
   const time = pending?.created_at ?? last?.timestamp;
   return (
-    <button type="button" class="conversation" aria-current={props.isCurrent ? "true" : undefined} onClick={() => model.openChat(conversation.id)}>
+    <button
+      type="button"
+      class="conversation"
+      data-stop
+      tabIndex={props.isStop ? 0 : -1}
+      aria-current={props.isCurrent ? "true" : undefined}
+      onClick={() => model.openChat(conversation.id)}
+    >
       <Avatar
         id={other ?? Number(conversation.id.slice(2))}
         name={title}

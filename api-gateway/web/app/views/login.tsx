@@ -47,17 +47,17 @@ export function LoginView(props: { client: ImClient; isOver: boolean }): JSX.Ele
         <img src="icon.svg" alt="" width="56" height="56" />
         <h1>im</h1>
         <p class="hint">{t("tagline")}</p>
-        {props.isOver && !problem && <p class="note">{t("session_over")}</p>}
+        {props.isOver && !problem && <p class="note" role="alert">{t("session_over")}</p>}
         <Field label={t("username")} value={username} onInput={setUsername} autocomplete="username" problem={of("username")} autoFocus />
         <Field label={t("password")} type="password" value={password} onInput={setPassword} autocomplete="current-password" problem={of("password")} />
         <p class="problem" role="alert">
           {isGeneral ? problem.text : ""}
         </p>
         <div class="buttons">
-          <button type="submit" class="primary" disabled={isBusy}>
+          <button type="submit" class="primary" aria-disabled={isBusy}>
             {t("log_in")}
           </button>
-          <button type="button" class="secondary" disabled={isBusy} onClick={() => void enter("register")}>
+          <button type="button" class="secondary" aria-disabled={isBusy} onClick={() => void enter("register")}>
             {t("create_account")}
           </button>
         </div>

@@ -16,9 +16,8 @@ const ICONS: Record<SendState, IconName> = {
 export function StateMark(props: { state: SendState }): JSX.Element {
   const label = t(`state_${props.state}`);
   return (
-    <span class={`mark mark-${props.state}`} title={label}>
+    <span class={`mark mark-${props.state}`} role="img" aria-label={label} title={label}>
       <Icon name={ICONS[props.state]} />
-      <span class="hidden">{label}</span>
     </span>
   );
 }

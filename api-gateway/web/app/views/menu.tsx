@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { IconButton } from "../parts/basics";
+import { stopOf } from "../parts/focus";
 
 export interface Choice {
   label: string;
@@ -8,8 +9,15 @@ export interface Choice {
   isDanger?: boolean;
 }
 
-/** A button with a menu; arrows move in it, Escape closes it. */
-export function Menu(props: { label: string; choices: Choice[]; isOpen: boolean; onOpen: (isOpen: boolean) => void }): JSX.Element {
+/** A button with a menu; arrows move in it, Escape closes it. What is chosen may take the button away: the focus goes
+ * to what it is a part of. */
+export function Menu(props: {
+  label: string;
+  choices: Choice[];
+  isOpen: boolean;
+  onOpen: (isOpen: boolean) => void;
+  tabIndex?: number;
+}): JSX.Element {
   const root = useRef<HTMLDivElement>(null);
   const { isOpen, onOpen } = props;
   useEffect(() => {
@@ -32,13 +40,15 @@ export function Menu(props: { label: string; choices: Choice[]; isOpen: boolean;
       items[(at + step + items.length) % items.length]?.focus();
     } else if (event.key === "Escape" || event.key === "Tab") {
       event.stopPropagation();
+      // A dialog that it is in stays.
+      if (event.key === "Escape") event.preventDefault();
       onOpen(false);
       root.current?.querySelector("button")?.focus();
     }
   };
   return (
     <div class={`menu ${isOpen ? "is-open" : ""}`} ref={root} onKeyDown={onKey}>
-      <IconButton icon="more" label={props.label} expanded={isOpen} onClick={() => onOpen(!isOpen)} />
+      <IconButton icon="more" label={props.label} expanded={isOpen} tabIndex={props.tabIndex} onClick={() => onOpen(!isOpen)} />
       {isOpen && (
         <div role="menu" aria-label={props.label}>
           {props.choices.map((choice) => (
@@ -50,6 +60,7 @@ export function Menu(props: { label: string; choices: Choice[]; isOpen: boolean;
               class={choice.isDanger ? "danger" : ""}
               onClick={() => {
                 onOpen(false);
+                (stopOf(root.current) ?? root.current?.querySelector("button"))?.focus();
                 choice.run();
               }}
             >

@@ -36,7 +36,12 @@ export function NewGroupDialog(props: { onClose: () => void }): JSX.Element {
 }
 
 /** Friends, and whoever is found by name, to be ticked. */
-export function PeoplePicker(props: { chosen: number[]; onChange: (chosen: number[]) => void; without?: Set<number> }): JSX.Element {
+export function PeoplePicker(props: {
+  chosen: number[];
+  onChange: (chosen: number[]) => void;
+  without?: Set<number>;
+  autoFocus?: boolean;
+}): JSX.Element {
   const model = useModel();
   const { directory, client } = model;
   const [query, setQuery] = useState("");
@@ -58,7 +63,7 @@ export function PeoplePicker(props: { chosen: number[]; onChange: (chosen: numbe
   return (
     <fieldset>
       <legend>{t("group_members_hint")}</legend>
-      <Field label={t("username")} value={query} onInput={setQuery} />
+      <Field label={t("username")} value={query} onInput={setQuery} autoFocus={props.autoFocus} />
       <ul class="picker">
         {shown.map((id) => (
           <li key={id}>

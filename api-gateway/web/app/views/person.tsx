@@ -32,7 +32,6 @@ export function PersonDialog(props: { userId: number; onClose: () => void }): JS
       const answer = await client.http.post("/v1/friends/requests", { user_id: userId });
       model.say(t(answer.accepted ? "now_friends" : "request_sent"));
     });
-  if (question) return <Confirm {...question} onClose={() => setQuestion(null)} />;
   return (
     <Modal title={t("profile")} onClose={props.onClose}>
       <div class="profile-head">
@@ -98,6 +97,7 @@ export function PersonDialog(props: { userId: number; onClose: () => void }): JS
           )}
         </div>
       )}
+      {question && <Confirm {...question} onClose={() => setQuestion(null)} />}
     </Modal>
   );
 }

@@ -12,7 +12,7 @@ export function PictureDialog(props: { url: string; name: string; onClose: () =>
         {blob.url ? <img src={blob.url} alt={props.name} /> : <p class="hint">{blob.isMissing ? t("picture_missing") : ""}</p>}
       </div>
       <div class="buttons">
-        <button type="button" class="secondary" disabled={saving.isBusy} onClick={saving.save}>
+        <button type="button" class="secondary" aria-disabled={saving.isBusy} onClick={saving.save}>
           {t("download")}
         </button>
       </div>

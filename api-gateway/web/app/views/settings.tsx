@@ -30,7 +30,7 @@ export function SettingsView(): JSX.Element {
       <header class="side-header">
         <h2>{t("settings")}</h2>
       </header>
-      <div class="scroll settings" tabIndex={0}>
+      <div class="scroll settings">
         <Profile />
         <Looks />
         <Sessions />

@@ -1,8 +1,9 @@
 import type { JSX } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import { useClientEvents, useListeners, useModel, type Model } from "../model";
 import { IconButton, Empty } from "../parts/basics";
+import { isWide, moveByArrows } from "../parts/focus";
 import { ChatView } from "./chat";
 import { ContactsView } from "./contacts";
 import { ConversationList } from "./list";
@@ -17,13 +18,23 @@ export function Shell(): JSX.Element {
   const model = useModel();
   useListeners(model.changed);
   useEffect(() => void model.directory.refresh(), [model]);
+  const side = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // Who has just come in has the focus nowhere.
+    if (isWide()) side.current?.querySelector("input")?.focus();
+  }, []);
   const { place } = model;
   const conversation = place.kind === "chats" ? place.conversation : undefined;
   const isDeep = conversation !== undefined;
   return (
     <div class={`shell ${isDeep ? "deep" : ""}`}>
       <Rail />
-      <section class="side" aria-label={t(place.kind)}>
+      <section
+        class="side"
+        ref={side}
+        aria-label={t(place.kind)}
+        onKeyDown={(event) => moveByArrows(event, event.currentTarget)}
+      >
         {place.kind === "chats" && <ConversationList current={conversation} />}
         {place.kind === "contacts" && <ContactsView />}
         {place.kind === "settings" && <SettingsView />}
@@ -35,8 +46,9 @@ export function Shell(): JSX.Element {
           <Empty isPage icon="chats" title={t("pick_chat")} hint={t("pick_chat_hint")} />
         )}
       </main>
-      <div class="notice" role="status" aria-live="polite">
-        {model.notice && <span>{model.notice}</span>}
+      <div class="notice">
+        <p role="status">{!model.isProblem && model.notice}</p>
+        <p role="alert">{model.isProblem && model.notice}</p>
       </div>
       <OpenDialog model={model} />
     </div>

@@ -30,7 +30,8 @@ LIMIT_S = 1800.0
 # Of pytest: the exit code when it ran no test.
 NOTHING_RUN = 5
 EMBEDDED, REAL = "embedded", "real"
-# Real servers once more, for tests that kill theirs beside others that do.
+# Real servers once more, for tests that kill theirs beside others that do. Their database is MySQL
+# itself where that can be had.
 APART = "real, apart"
 # MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
 MYSQL = "MySQL"
@@ -39,6 +40,8 @@ MYSQL_PORT_OFFSET, APART_PORT_OFFSET = 500, 1000
 # They kill and freeze the servers under them, which may be others' too. They mostly wait.
 FAULTS = ["tests/test_faults.py", "tests/test_cluster_faults.py"]
 KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"]
+# Of the whole system on MySQL itself, before anything is killed there.
+TALK = ["tests/test_conversation.py"]
 CLIENTS = [
     *("tests/test_js_client.py", "tests/test_python_client.py"),
     *("tests/test_web_client.py", "tests/test_web_keyboard.py"),
@@ -117,6 +120,7 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
         only = ("-k", "mysql")
         paths = [*OF_DATABASES, *services]
         beside.append([Suite(MYSQL, [path], _left_out(path), only) for path in paths])
+        beside[-1].append(Suite(APART, TALK))
     if EMBEDDED in kinds:
         beside[-1] += _lane(kinds, EMBEDDED, *faces)
     overload = {kind: OVERLOAD_ON_EMBEDDED if kind != on else () for kind in kinds}
@@ -296,12 +300,14 @@ def main(arguments: Sequence[str]) -> int:
             return wait(start([PYTHON, "-P", "-m", "pytest", *options], {**os.environ, **given}))
         console = Console()
         if REAL in servers:
+            itself = ("--with", "mysql") if has_mysql(console) else ()
             at = ("--port-offset", str(APART_PORT_OFFSET))
-            infra[APART] = stack.enter_context(real_servers(*variants, *at))
-            if has_mysql(console):
-                only = ("--only", "mysql", "--with", "mysql")
+            of_database = {"galera", "tls", "mysql"} & {*variants}
+            apart = variants if of_database else [*variants, *itself]
+            infra[APART] = stack.enter_context(real_servers(*apart, *at))
+            if itself:
                 at = ("--port-offset", str(MYSQL_PORT_OFFSET))
-                infra[MYSQL] = stack.enter_context(real_servers(*only, *at))
+                infra[MYSQL] = stack.enter_context(real_servers("--only", "mysql", *itself, *at))
         running = Run(options, infra, console)
         for lanes in stages([*servers, *infra]):
             running.all(lanes)

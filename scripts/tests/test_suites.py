@@ -47,14 +47,18 @@ def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str])
 
 
 def test_what_is_about_a_database_runs_on_mysql_too(tmp_path: Path) -> None:
-    """Its tests on such a database alone, and nothing that kills a server."""
+    """Its tests on such a database alone, a conversation of the whole system, and nothing that kills a
+    server that another lane has."""
     every = [suite for lane in stages([EMBEDDED, REAL, MYSQL])[0] for suite in lane]
     on_mysql = [suite for suite in every if suite.servers == MYSQL]
     assert all(suite.command([])[-3:-1] == ["-k", "mysql"] for suite in on_mysql)
     for file in ROOT.glob("*/tests/**/test_*plans.py"):
         assert any(_runs(suite, file) for suite in on_mysql), file
     without = [suite for lane in stages([EMBEDDED, REAL])[0] for suite in lane]
-    assert {s.name for s in every} - {s.name for s in on_mysql} == {s.name for s in without}
+    (talk,) = [suite for suite in every if suite.servers == APART]
+    assert talk.paths == ["tests/test_conversation.py"]
+    both = {s.name for s in on_mysql} | {talk.name}
+    assert {s.name for s in every} - both == {s.name for s in without}
 
 
 def test_where_mysql_cannot_be_had_that_is_said(

@@ -23,6 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from im_common.runtime.laned_redis import LanedRedis
 from im_common.runtime.sections import RedisConf
 from im_common.runtime.timed_redis import TimedRedis, timed
 
@@ -32,6 +33,8 @@ RedisClient = Redis
 # A pooled connection may lead to a master that is none any more: so often the Sentinels are asked.
 _ASK_SENTINELS_EVERY_S = 1.0
 _LEARN_SLOTS_EVERY_S = 1.0
+# One more: a connection may have died while it was idle.
+_TRIES = 2
 
 
 def open_redis(conf: RedisConf, *, max_connections: int = 32, timeout_s: float = 2.0) -> Redis:
@@ -46,7 +49,7 @@ def open_redis(conf: RedisConf, *, max_connections: int = 32, timeout_s: float =
     }
     if conf.type == "sentinel":
         return SentinelRedis(conf, pool, timeout_s)
-    return TimedRedis(connection_pool=BlockingConnectionPool(**pool))
+    return LanedRedis(BlockingConnectionPool(**pool), timeout_s=timeout_s, tries=_TRIES)
 
 
 def connection_options(conf: RedisConf, *, timeout_s: float = 2.0) -> dict[str, Any]:
@@ -65,8 +68,7 @@ def _options(conf: RedisConf, timeout_s: float) -> dict[str, Any]:
         "password": conf.password.get_secret_value() or None,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": min(1.0, timeout_s),
-        # One more try: a pooled connection may have died while it was idle.
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), _TRIES - 1),
         **_tls(conf),
     }
 

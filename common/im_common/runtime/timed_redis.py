@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from prometheus_client import Histogram
@@ -25,26 +24,34 @@ class TimedRedis(Redis):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        return _TimedPipeline(
-            self.connection_pool, self.response_callbacks, transaction, shard_hint
-        )
+        return TimedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-class _TimedPipeline(Pipeline):
+class TimedPipeline(Pipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         with timed("pipeline"):
             return await super().execute(raise_on_error)
 
 
-@contextmanager
-def timed(command: Any) -> Iterator[None]:
+class timed:
     """Measures the block as a command of this name, and tells it to a trace."""
-    began = time.monotonic()
-    try:
-        with tracing.inside(f"redis {command}"):
-            yield
-    finally:
-        _of(command).observe(time.monotonic() - began)
+
+    __slots__ = ("_began", "_command", "_span")
+
+    def __init__(self, command: Any) -> None:
+        self._command = command
+        self._span: AbstractContextManager[Any] | None = None
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+        if tracing.maker is not None:
+            self._span = tracing.inside(f"redis {self._command}")
+            self._span.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _of(self._command).observe(time.monotonic() - self._began)
+        if self._span is not None:
+            self._span.__exit__(*error)
 
 
 def _of(command: Any) -> Histogram:

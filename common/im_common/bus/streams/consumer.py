@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.pipeline import Partition, Pipeline
@@ -18,6 +18,7 @@ from im_common.bus.streams import layout
 from im_common.bus.streams.layout import owner_key, stream_key
 from im_common.bus.streams.records import read_entry
 from im_common.runtime.backoff import Backoff, describe
+from im_common.runtime.redis_lane import Lane
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +66,11 @@ class StreamsConsumer:
         client_id: str,
         max_batch: int = 500,
     ) -> None:
-        self._redis_like = redis
         self._group = group
         self._topics = list(topics)
         self._name = f"{group}/{client_id}/{uuid4().hex[:8]}"
         self._max_batch = max_batch
         self._redis = layout.own_client(redis, max_connections=16, timeout_s=_COMMAND_TIMEOUT_S)
-        self._reading: Any = None
         self._commit_script = self._redis.register_script(layout.COMMIT)
         self._renew_script = self._redis.register_script(layout.RENEW)
         self._release_script = self._redis.register_script(layout.RELEASE)
@@ -111,8 +110,6 @@ class StreamsConsumer:
             await self._pipeline.close()
             self._joined = False
             await self._redis.aclose()
-            if self._reading is not None:
-                await self._reading.aclose()
             self._ended.set()
 
     async def stop(self) -> None:
@@ -146,15 +143,7 @@ class StreamsConsumer:
                 await self._take(topic, count, share - len(mine))
 
     async def _learn_partitions(self) -> None:
-        counts = {t: await layout.partition_count(self._redis, t) for t in self._topics}
-        self._reading = layout.own_client(
-            self._redis_like,
-            max_connections=sum(counts.values()) + 1,
-            timeout_s=_READ_TIMEOUT_S,
-        )
-        # As they come: making a dict of each entry would cost more than all the rest.
-        self._reading.set_response_callback("XREAD", lambda answer, **_: answer)
-        self._counts = counts
+        self._counts = {t: await layout.partition_count(self._redis, t) for t in self._topics}
 
     async def _share(self, topic: str, count: int) -> int:
         """How many partitions are ours: all shares together are just all partitions."""
@@ -248,16 +237,34 @@ class StreamsConsumer:
     # --- one partition -------------------------------------------------------------------------
 
     async def _read(self, holding: _Holding) -> None:
+        """Has a connection of its own, as it waits in Redis."""
+        lane = self._redis.lane_of_its_own(_READ_TIMEOUT_S)
+        try:
+            await self._read_by(lane, holding)
+        finally:
+            await lane.close()
+
+    async def _read_by(self, lane: Lane, holding: _Holding) -> None:
         key = stream_key(holding.topic, holding.partition)
         last: bytes | str = "0-0"  # what is still in the stream was not committed
         backoff = Backoff(0.1, 2.0)
         # Also when its cancellation was lost on the way: it would hold a connection for ever.
         while not holding.queue.ended():
             await holding.queue.room()
+            command = (
+                "XREAD",
+                "COUNT",
+                2 * self._max_batch,
+                "BLOCK",
+                _BLOCK_MS,
+                "STREAMS",
+                key,
+                last,
+            )
             try:
-                answer: Any = await self._reading.execute_command(
-                    "XREAD", "COUNT", 2 * self._max_batch, "BLOCK", _BLOCK_MS, "STREAMS", key, last
-                )
+                (answer,) = await lane.ask([command])
+                if isinstance(answer, ResponseError):
+                    raise answer
             except layout.OUTAGE as error:
                 pause_s = backoff.next_s()
                 log.warning("bus.read_failed", stream=key, error=describe(error))

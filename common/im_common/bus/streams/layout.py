@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from im_common.bus.interface import BusUnavailable
 from im_common.runtime.backoff import describe
+from im_common.runtime.laned_redis import LanedRedis
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +94,7 @@ def partitions_key(topic: str) -> str:
     return f"bus:{{{topic}}}:partitions"
 
 
-def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> Redis:
+def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> LanedRedis:
     """A client of the same server with connections of its own, so that blocking reads and the
     bus's time-outs are nobody else's. It tries nothing twice: here a write repeated unseen would
     be a record written twice."""
@@ -111,14 +112,13 @@ def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> Redis
         "protocol": 2,
         "decode_responses": False,
     }
-    return Redis.from_pool(
-        BlockingConnectionPool(
-            connection_class=pool.connection_class,
-            max_connections=max_connections,
-            timeout=timeout_s,
-            **options,
-        )
+    own = BlockingConnectionPool(
+        connection_class=pool.connection_class,
+        max_connections=max_connections,
+        timeout=timeout_s,
+        **options,
     )
+    return LanedRedis(own, timeout_s=timeout_s, tries=1)
 
 
 async def ensure_topics(topics: Mapping[str, int], *, redis: Redis) -> None:

@@ -43,16 +43,22 @@ class Log:
     async def taken(self, _gateway: str) -> None: ...
 
 
+def _comes(connections: Connections, user_id: int, session_id: str) -> Connection:
+    nothing = object()
+    stores = Stores(nothing, nothing, nothing, nobody)  # type: ignore[arg-type]
+    identity = Identity(user_id, session_id, "d", "web", 0)
+    route = Route("h:1", len(connections) + 1, "web", "d")
+    connection = Connection(identity, route, stores, max_queue=100)
+    connection.opened_at = 1.0
+    connections.add(connection)
+    return connection
+
+
 def _gateway(*users: tuple[int, str], log: Log | None = None) -> Any:
     """With a connection for each (user, session)."""
     connections, nothing = Connections(), object()
-    stores = Stores(nothing, nothing, nothing, nobody)  # type: ignore[arg-type]
-    for number, (user_id, session_id) in enumerate(users, 1):
-        identity = Identity(user_id, session_id, "d", "web", 0)
-        route = Route("h:1", number, "web", "d")
-        connection = Connection(identity, route, stores, max_queue=100)
-        connection.opened_at = 1.0
-        connections.add(connection)
+    for user_id, session_id in users:
+        _comes(connections, user_id, session_id)
     rosters = Rosters(connections, nothing, nothing)  # type: ignore[arg-type]
     return SimpleNamespace(
         in_flight=InFlight(),
@@ -109,6 +115,29 @@ async def test_who_missed_something_is_sent_nothing_newer_though_the_first_to_as
     # Who pushes puts it into the list, behind what is there.
     assert list((await second).absent_user_ids) == [7]
     assert (connection.ending is not None, connection.unsent_messages()) == (True, [])
+
+
+async def test_an_event_that_is_repeated_is_not_told_to_a_device_that_came_since() -> None:
+    """It may have heard a younger one on its connection before: the consumer died in between, and the
+    one after it begins with what was not committed."""
+    svc = _gateway((7, "steady"))
+    push = PushServicer(svc).Push
+    await push(PushRequest(deliveries=[_event(1)]), None)
+    [steady] = svc.connections.of(7)
+    came = _comes(svc.connections, 7, "phone")
+    answer = await push(PushRequest(deliveries=[_event(1), _event(2)]), None)
+    assert list(answer.absent_user_ids) == []
+    assert [item.frame for item in came.outbox.queue] == [b"e2"]
+    assert [item.frame for item in steady.outbox.queue] == [b"e1", b"e2"]
+
+
+async def test_an_event_that_found_nobody_is_told_when_it_is_repeated() -> None:
+    svc = _gateway()
+    push = PushServicer(svc).Push
+    assert list((await push(PushRequest(deliveries=[_event(1)]), None)).absent_user_ids) == [7]
+    came = _comes(svc.connections, 7, "phone")
+    await push(PushRequest(deliveries=[_event(1)]), None)
+    assert [item.frame for item in came.outbox.queue] == [b"e1"]
 
 
 async def test_a_look_that_began_before_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

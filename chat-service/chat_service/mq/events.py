@@ -103,7 +103,13 @@ class EventWorker:
             except Poison as poison:
                 log.error("dead letter", reason=str(poison), at=record.position)
                 await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, str(poison))
-        return traces.delivered(entries, partial(self._deliverer.deliver, entries))
+        return traces.delivered(entries, partial(self._deliver, entries))
+
+    async def _deliver(self, entries: Sequence[EventEntry]) -> bool:
+        """It is committed at once: what is repeated after a crash a device may hear after younger ones,
+        as nothing says to it which are older."""
+        await self._deliverer.deliver(entries)
+        return True
 
     def _is_first(self, entry: EventEntry) -> bool:
         """Whether the log had it nowhere before. It may come again at its own place: batches are

@@ -37,6 +37,10 @@ GOING_AWAY = 1001
 BACK_A_SECOND = 500
 MOST_WAIT_MS = 10_000
 
+# Of so many events it is known whom they were given to: more than a consumer repeats that begins where
+# another one ended.
+MOST_TOLD = 20_000
+
 # What was sent to a device so shortly before it was last heard of, it may not have read.
 UNREAD_MS = 5_000
 
@@ -351,6 +355,8 @@ class Connections:
         self._by_user: dict[int, list[Connection]] = {}
         self._by_network: Counter[str] = Counter()
         self._count = 0
+        # What was given to somebody's connections here.
+        self._told = SeenEvents(MOST_TOLD)
         metrics.CONNECTION_QUEUES.set_function(lambda: sum(self._queued()))
         metrics.CONNECTION_QUEUE.set_function(lambda: max(self._queued(), default=0))
 
@@ -384,16 +390,21 @@ class Connections:
 
     def hand_over(self, delivery: Delivery) -> list[int]:
         """Gives a frame to all connections of its users; those of them who should have had it and are
-        not here, or no more for the consumer."""
+        not here, or no more for the consumer. An event that is repeated, as a consumer died, is for none
+        who came since: that device may have had younger ones before."""
         absent = []
         for user_id in delivery.user_ids:
             is_here = False
+            told = f"{user_id}:{delivery.event_id}" if delivery.event_id else ""
+            is_repeated = told in self._told
             for connection in self.of(user_id):
                 if connection.is_passed_over:
                     continue
                 is_here = True
-                if not _is_left_out(delivery, connection):
+                if not is_repeated and not _is_left_out(delivery, connection):
                     _hand_over(delivery, connection)
+            if is_here and told:
+                self._told.add(told)
             if not is_here and not delivery.ephemeral:
                 absent.append(user_id)
         return absent

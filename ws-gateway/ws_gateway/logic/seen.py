@@ -67,10 +67,11 @@ class Seen:
 class SeenEvents:
     """The ids of the newest."""
 
-    __slots__ = ("_ids",)
+    __slots__ = ("_ids", "_most")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_EVENTS) -> None:
         self._ids: dict[str, None] = {}
+        self._most = most
 
     def __contains__(self, event_id: str) -> bool:
         return event_id in self._ids
@@ -80,6 +81,6 @@ class SeenEvents:
         if event_id in self._ids:
             return False
         self._ids[event_id] = None
-        if len(self._ids) > MOST_EVENTS:
+        if len(self._ids) > self._most:
             del self._ids[next(iter(self._ids))]
         return True

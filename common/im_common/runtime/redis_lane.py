@@ -46,6 +46,7 @@ class Lane:
         self._timeout_s = timeout_s
         self._line: _Line | None = None
         self._opening: asyncio.Task[_Line] | None = None
+        self._is_closed = False
 
     async def ask(self, commands: Sequence[Command], *, tries: int = 1) -> list[Any]:
         """The answer to each, an error of Redis among them as it is. Raises redis.exceptions.
@@ -63,12 +64,16 @@ class Lane:
                     raise
 
     async def close(self) -> None:
+        """Who waits is told; nothing is asked any more."""
+        self._is_closed = True
         await tasks.end(self._opening)
         if self._line is not None:
             await self._line.close()
 
     async def _open(self) -> _Line:
         """One for all who want it now."""
+        if self._is_closed:
+            raise RedisConnectionError("the client was closed")
         if self._opening is None:
             self._opening = asyncio.create_task(self._connect(), name="redis-connect")
             self._opening.add_done_callback(self._opened)

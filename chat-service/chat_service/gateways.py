@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -126,6 +126,14 @@ class Gateways:
         }
         if _is_for_connections(request):
             push: PushServiceAsyncStub = PushServiceStub(channel)
+            exchange: Any = push.PushStream
+            # Else it is late or gone, or another batch is on its way: each has a call of its own.
+            if limit_s >= CALL_TIMEOUT_S and exchange.is_free:
+                try:
+                    return cast("PushResponse", await exchange.ask(request, timeout=limit_s))
+                except AppError as error:
+                    if error.code is not Code.UNIMPLEMENTED:
+                        raise
             return await push.Push(request, **how)
         # It may be no gateway: a call over HTTP or gRPC waits there.
         outcomes: OutcomeServiceAsyncStub = OutcomeServiceStub(channel)

@@ -125,6 +125,10 @@ class Gateway(PushServiceServicer, OutcomeServiceServicer):
         async with _serving(*registrations, address=address) as served:
             yield served
 
+    async def PushStream(self, requests: Any, call: Any) -> AsyncIterator[push_pb2.PushResponse]:  # type: ignore[override]
+        async for request in requests:
+            yield await self.Push(request, call)
+
     async def Push(self, request: push_pb2.PushRequest, _: Any) -> push_pb2.PushResponse:
         if self.before:
             await self.before(request)

@@ -91,7 +91,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                     wait_for_ready=wait_for_ready,
                 )
         except grpc.aio.AioRpcError as error:
-            _raise_app_error(self._method, error)
+            raise_app_error(self._method, error)
         except asyncio.CancelledError:
             if is_told_to_end():
                 raise
@@ -134,7 +134,8 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         latency.observe(elapsed_s)
 
 
-def _raise_app_error(method: str, error: grpc.aio.AioRpcError) -> NoReturn:
+def raise_app_error(method: str, error: grpc.aio.AioRpcError) -> NoReturn:
+    """What a failed call means."""
     # CANCELLED is what a peer says that stops in the middle of a call.
     if error.code() is grpc.StatusCode.CANCELLED:
         raise unavailable("a service ended during the call") from error

@@ -26,6 +26,7 @@ from im_common.rpc.calling import Caller
 from im_common.rpc.channel_options import channel_options, is_repeatable
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.service_token import ServiceTokens
+from im_common.rpc.streams import Exchange
 from im_common.rpc.target import direct_target, look_up
 from im_common.runtime.sections import ClientConf
 from im_common.runtime.tasks import background, end
@@ -62,7 +63,8 @@ class BalancedChannel(grpc.aio.Channel):
     A call raises :class:`AppError` and nothing else: what the service answered, UNAVAILABLE, or
     DEADLINE_EXCEEDED; never gRPC's own texts. Its time is the least of the channel's timeout, the
     ``timeout`` argument (seconds) and what the current request has left. Methods whose proto says
-    that they can be repeated are retried when an instance is away. Only unary methods work.
+    that they can be repeated are retried when an instance is away. A method with streams both ways is
+    an ``Exchange``; others with streams do not work.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class BalancedChannel(grpc.aio.Channel):
         self._watcher = watcher
         self._closed = False
         self._callers: dict[tuple[object, ...], Caller] = {}
+        self._exchanges: dict[tuple[object, ...], Exchange] = {}
         self._repeatable: set[str] = set()
         self._target: str | None = None
         self._known = asyncio.Event()
@@ -113,6 +116,8 @@ class BalancedChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Ends the calls in flight after ``grace`` seconds, or at once."""
         self._closed = True
+        for exchange in self._exchanges.values():
+            exchange.end()
         if self._watcher is not None:
             await self._watcher.stop()
         await end(self._look_up, *self._retired.values())
@@ -238,8 +243,19 @@ class BalancedChannel(grpc.aio.Channel):
     def stream_unary(self, *_args: Any, **_kwargs: Any) -> Any:
         return _Unsupported()
 
-    def stream_stream(self, *_args: Any, **_kwargs: Any) -> Any:
-        return _Unsupported()
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Callable[[Any], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Any] | None = None,
+        _registered_method: bool | None = False,
+    ) -> Exchange:
+        kind = (method, request_serializer, response_deserializer)
+        exchange = self._exchanges.get(kind)
+        if exchange is None:
+            exchange = Exchange(self, self._tokens, *kind)
+            self._exchanges[kind] = exchange
+        return exchange
 
     async def __aenter__(self) -> BalancedChannel:
         await self.start()
@@ -255,10 +271,10 @@ class BalancedChannel(grpc.aio.Channel):
 
 
 class _Unsupported:
-    """Streams: a stub may name them, a call fails."""
+    """Streams one way: a stub may name them, a call fails."""
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise NotImplementedError("only unary methods are called through a BalancedChannel")
+        raise NotImplementedError("a BalancedChannel has no streams one way")
 
 
 class AddressChannels:

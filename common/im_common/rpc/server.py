@@ -24,6 +24,7 @@ from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.process_service import ProcessServicer
 from im_common.rpc.standard_services import add_standard_services
+from im_common.rpc.streams import ServedStreams
 from im_common.runtime import context, metrics, tracing
 from im_common.runtime.context import RequestContext
 from im_common.runtime.faults import as_unavailable
@@ -63,10 +64,11 @@ class RpcServer:
         """
         services = (*services, process_service.SERVICE)
         table = access_table(services)
+        self._streams = ServedStreams()
         self._listen_on = listen_on
         self._tls = tls
         self._server = grpc.aio.server(
-            interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000)],
+            interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000, self._streams)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -100,6 +102,7 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls, waits for those in flight, at most ``grace_s``."""
         self._health.end_watches()
+        self._streams.end()
         await self._server.stop(grace_s)
 
 
@@ -109,10 +112,12 @@ class _Guard(grpc.aio.ServerInterceptor):
         table: dict[str, access_pb2.Access.ValueType],
         gatekeeper: Gatekeeper,
         timeout_s: float,
+        streams: ServedStreams,
     ) -> None:
         self._table = table
         self._gatekeeper = gatekeeper
         self._timeout_s = timeout_s
+        self._streams = streams
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -129,20 +134,24 @@ class _Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or path not in self._table:
             return handler
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            self._guard(path, cast("Behaviour", handler.unary_unary)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+        if handler.request_streaming:
+            make: Any = grpc.stream_stream_rpc_method_handler
+            behaviour = self._guard_stream(path, cast("Behaviour", handler.stream_stream))
+        else:
+            make = grpc.unary_unary_rpc_method_handler
+            behaviour = self._guard(path, cast("Behaviour", handler.unary_unary))
+        made: grpc.RpcMethodHandler[Any, Any] = make(
+            behaviour, handler.request_deserializer, handler.response_serializer
         )
-        self._wrapped[path] = wrapped
-        return wrapped
+        self._wrapped[path] = made
+        return made
 
     def _guard(self, path: str, behaviour: Behaviour) -> Behaviour:
         access = self._table[path]
 
         async def guarded(message: Any, call: Call) -> Any:
             started = time.perf_counter()
-            metadata = {k: v for k, v in call.invocation_metadata() or () if isinstance(v, str)}
+            metadata = _metadata_of(call)
             limit_s = call.time_remaining() or self._timeout_s
             request = context.begin(
                 request_id=metadata.get(context.REQUEST_ID),
@@ -170,6 +179,34 @@ class _Guard(grpc.aio.ServerInterceptor):
                 _log_call(path, code, elapsed_s, request)
 
         return guarded
+
+    def _guard_stream(self, path: str, behaviour: Behaviour) -> Behaviour:
+        """``behaviour`` answers one of the stream's requests, as of a unary method."""
+        access = self._table[path]
+
+        async def guarded(_requests: Any, call: Call) -> None:
+            metadata = _metadata_of(call)
+            request = context.begin(request_id=metadata.get(context.REQUEST_ID))
+
+            async def answer(message: Any) -> Any:
+                with metrics.RPC_SERVED.labels(path, "OK").time():
+                    return await behaviour(message, call)
+
+            try:
+                await self._gatekeeper.admit(access, metadata, request)
+                await self._streams.serve(call, answer)
+            except (Exception, asyncio.CancelledError) as caught:
+                if isinstance(caught, asyncio.CancelledError) and is_told_to_end():
+                    raise
+                error = _to_app_error(caught, timed_out=False, path=path)
+                metrics.RPC_SERVED.labels(path, error.code.value).observe(0.0)
+                await _abort(call, error)
+
+        return guarded
+
+
+def _metadata_of(call: Call) -> dict[str, str]:
+    return {k: v for k, v in call.invocation_metadata() or () if isinstance(v, str)}
 
 
 def _to_app_error(caught: BaseException, *, timed_out: bool, path: str) -> AppError:

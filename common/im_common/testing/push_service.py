@@ -1,4 +1,4 @@
-"""A small real service for tests of the RPC runtime: PushService, which has two methods.
+"""A small real service for tests of the RPC runtime: PushService, of which it has what is no stream.
 
 Kick may be repeated, Push may not: so their proto says.
 """
@@ -74,6 +74,9 @@ class Instance(PushServiceServicer):
     async def Push(self, request: PushRequest, context: Any) -> PushResponse:
         await self._behave("Push", context)
         return PushResponse()
+
+    async def PushStream(self, _requests: Any, call: Any) -> None:  # type: ignore[override]
+        await call.abort(grpc.StatusCode.UNIMPLEMENTED, "")
 
     async def _behave(self, method: str, call: Any) -> None:
         self.calls[method] += 1

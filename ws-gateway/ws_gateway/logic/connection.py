@@ -390,8 +390,8 @@ class Connections:
 
     def hand_over(self, delivery: Delivery) -> list[int]:
         """Gives a frame to all connections of its users; those of them who should have had it and are
-        not here, or no more for the consumer. An event that is repeated, as a consumer died, is for none
-        who came since: that device may have had younger ones before."""
+        not here, or no more for the consumer. An event that is repeated, as a consumer died, is for
+        none who came since: that device may have had younger ones before."""
         absent = []
         for user_id in delivery.user_ids:
             is_here = False

@@ -29,6 +29,10 @@ class PushServicer(PushServiceServicer):
             for span in spans:
                 span.end()
 
+    async def PushStream(self, request: pb.PushRequest, call: Any) -> pb.PushResponse:  # type: ignore[override]
+        """Answers one request of the stream (``im_common.rpc.streams``)."""
+        return await self.Push(request, call)
+
     async def _push(self, request: pb.PushRequest) -> pb.PushResponse:
         svc = self._svc
         svc.in_flight.settle_all(request.answers)

@@ -35,6 +35,10 @@ class PushServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PushServiceAsyncStub: ...
     Push: _grpc.UnaryUnaryMultiCallable[_push_pb2.PushRequest, _push_pb2.PushResponse]
     """Push delivers many frames to many users, and answers to their senders, in order."""
+    PushStream: _grpc.StreamStreamMultiCallable[_push_pb2.PushRequest, _push_pb2.PushResponse]
+    """PushStream is Push for who pushes all the time: each request of the stream is answered before the next
+    one is read. A call for each takes three times as long.
+    """
     Kick: _grpc.UnaryUnaryMultiCallable[_push_pb2.KickRequest, _push_pb2.KickResponse]
     """Kick ends connections of a user with a `kick` frame and close code 4002."""
     Replace: _grpc.UnaryUnaryMultiCallable[_push_pb2.ReplaceRequest, _push_pb2.ReplaceResponse]
@@ -47,6 +51,10 @@ class PushServiceAsyncStub(PushServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Push: _aio.UnaryUnaryMultiCallable[_push_pb2.PushRequest, _push_pb2.PushResponse]  # type: ignore[assignment]
     """Push delivers many frames to many users, and answers to their senders, in order."""
+    PushStream: _aio.StreamStreamMultiCallable[_push_pb2.PushRequest, _push_pb2.PushResponse]  # type: ignore[assignment]
+    """PushStream is Push for who pushes all the time: each request of the stream is answered before the next
+    one is read. A call for each takes three times as long.
+    """
     Kick: _aio.UnaryUnaryMultiCallable[_push_pb2.KickRequest, _push_pb2.KickResponse]  # type: ignore[assignment]
     """Kick ends connections of a user with a `kick` frame and close code 4002."""
     Replace: _aio.UnaryUnaryMultiCallable[_push_pb2.ReplaceRequest, _push_pb2.ReplaceResponse]  # type: ignore[assignment]
@@ -62,6 +70,16 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_push_pb2.PushResponse, _abc.Awaitable[_push_pb2.PushResponse]]:
         """Push delivers many frames to many users, and answers to their senders, in order."""
+
+    @_abc_1.abstractmethod
+    def PushStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_push_pb2.PushRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_push_pb2.PushResponse], _abc.AsyncIterator[_push_pb2.PushResponse]]:
+        """PushStream is Push for who pushes all the time: each request of the stream is answered before the next
+        one is read. A call for each takes three times as long.
+        """
 
     @_abc_1.abstractmethod
     def Kick(

@@ -138,7 +138,7 @@ async def _traces(collector: Collector, number: int) -> list[dict[str, Seen]]:
 
 def _spans(sent_at: float, arrived_at: float, spans: dict[str, Seen]) -> list[float]:
     """How long each hop took (s). They follow each other, so that together they are all of it."""
-    push = "/im.gateway.v1.PushService/Push"
+    push = "/im.gateway.v1.PushService/PushStream"
     routes = spans.get("chat-mq: redis", spans["chat-mq: deliver"])
     asked = routes.began, routes.ended
     if routes is spans["chat-mq: deliver"]:
@@ -151,7 +151,7 @@ def _spans(sent_at: float, arrived_at: float, spans: dict[str, Seen]) -> list[fl
         spans["chat-mq: database write"].ended,
         *asked,
         spans[f"chat-mq: {push}"].began,
-        spans[f"ws-gateway: {push}"].began,
+        spans["ws-gateway: hand over"].began,
         spans["ws-gateway: hand over"].ended,
         arrived_at,
     ]

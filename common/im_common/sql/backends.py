@@ -17,7 +17,13 @@ from sqlalchemy.util import greenlet_spawn
 
 from im_common.errors import AppError
 from im_common.runtime.sections import DbConf
-from im_common.sql.direct import OPTION, MysqlDirect, SqliteDirect, send_first
+from im_common.sql.direct import (
+    BEGIN_IMMEDIATE,
+    OPTION,
+    MysqlDirect,
+    SqliteDirect,
+    send_first,
+)
 from im_common.sql.mysql_login import login_arguments
 from im_common.sql.read_only import LeavesReadOnly
 
@@ -97,7 +103,10 @@ class SqliteBackend:
         self._writer = ThreadPoolExecutor(1, "im-sqlite-write")
         self._readers = ThreadPoolExecutor(_READERS, "im-sqlite-read")
         self._writing = _sqlite_engine(url, 1)
-        event.listen(self._writing, "begin", _begin_immediately)
+        event.listen(self._writing, "begin", _begin_unless_begun)
+        # The writers' one, open from the first of them on: to take it out of the pool and to begin by
+        # SQLAlchemy costs twice what a small transaction does.
+        self._kept: Connection | None = None
         # For queries only: there is nothing to begin before them, nor to roll back after them.
         self._reading = _sqlite_engine(
             url,
@@ -114,15 +123,34 @@ class SqliteBackend:
         return await _in_thread(self._writer, self._write, work)
 
     def _write(self, work: Work[T]) -> T:
-        with _connected(self._writing) as connection:
+        connection = self._kept
+        if connection is None:
+            connection = self._kept = _connect(self._writing)
             connection.execution_options(**{OPTION: SqliteDirect(connection)})
-            with connection.begin():
-                return work(connection)
+        direct: SqliteDirect = connection.get_execution_options()[OPTION]
+        try:
+            # Who writes takes the write lock at once: a lock taken later, after a read, can only fail.
+            direct.send(BEGIN_IMMEDIATE)
+            result = work(connection)
+            direct.commit()
+            return result
+        except BaseException:
+            direct.roll_back()
+            if connection.invalidated:
+                self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     async def ping(self) -> None:
         await self.read(lambda connection: connection.execute(text("SELECT 1")).all())
 
     async def close(self) -> None:
+        # Behind what is being written.
+        await _in_thread(self._writer, self._give_up)
         for threads in (self._writer, self._readers):
             threads.shutdown(wait=False)
         for engine in (self._writing, self._reading):
@@ -146,15 +174,18 @@ def _read(engine: Engine, work: Work[T]) -> T:
             raise
 
 
-@contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
+def _connect(engine: Engine) -> Connection:
     """Raises ConnectionError, whatever the driver says when it gets none: asyncmy and uvloop answer
     a server that just died with errors of many kinds."""
     try:
-        connection = engine.connect()
+        return engine.connect()
     except Exception as error:
         raise ConnectionError(f"no connection to the database: {error!r}") from error
-    with connection:
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    with _connect(engine) as connection:
         yield connection
 
 
@@ -224,6 +255,8 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_immediately(connection: Connection) -> None:
-    # Who writes takes the write lock at once: a lock taken later, after a read, can only fail.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin_unless_begun(connection: Connection) -> None:
+    """When SQLAlchemy takes part in a transaction."""
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql(BEGIN_IMMEDIATE.sql)

@@ -39,6 +39,7 @@ class Statement(NamedTuple):
 
 
 _COMMIT = Statement("COMMIT")
+BEGIN_IMMEDIATE = Statement("BEGIN IMMEDIATE")
 
 
 class _ForDialect(Protocol):
@@ -150,6 +151,23 @@ class SqliteDirect:
 
     def send_waiting(self) -> None:
         """Nothing ever waits."""
+
+    def commit(self) -> None:
+        if self._connection.in_transaction():
+            self._connection.commit()
+        else:
+            self.send(_COMMIT)
+
+    def roll_back(self) -> None:
+        """Leaves the connection sound, or gives it up."""
+        connection = self._connection
+        try:
+            if connection.in_transaction():
+                connection.rollback()
+            elif not connection.invalidated:
+                connection.connection.rollback()
+        except Exception:
+            connection.invalidate()
 
 
 class MysqlDirect:

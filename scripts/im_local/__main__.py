@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from im_local.console import Console
@@ -49,9 +50,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _up(data: DataDir, options: argparse.Namespace) -> int:
+    from im_local.keeper import PAUSES_S
     from im_local.launch import backend
     from im_local.processes import parse_scale
-    from im_local.up import run
+    from im_local.up import Launch, run
 
     listener = os.fdopen(options.tell, "w", encoding="utf-8") if options.tell else None
     console = Console(listener=listener)
@@ -59,11 +61,13 @@ def _up(data: DataDir, options: argparse.Namespace) -> int:
     offset = options.port_offset
     try:
         scale = parse_scale(options.scale)
-        return run(
-            data,
-            lambda: backend(data, port_offset=offset, infra_file=infra, scale=scale),
-            console,
-        )
+        pauses_s = tuple(min(pause, options.longest_pause) for pause in PAUSES_S)
+
+        def launch() -> Launch:
+            found = backend(data, port_offset=offset, infra_file=infra, scale=scale)
+            return replace(found, pauses_s=pauses_s)
+
+        return run(data, launch, console)
     except LocalError as error:
         console.block(f"error: {error}")
         return error.exit_code
@@ -74,6 +78,7 @@ def _detach(data: DataDir, options: argparse.Namespace) -> int:
 
     command = [PYTHON, "-P", "-m", "im_local", "up"]
     command += ["--data", str(data.path), "--port-offset", str(options.port_offset)]
+    command += ["--longest-pause", str(options.longest_pause)]
     if options.infra:
         command += ["--infra", str(options.infra.absolute())]
     for text in options.scale:
@@ -133,6 +138,13 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=N",
         help="so many instances of a service; may be given for several",
+    )
+    up.add_argument(
+        "--longest-pause",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="before a process that keeps ending is started again (default: %(default)g)",
     )
     up.add_argument("--tell", type=int, help=argparse.SUPPRESS)
 

@@ -201,6 +201,8 @@ def _run_up(
     scale: Mapping[str, int],
 ) -> subprocess.Popen[bytes]:
     arguments = ["--data", str(data.path), "--port-offset", str(port_offset)]
+    # What tests kill, they kill again and again.
+    arguments += ["--longest-pause", "1"]
     if infra:
         arguments += ["--infra", str(infra)]
     for name, number in scale.items():

@@ -15,6 +15,7 @@ from im_local.console import Console
 from im_local.errors import LocalError
 from im_local.files import FileLock, Taken, secret_once, write_atomically
 from im_local.infra_file import read_infra
+from im_local.keeper import PAUSES_S
 from im_local.paths import DataDir
 from im_local.ports import ensure_free
 from im_local.process import Process
@@ -44,6 +45,8 @@ class Launch:
     server_env: dict[str, str]
     # The file whose `pids` go into ready.json, when other servers are used.
     infra_file: Path | None = None
+    # Before a process that ended is started again: after the first time, the second, …
+    pauses_s: tuple[float, ...] = PAUSES_S
 
 
 def run(data: DataDir, launch: Callable[[], Launch], console: Console) -> int:
@@ -86,7 +89,10 @@ class _Run:
         self._is_ready = False
         self._infra_pids: dict[str, int] = {}
         self._supervisor = Supervisor(
-            log_of=launch.data.log, say=console.step, changed=self._publish
+            log_of=launch.data.log,
+            say=console.step,
+            changed=self._publish,
+            pauses_s=launch.pauses_s,
         )
 
     async def main(self) -> None:

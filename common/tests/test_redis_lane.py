@@ -143,6 +143,15 @@ async def test_who_waits_is_told_when_the_client_is_closed(
     await closing
 
 
+async def test_who_is_disconnected_may_ask_again_and_who_is_closed_may_not(client: Redis) -> None:
+    await client.ping()
+    await client.disconnect()  # type: ignore[attr-defined]
+    assert await client.ping()
+    await client.aclose()
+    with pytest.raises(RedisConnectionError, match="was closed"):
+        await client.ping()
+
+
 async def test_what_cannot_be_written_is_asked_of_nobody(client: Redis) -> None:
     with pytest.raises(Exception, match="Invalid input of type"):
         await client.set("x", object())  # type: ignore[arg-type]

@@ -92,7 +92,9 @@ class Elsewhere:
         async def call(request: ReplaceRequest, **_: Any) -> None:
             self.calls.append((address, request))
 
-        return SimpleNamespace(unary_unary=lambda *_, **__: call, stream_stream=lambda *_, **__: None)
+        return SimpleNamespace(
+            unary_unary=lambda *_, **__: call, stream_stream=lambda *_, **__: None
+        )
 
     async def replaced(self, count: int) -> list[tuple[str, ReplaceRequest]]:
         """Waits for so many calls."""

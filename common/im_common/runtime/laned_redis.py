@@ -51,6 +51,11 @@ class LanedRedis(TimedRedis):
             return super().pipeline(transaction, shard_hint)
         return _LanedPipeline(self)
 
+    async def disconnect(self) -> None:
+        """Who waits is told; the next command makes a new connection."""
+        await self.lane.drop()
+        await self.connection_pool.disconnect()
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await self.lane.close()
         await super().aclose(close_connection_pool)

@@ -66,6 +66,10 @@ class Lane:
     async def close(self) -> None:
         """Who waits is told; nothing is asked any more."""
         self._is_closed = True
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Who waits is told; who asks from now on has a new connection."""
         await tasks.end(self._opening)
         if self._line is not None:
             await self._line.close()

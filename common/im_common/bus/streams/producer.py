@@ -46,7 +46,7 @@ class StreamsProducer(BatchingProducer):
 
     async def _shut(self) -> None:
         for client in (self._redis, self._ping_redis):
-            await client.aclose()
+            await client.disconnect()
 
     async def _count_partitions(self, topic: str) -> int:
         return await layout.partition_count(self._redis, topic)

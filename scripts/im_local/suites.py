@@ -48,8 +48,9 @@ CLIENTS = [
 ]
 # They count what happens in a time, under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
-# There, with both kinds of servers; a kill in it stands for the rest of it.
-OVERLOAD_ON_EMBEDDED = ("-k", "chat-mq")
+# With both kinds of servers, each of it on one of them.
+OVERLOAD_ON_EMBEDDED = ("-k", "ws-gateway")
+OVERLOAD_ON_REAL = ("-k", "not ws-gateway")
 LOGINS = ["auth-service/tests/test_login.py"]
 # Six servers that take one another for dead when none has a turn for a second.
 CLUSTERS = ["common/tests/test_redis_cluster.py"]
@@ -123,11 +124,14 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
         beside[-1].append(Suite(APART, TALK))
     if EMBEDDED in kinds:
         beside[-1] += _lane(kinds, EMBEDDED, *faces)
-    overload = {kind: OVERLOAD_ON_EMBEDDED if kind != on else () for kind in kinds}
-    alone = [
-        *(Suite(kind, OVERLOAD, options=options) for kind, options in overload.items()),
-        *(Suite(on, paths) for paths in (LOGINS, CLUSTERS)),
-    ]
+    if len(kinds) == 1:
+        alone = [Suite(on, OVERLOAD)]
+    else:
+        alone = [
+            Suite(EMBEDDED, OVERLOAD, options=OVERLOAD_ON_EMBEDDED),
+            Suite(REAL, OVERLOAD, options=OVERLOAD_ON_REAL),
+        ]
+    alone += [Suite(on, paths) for paths in (LOGINS, CLUSTERS)]
     return [beside, _kills(kinds), [alone]]
 
 

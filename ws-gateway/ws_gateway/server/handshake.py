@@ -13,7 +13,6 @@ from websockets.http11 import Request
 from im_common.domain.names import clean_text
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token, may_be_token
-from im_common.runtime import context
 from im_common.runtime.addresses import client_address
 from im_common.runtime.context import Identity
 from im_common.runtime.faults import as_unavailable
@@ -116,7 +115,6 @@ async def _decide(
     token = _token(request, query)
     if not may_be_token(token):
         return Refusal(HTTPStatus.UNAUTHORIZED, "an access token is needed")
-    context.begin()
     try:
         await svc.tokens.read(token)
     except AppError as error:

@@ -16,7 +16,6 @@ from websockets.http11 import Request
 from im_common.domain import frames
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import Route
-from im_common.runtime.context import current
 from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
@@ -208,7 +207,6 @@ class WebSocketServer:
         return Bucket(conf.messages_per_second, conf.message_burst)
 
     async def _read(self, socket: Socket, connection: Connection) -> None:
-        current.set(None)
         svc = self._svc
         # Nearly all connections rest, and say nothing at first.
         await socket.readable()

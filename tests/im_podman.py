@@ -19,6 +19,10 @@ COMPOSE_MODULE = "github.com/docker/compose/v2"
 COMPOSE_VERSION = "v2.29.7"
 COMPOSE = TOOLS / f"docker-compose-{COMPOSE_VERSION}"
 STORE = TOOLS / "podman"
+# As the compose file and its project are called.
+NETWORK = "im_im"
+# What there is of networks while they are used, by the name that is given; whichever store they are in.
+NETWORKS = Path("/run/containers/networks/aardvark-dns")
 PACKAGES = ("podman", "netavark", "aardvark-dns", "runc", "debootstrap", "iptables")
 CONTAINERS_CONF = """
 [containers]
@@ -38,7 +42,7 @@ class Machine:
     def __init__(self, work: Path, console: Console) -> None:
         (work / "containers.conf").write_text(CONTAINERS_CONF)
         (work / "storage.conf").write_text(
-            f'[storage]\ndriver = "overlay"\ngraphroot = "{STORE}"\nrunroot = "{work}/run"\n'
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{STORE}"\nrunroot = "{STORE}-run"\n'
         )
         self.work = work
         self.console = console
@@ -87,6 +91,21 @@ class Machine:
         said = self.run(*self.composing, *words)
         self.console.step(f"compose {' '.join(words)}: {time.monotonic() - started:.0f} s")
         return said
+
+    def down(self, *words: str) -> None:
+        """Ends all of it, also what only a profile has, whose leavings would be in the way of the next
+        run: its ports, and its part of the network."""
+        self.compose("--profile", "*", "down", *words)
+
+    def is_alone(self) -> None:
+        """Raises SystemExit when another store has, or has left, a network of that name: both would
+        have one server of names, which would not be asked by what is in the second."""
+        if (NETWORKS / NETWORK).exists():
+            raise SystemExit(
+                f"{NETWORKS / NETWORK}: a network of another checkout's run; end that, or, where"
+                " nothing of it runs, remove this file, its bridge (ip link) and its rules"
+                " (iptables -t nat)"
+            )
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What podman knows of those of a service, running or not."""

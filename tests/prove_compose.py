@@ -43,7 +43,8 @@ def main() -> None:
         prepare(machine)
         with machine.running():
             # Of a run that was broken off.
-            machine.compose("down", "--volumes")
+            machine.down("--volumes")
+            machine.is_alone()
             try:
                 asyncio.run(prove(machine))
             except BaseException:
@@ -51,7 +52,7 @@ def main() -> None:
                 console.block(machine.compose("logs", "--tail=20"))
                 raise
             finally:
-                machine.compose("down", "--volumes", "--timeout", "20")
+                machine.down("--volumes", "--timeout", "20")
     console.step("proved")
 
 
@@ -70,7 +71,7 @@ async def prove(machine: Machine) -> None:
         await look_after_it(machine, http, ann)
         end_in_order(machine)
         put_a_backup_back(machine)
-        machine.compose("down")
+        machine.down()
         machine.compose("up", "--detach")
         await is_open(http)
         await all_is_there(http, ann, bob, file, content)

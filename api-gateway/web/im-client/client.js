@@ -15,13 +15,20 @@ const SEEN_EVENTS = 2_048;
 
 /** Opens the storage, finds out where the gateways are, and gives a client; see index.d.ts. */
 export async function createClient(options = {}) {
+  const { WebSocket = globalThis.WebSocket } = options;
+  if (!WebSocket) throw missing("WebSocket", "there is none here; Node has one from 22 on");
+  if (!options.api && !globalThis.location) throw missing("api", "the address of the API; there is no page to take it from");
   const base = (options.api ?? "").replace(/\/$/, "");
   const fetch = options.fetch ?? ((...given) => globalThis.fetch(...given));
   const storage = options.storage ?? (await openStorage());
   const urls = options.ws ? [options.ws].flat() : (await call(fetch, `${base}/config.json`)).ws;
-  const client = new ImClient({ platform: "web", ...options, base, fetch, storage, urls });
+  const client = new ImClient({ platform: "web", ...options, WebSocket, base, fetch, storage, urls });
   await client.resume();
   return client;
+}
+
+function missing(field, what) {
+  return new ApiError({ code: "INVALID_ARGUMENT", message: `${field} is missing: ${what}`, field });
 }
 
 export class ImClient {
@@ -199,7 +206,7 @@ export class ImClient {
     this.#inbox = new Inbox({ storage, prefix, me: this.userId, http: this.http, send, outbox: this.#outbox, emit });
     this.#connection = new Connection({
       urls: this.#options.urls,
-      WebSocket: this.#options.WebSocket ?? globalThis.WebSocket,
+      WebSocket: this.#options.WebSocket,
       session: this.#session,
       query: () => ({ device_id: this.#device.name, platform: this.#options.platform }),
       onFrame: (frame) => this.#take(frame),

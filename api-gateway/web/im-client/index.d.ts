@@ -123,6 +123,7 @@ export interface Options {
   storage?: Storage;
   platform?: "ios" | "android" | "web" | "desktop" | "other";
   fetch?: typeof fetch;
+  /** The platform's own when missing. */
   WebSocket?: typeof WebSocket;
   locks?: LockManager;
 }

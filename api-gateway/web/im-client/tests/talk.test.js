@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ApiError, MemoryStorage } from "../index.js";
+import { ApiError, MemoryStorage, createClient } from "../index.js";
 import { contents, history, open, person, record, until } from "./world.js";
 
 test("two people talk: each message is shown once, in order, and its sender learns how far it is", async (t) => {
@@ -190,6 +190,17 @@ test("what waited for who had no device is delivered when the first one has it",
   const conversation = ann.client.conversation(talk);
   await until(() => conversation.stateOf(conversation.lastMessage) === "delivered", "delivered");
   assert.equal(phone.conversation(talk).unread, 1);
+});
+
+test("what a client cannot do without is asked for by its name", async () => {
+  await assert.rejects(createClient({}), { code: "INVALID_ARGUMENT", field: "api" });
+  const { WebSocket } = globalThis;
+  delete globalThis.WebSocket;
+  try {
+    await assert.rejects(open(new MemoryStorage()), { code: "INVALID_ARGUMENT", field: "WebSocket" });
+  } finally {
+    globalThis.WebSocket = WebSocket;
+  }
 });
 
 test("a wrong password is asked with once, and renews no token", async (t) => {

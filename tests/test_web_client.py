@@ -99,10 +99,13 @@ async def test_a_mark_says_how_far_each_message_is(system: System, browser: Brow
         await ann.say("Hello!")
         await expect(ann.mark("Hello!")).to_have_accessible_name("Sending")
         await expect(row.get_by_role("img")).to_have_accessible_name("Sending")
+        await ann.page.keyboard.press("ArrowUp")
+        await expect(ann.message("Hello!")).to_be_focused()
     finally:
         system.kill("ws-gateway", signal.SIGCONT)
     await expect(ann.mark("Hello!")).to_have_accessible_name("Sent")
     await expect(row.get_by_role("img")).to_have_accessible_name("Sent")
+    await expect(ann.message("Hello!")).to_be_focused()
     await bob.page.goto(f"{system.ready.api}/")
     await bob.page.get_by_role("button", name=ann.name).wait_for()
     for one in (mark, ann.mark("Hello!")):
@@ -160,12 +163,18 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     await ann.say("Hi! Shall we plan the summer?")
     await ann.button("Details").click()
     await ann.button("Add friend").click()
-    await ann.page.get_by_text("Request sent.").wait_for()
+    # Behind a dialog nobody would be told of it.
+    told = ann.page.get_by_role("dialog").get_by_role("status")
+    await expect(told).to_have_text("Request sent.")
     await ann.page.keyboard.press("Escape")
     await bob.button("Contacts").click()
     await bob.button("Accept").wait_for()
     await bob.is_accessible()
+    # A new friend is in the list that is open.
+    await ann.button("New group").click()
     await bob.button("Accept").click()
+    await ann.page.get_by_role("checkbox", name=bob.name).wait_for()
+    await ann.page.keyboard.press("Escape")
     await ann.page.get_by_text("online", exact=True).first.wait_for()
     # Who has the page open sees a new name and a new picture at once.
     await ann.call_oneself("Ann Lee", portrait("#7c4dff", "#ffd8b8"))

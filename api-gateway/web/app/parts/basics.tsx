@@ -3,7 +3,7 @@ import { useEffect, useId, useRef } from "preact/hooks";
 import { thumbnailOf } from "../avatars";
 import { useBlob } from "../blobs";
 import { t } from "../i18n";
-import { useModel } from "../model";
+import { useListeners, useModel } from "../model";
 import { Icon, type IconName } from "./icons";
 
 const HUES = 8;
@@ -101,6 +101,19 @@ export function Field(props: {
   );
 }
 
+/** What the page says for a moment. Behind a dialog nobody is told of it: the dialog has one itself. */
+export function Notice(props: { isBehind?: boolean }): JSX.Element {
+  const model = useModel();
+  useListeners(model.changed);
+  const text = props.isBehind ? "" : model.notice;
+  return (
+    <div class="notice">
+      <p role="status">{!model.isProblem && text}</p>
+      <p role="alert">{model.isProblem && text}</p>
+    </div>
+  );
+}
+
 /** A dialog over the page; Escape and a click beside it close it, and the focus returns to where it was. */
 export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }): JSX.Element {
   const element = useRef<HTMLDialogElement>(null);
@@ -136,6 +149,7 @@ export function Modal(props: { title: string; onClose: () => void; children: Com
         </header>
         {props.children}
       </div>
+      <Notice />
     </dialog>
   );
 }

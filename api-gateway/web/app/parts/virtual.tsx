@@ -118,8 +118,9 @@ export class VirtualList<Item> extends Component<Props<Item>> {
   };
 
   #blurring = (event: FocusEvent): void => {
-    const isInside = (event.currentTarget as Node).contains(event.relatedTarget as Node | null);
-    if (!isInside) this.#stopAt("");
+    // It goes nowhere when what had it is taken away (see #keepFocus).
+    const next = event.relatedTarget as Node | null;
+    if (next && !(event.currentTarget as Node).contains(next)) this.#stopAt("");
   };
 
   #stopAt(key: string): void {

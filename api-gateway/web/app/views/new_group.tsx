@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Person } from "../directory";
 import { t } from "../i18n";
-import { useModel } from "../model";
+import { useListeners, useModel } from "../model";
 import { Avatar, Field, Modal } from "../parts/basics";
 
 export function NewGroupDialog(props: { onClose: () => void }): JSX.Element {
@@ -46,6 +46,7 @@ export function PeoplePicker(props: {
   const { directory, client } = model;
   const [query, setQuery] = useState("");
   const [found, setFound] = useState<Person[]>([]);
+  useListeners(directory.changed);
   useEffect(() => {
     if (!query.trim()) return setFound([]);
     const timer = window.setTimeout(() => {

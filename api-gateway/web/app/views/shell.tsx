@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import { useClientEvents, useListeners, useModel, type Model } from "../model";
-import { IconButton, Empty } from "../parts/basics";
+import { IconButton, Empty, Notice } from "../parts/basics";
 import { isWide, moveByArrows } from "../parts/focus";
 import { ChatView } from "./chat";
 import { ContactsView } from "./contacts";
@@ -46,10 +46,7 @@ export function Shell(): JSX.Element {
           <Empty isPage icon="chats" title={t("pick_chat")} hint={t("pick_chat_hint")} />
         )}
       </main>
-      <div class="notice">
-        <p role="status">{!model.isProblem && model.notice}</p>
-        <p role="alert">{model.isProblem && model.notice}</p>
-      </div>
+      <Notice isBehind={model.dialog !== null} />
       <OpenDialog model={model} />
     </div>
   );

@@ -31,8 +31,7 @@ from im.chat.v1 import chat_pb2, file_pb2
 from im.friend.v1 import friend_pb2
 from im.group.v1 import group_pb2
 from im.user.v1 import user_pb2
-from im_common.domain.access_claims import ALGORITHM, AUDIENCE, ISSUER
-from im_common.domain.access_tokens import session_key
+from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, session_key
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token
 from im_common.rpc.server import RpcServer

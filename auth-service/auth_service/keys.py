@@ -14,7 +14,7 @@ import structlog
 
 from auth_service.config import Settings
 from im.auth.v1 import auth_pb2
-from im_common.domain.access_claims import ALGORITHM
+from im_common.domain.access_tokens import ALGORITHM
 from im_common.domain.key_file import (
     KeyFileError,
     SigningKey,

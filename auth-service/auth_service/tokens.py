@@ -13,7 +13,7 @@ import jwt
 
 from auth_service.keys import KeyRing
 from auth_service.model.sessions import Pair, Session
-from im_common.domain.access_claims import ALGORITHM, AUDIENCE, ISSUER
+from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER
 from im_common.domain.ids import now_ms
 from im_common.errors import unauthenticated
 

@@ -15,23 +15,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import jwt
 from cachetools import LRUCache, TLRUCache
 from jwt.algorithms import OKPAlgorithm
 from redis.asyncio import Redis
 
 from im.auth.v1 import auth_pb2, auth_pb2_grpc
-from im_common.domain.access_claims import (
-    ExpiredToken,
-    InvalidToken,
-    read_access_token,
-    read_key_id,
-)
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_keys import KeysThere
 from im_common.runtime.redis_scripts import Call, Script
+from im_common.runtime.signed_claims import read_claims
 
+ISSUER = "im-auth"
+AUDIENCE = "im"
+ALGORITHM = "EdDSA"
 SESSION_CACHE_S = 2.0
 _CACHED = 20_000
 _KEYS = 64
@@ -176,26 +175,35 @@ class AccessTokens:
         try:
             key = await self._keys.find(self._key_id(token))
             if key is None:
-                raise InvalidToken
-            claims = read_access_token(token, key)
-        except ExpiredToken:
-            raise _expired() from None
-        except InvalidToken:
+                raise unauthenticated("the access token is not valid")
+            claims = read_claims(
+                token,
+                key,
+                algorithm=ALGORITHM,
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                require=("exp", "sub", "sid", "did"),
+            )
+            identity = Identity(
+                user_id=int(claims["sub"]),
+                session_id=str(claims["sid"]),
+                device_id=str(claims["did"]),
+                platform=str(claims.get("plt", "other")),
+                expires_at_ms=int(claims["exp"]) * 1000,
+            )
+            return identity, str(claims.get("jti", ""))
+        except jwt.ExpiredSignatureError:
+            raise AppError(Code.TOKEN_EXPIRED, "the access token has expired") from None
+        except (jwt.PyJWTError, ValueError):
             raise unauthenticated("the access token is not valid") from None
-        identity = Identity(
-            user_id=int(claims.sub),
-            session_id=claims.sid,
-            device_id=claims.did,
-            platform=claims.plt,
-            expires_at_ms=claims.exp * 1000,
-        )
-        return identity, claims.jti
 
     def _key_id(self, token: str) -> str:
+        """Raises jwt.PyJWTError when it is no token."""
         # All that were signed with one key begin alike.
         begin = token.partition(".")[0]
         if (key_id := self._key_ids.get(begin)) is None:
-            key_id = self._key_ids[begin] = read_key_id(token)
+            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+            self._key_ids[begin] = key_id
         return key_id
 
     async def _begin_use(self, session_id: str, pair_id: str) -> None:
@@ -219,8 +227,4 @@ class AccessTokens:
 def _check_end(identity: Identity) -> None:
     """Raises TOKEN_EXPIRED."""
     if identity.expires_at_ms <= time.time() * 1000:
-        raise _expired()
-
-
-def _expired() -> AppError:
-    return AppError(Code.TOKEN_EXPIRED, "the access token has expired")
+        raise AppError(Code.TOKEN_EXPIRED, "the access token has expired")

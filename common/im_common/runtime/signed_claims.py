@@ -1,4 +1,4 @@
-"""What a service's signed token (JWT) says. Those of users: `im_common/domain/access_claims.py`.
+"""What a signed token (JWT) says, checked in one way for users' and services' tokens.
 
 Clocks of hosts differ. A token whose making lies up to CLOCK_LEEWAY_S in the future is taken: else one
 made on a host that is ahead would be refused by all others. Its end is exact, so nothing lives longer
@@ -23,6 +23,7 @@ def read_claims(
     algorithm: str,
     audience: str,
     require: Sequence[str],
+    issuer: str | None = None,
 ) -> dict[str, Any]:
     """The claims of ``token``; those in ``require`` must be there.
 
@@ -35,6 +36,7 @@ def read_claims(
         key,
         algorithms=[algorithm],
         audience=audience,
+        issuer=issuer,
         # It would move the end too.
         leeway=CLOCK_LEEWAY_S,
         options={"require": [*require]},

@@ -32,8 +32,7 @@ from im.user.v1.user_pb2_grpc import (
     add_PresenceServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
-from im_common.domain.access_claims import ALGORITHM, AUDIENCE, ISSUER
-from im_common.domain.access_tokens import AccessTokens, session_key
+from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
 from im_common.domain.ids import FIRST_ID
 from im_common.errors import not_found, unavailable
 from im_common.rpc.access import Gatekeeper

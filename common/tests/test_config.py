@@ -271,6 +271,15 @@ def test_a_secret_in_the_yaml_is_refused(yaml: Path, monkeypatch: pytest.MonkeyP
         _load(yaml, monkeypatch)
 
 
+@pytest.mark.parametrize("said", ["ssl=true", "charset=utf8mb4&ssl_ca=ca.pem"])
+def test_tls_to_the_database_is_not_asked_for_in_its_address(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    source = f"mysql+asyncmy://im@127.0.0.1/im?{said}"
+    with pytest.raises(ConfigError, match=r"IM_DB__DATA_SOURCE.*DB\.Tls is for that"):
+        _load(yaml, monkeypatch, IM_DB__DATA_SOURCE=source)
+
+
 def test_a_secret_may_come_from_a_file(
     yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

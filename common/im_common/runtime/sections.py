@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -190,13 +191,23 @@ class TlsSection(Section):
         return self
 
 
+def _without_tls(source: str) -> str:
+    """The driver takes none of what such a URL says of TLS elsewhere, and fails at each connection."""
+    for name, _ in parse_qsl(urlsplit(source).query, keep_blank_values=True):
+        if name.lower().startswith(("ssl", "tls")):
+            raise ValueError(f"has {name}, which says nothing here; DB.Tls is for that")
+    return source
+
+
 class DbConf(TlsSection):
     """`data_source` is an SQLAlchemy URL without a password (mysql+asyncmy:// or sqlite+aiosqlite://).
 
     On MySQL up to `pool_size` connections are for queries, and as many for transactions.
     """
 
-    data_source: str = "mysql+asyncmy://im@127.0.0.1:3306/im"
+    data_source: Annotated[str, AfterValidator(_without_tls)] = (
+        "mysql+asyncmy://im@127.0.0.1:3306/im"
+    )
     password: SecretStr = SecretStr("")
     pool_size: int = Field(default=10, ge=1, le=200)
 

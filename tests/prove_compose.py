@@ -1,8 +1,9 @@
 """Brings deploy/docker-compose.yaml up for real, by podman.
 
 As root on a Debian machine that can pull no image: `.venv/bin/python -P tests/prove_compose.py`. It is
-not in CI, as the first run takes a quarter of an hour: it installs podman, builds docker compose, and
-makes the images that the files name, which stay below .tools/podman (tests/stand_ins/make says how).
+not in CI, as each run takes a quarter of an hour for the images of our services, and 10 GB, and the
+first one ten minutes more: it installs podman, builds docker compose, and makes the images that the
+files name, which stay below .tools/podman (tests/stand_ins/make says how).
 What came out when it last ran is in docs/deploy.md.
 """
 

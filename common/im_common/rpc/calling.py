@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+class Latency:
+    """How long the calls of a method take, by their outcomes."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._by_code: dict[str, Histogram] = {}
+
+    def observe(self, code: str, elapsed_s: float) -> None:
+        found = self._by_code.get(code)
+        if found is None:
+            found = self._by_code[code] = metrics.RPC_CALLED.labels(self._method, code)
+        found.observe(elapsed_s)
+
+
 class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     """One method on whatever gRPC channel there is now."""
 
@@ -40,7 +54,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         self._deserializer = deserializer
         self._real: grpc.aio.Channel | None = None
         self._call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] | None = None
-        self._latency: dict[str, Histogram] = {}
+        self._latency = Latency(method)
 
     async def __call__(  # type: ignore[override]
         self,
@@ -64,7 +78,7 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             code = "CANCELLED"
             raise
         finally:
-            self._observe(code, time.monotonic() - started)
+            self._latency.observe(code, time.monotonic() - started)
 
     async def _attempt(
         self,
@@ -126,12 +140,6 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         if extra:
             pairs.extend(extra)
         return grpc.aio.Metadata(*pairs)
-
-    def _observe(self, code: str, elapsed_s: float) -> None:
-        latency = self._latency.get(code)
-        if latency is None:
-            latency = self._latency[code] = metrics.RPC_CALLED.labels(self._method, code)
-        latency.observe(elapsed_s)
 
 
 def raise_app_error(method: str, error: grpc.aio.AioRpcError) -> NoReturn:

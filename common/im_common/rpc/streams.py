@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from prometheus_client import Histogram
 
 from im_common.errors import AppError, Code, unavailable
-from im_common.rpc.calling import raise_app_error
+from im_common.rpc.calling import Latency, raise_app_error
 from im_common.rpc.service_token import ServiceTokens
-from im_common.runtime import context, metrics, tracing
+from im_common.runtime import context, tracing
 from im_common.runtime.tasks import is_told_to_end
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Exchange(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         self._real: grpc.aio.Channel | None = None
         self._stream: grpc.aio.StreamStreamCall[Any, Any] | None = None
         self._opened_at = 0.0
-        self._latency: dict[str, Histogram] = {}
+        self._latency = Latency(method)
         # Whether nobody waits for an answer, as far as is known on the other side.
         self.is_free = True
 
@@ -77,7 +76,7 @@ class Exchange(grpc.aio.StreamStreamMultiCallable[Any, Any]):
             if is_over:
                 self.end()
             self.is_free = code != Code.UNIMPLEMENTED.value
-            self._observe(code, time.monotonic() - started)
+            self._latency.observe(code, time.monotonic() - started)
 
     def end(self) -> None:
         """The next request begins a stream."""
@@ -113,12 +112,6 @@ class Exchange(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         stream: grpc.aio.StreamStreamCall[Any, Any] = method(metadata=metadata)
         self._stream = stream
         return stream
-
-    def _observe(self, code: str, elapsed_s: float) -> None:
-        latency = self._latency.get(code)
-        if latency is None:
-            latency = self._latency[code] = metrics.RPC_CALLED.labels(self._method, code)
-        latency.observe(elapsed_s)
 
 
 class ServedStreams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from im_bench.report import Failed, Figures
 
+_OF_A_PROCESS = re.compile(r"^(?!processes: ).*: (MiB|ms CPU each 1,000)$")
 _PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
@@ -32,7 +34,8 @@ def latencies(path: Path, title: str, figures: Figures) -> None:
 
 
 def ratios(path: Path, title: str, turns: Mapping[str, Sequence[float]]) -> None:
-    """Of each figure, how much of the other commit's it was in each turn."""
+    """Of each figure, how much of the other commit's it was in each turn; not of single processes."""
+    turns = {name: found for name, found in turns.items() if not _OF_A_PROCESS.search(name)}
     library = _library()
     chart = library.HorizontalBar(
         title=title,

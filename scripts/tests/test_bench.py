@@ -61,11 +61,14 @@ def test_a_picture_shows_the_latencies_and_the_ratios(tmp_path: Path) -> None:
     lines, bars = tmp_path / "lines.svg", tmp_path / "bars.svg"
     seconds = [number / 1000 for number in range(1, 1001)]
     plot.latencies(lines, "scripts/bench messages", figures([("delivered", latency(seconds))]))
-    plot.ratios(bars, "beside 42aa244", {"sent: a second": [1.25, 2.5], "sent: p50": [0.5]})
+    ratios = {"sent: a second": [1.25, 2.5], "processes: ms CPU each 1,000": [0.5]}
+    of_one = {"redis: ms CPU each 1,000": [7.5], "redis: MiB": [6.5]}
+    plot.ratios(bars, "beside 42aa244", ratios | of_one)
     drawn = lines.read_text()
     assert all(text in drawn for text in ("delivered", "501", "991", "p99.9"))
     drawn = bars.read_text()
     assert all(text in drawn for text in ("sent: a second", "1.25", "2.5", "0.5", "42aa244"))
+    assert not any(text in drawn for text in ("redis", "7.5", "6.5"))
 
 
 def test_a_picture_that_cannot_be_is_refused_before_the_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from im_common.domain.comings import HIDES, Comings
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import Route, RouteTable, route_key
 from im_common.errors import Code
+from im_common.runtime.laned_redis import LanedPipeline
 from im_common.testing.services import call, refusal
 
 if TYPE_CHECKING:
@@ -99,17 +100,20 @@ async def test_there_is_one_answer_for_each_id_in_order(service: UserService) ->
     assert await service.online() == []
 
 
-async def test_a_thousand_ids_take_one_round_trip(
-    service: UserService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = []
-    execute = Pipeline.execute
-
+def _counted(execute: Any, sent: list[int]) -> Any:
     async def counted(pipeline: Pipeline, *arguments: Any, **options: Any) -> Any:
         sent.append(len(pipeline))
         return await execute(pipeline, *arguments, **options)
 
-    monkeypatch.setattr(Pipeline, "execute", counted)
+    return counted
+
+
+async def test_a_thousand_ids_take_one_round_trip(
+    service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    for kind in (Pipeline, LanedPipeline):
+        monkeypatch.setattr(kind, "execute", _counted(kind.execute, sent))
 
     assert len(await service.online(*range(1, 1001))) == 1000
     assert sent == [2000]

@@ -49,7 +49,7 @@ class LanedRedis(TimedRedis):
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         if transaction:
             return super().pipeline(transaction, shard_hint)
-        return _LanedPipeline(self)
+        return LanedPipeline(self)
 
     async def disconnect(self) -> None:
         """Who waits is told; the next command makes a new connection."""
@@ -63,7 +63,7 @@ class LanedRedis(TimedRedis):
         await self.connection_pool.disconnect()
 
 
-class _LanedPipeline(TimedPipeline):
+class LanedPipeline(TimedPipeline):
     """Commands that go out together, and are no transaction."""
 
     def __init__(self, redis: LanedRedis) -> None:

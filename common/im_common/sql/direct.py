@@ -136,7 +136,8 @@ class SqliteDirect:
     def send(self, statement: Statement) -> Rows:
         driver: Any = self._connection.connection.driver_connection
         cursor = driver.cursor()
-        _tell(self._connection, statement)
+        if statement is not _COMMIT:
+            _tell(self._connection, statement)
         try:
             execute = cursor.executemany if statement.many else cursor.execute
             execute(statement.sql, statement.parameters)

@@ -163,7 +163,9 @@ async def test_many_groups_cost_two_queries(groups: Groups, people: People) -> N
     made = [(await groups.create(ann, people.crowd(2))).group_id for _ in range(12)]
     with counted_queries() as queries:
         assert len(await groups.send_info(*made, of=[ann])) == 12
-    assert len([query for query in queries if "SELECT" in query]) == 2
+    # The relay of the outbox asks at times of its own.
+    asked = [query for query in queries if "SELECT" in query and "outbox" not in query]
+    assert len(asked) == 2
     assert await groups.send_info() == {}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -23,7 +24,6 @@ Rows = Sequence[tuple[Any, ...]]
 
 # The execution option of a connection that has its way to the driver; only one that writes has it.
 OPTION = "im_direct"
-# What comes before the row of placeholders, the row, and what comes after it.
 _VALUES = re.compile(r"(INSERT INTO .*? VALUES )(\([^()]*\))(.*)", re.DOTALL)
 # Statements with more text than this go one by one: MySQL takes so much in a packet by default.
 _MOST_TOGETHER = 1024 * 1024
@@ -258,12 +258,19 @@ def _in_one(statement: Statement) -> Statement:
     """With a row of placeholders for each row."""
     if not statement.many:
         return statement
-    found = _VALUES.fullmatch(statement.sql)
-    assert found is not None
-    head, row, tail = found.groups()
+    head, row, tail = _parts(statement.sql)
     values = ", ".join([row] * len(statement.parameters))
     parameters = [value for row in statement.parameters for value in row]
     return Statement(f"{head}{values}{tail}", parameters)
+
+
+@lru_cache(maxsize=64)
+def _parts(sql: str) -> tuple[str, str, str]:
+    """Of an INSERT: what comes before its row of placeholders, the row, and what comes after it."""
+    found = _VALUES.fullmatch(sql)
+    assert found is not None
+    head, row, tail = found.groups()
+    return head, row, tail
 
 
 def _wrapped(error: Exception, sql: str, dialect: Any, *, broken: bool) -> BaseException:

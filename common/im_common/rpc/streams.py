@@ -93,6 +93,9 @@ class Exchange(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         except TimeoutError:
             raise AppError(Code.DEADLINE_EXCEEDED, "the request took too long") from None
         except grpc.aio.AioRpcError as error:
+            # What grpc itself says of a stream whose other side has gone; a server's has trailers.
+            if error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata():
+                raise unavailable("a service ended during the call") from error
             raise_app_error(self._method, error)
         except asyncio.InvalidStateError:
             raise unavailable("a service ended during the call") from None

@@ -36,8 +36,8 @@ class Latency:
         found.observe(elapsed_s)
 
 
-class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
-    """One method on whatever gRPC channel there is now."""
+class Method:
+    """One method, to be called on whatever gRPC channel there is now."""
 
     def __init__(
         self,
@@ -53,8 +53,13 @@ class Caller(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         self._serializer = serializer
         self._deserializer = deserializer
         self._real: grpc.aio.Channel | None = None
-        self._call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] | None = None
         self._latency = Latency(method)
+
+
+class Caller(Method, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """By a call for each request."""
+
+    _call: grpc.aio.UnaryUnaryMultiCallable[Any, Any] | None = None
 
     async def __call__(  # type: ignore[override]
         self,

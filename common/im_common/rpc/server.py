@@ -183,14 +183,19 @@ class _Guard(grpc.aio.ServerInterceptor):
     def _guard_stream(self, path: str, behaviour: Behaviour) -> Behaviour:
         """``behaviour`` answers one of the stream's requests, as of a unary method."""
         access = self._table[path]
+        served = metrics.RPC_SERVED.labels(path, "OK")
 
         async def guarded(_requests: Any, call: Call) -> None:
+            started = time.perf_counter()
             metadata = _metadata_of(call)
             request = context.begin(request_id=metadata.get(context.REQUEST_ID))
 
             async def answer(message: Any) -> Any:
-                with metrics.RPC_SERVED.labels(path, "OK").time():
-                    return await behaviour(message, call)
+                nonlocal started
+                started = time.perf_counter()
+                answered = await behaviour(message, call)
+                served.observe(time.perf_counter() - started)
+                return answered
 
             try:
                 await self._gatekeeper.admit(access, metadata, request)
@@ -199,7 +204,8 @@ class _Guard(grpc.aio.ServerInterceptor):
                 if isinstance(caught, asyncio.CancelledError) and is_told_to_end():
                     raise
                 error = _to_app_error(caught, timed_out=False, path=path)
-                metrics.RPC_SERVED.labels(path, error.code.value).observe(0.0)
+                elapsed_s = time.perf_counter() - started
+                metrics.RPC_SERVED.labels(path, error.code.value).observe(elapsed_s)
                 await _abort(call, error)
 
         return guarded

@@ -8,45 +8,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
 from im_common.errors import AppError, Code, unavailable
-from im_common.rpc.calling import Latency, raise_app_error
-from im_common.rpc.service_token import ServiceTokens
+from im_common.rpc.calling import Method, raise_app_error
 from im_common.runtime import context, tracing
 from im_common.runtime.tasks import is_told_to_end
-
-if TYPE_CHECKING:
-    from im_common.rpc.client import BalancedChannel
 
 # Who may call is looked at when a stream begins, and its connection has its own age.
 MOST_AGE_S = 30.0
 
 
-class Exchange(grpc.aio.StreamStreamMultiCallable[Any, Any]):
-    """One method on whatever gRPC channel there is now, for one caller at a time."""
+class Exchange(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+    """By a stream, for one caller at a time."""
 
-    def __init__(
-        self,
-        channel: BalancedChannel,
-        tokens: ServiceTokens,
-        method: str,
-        serializer: Callable[[Any], bytes] | None,
-        deserializer: Callable[[bytes], Any] | None,
-    ) -> None:
-        self._channel = channel
-        self._tokens = tokens
-        self._method = method
-        self._serializer = serializer
-        self._deserializer = deserializer
-        self._real: grpc.aio.Channel | None = None
-        self._stream: grpc.aio.StreamStreamCall[Any, Any] | None = None
-        self._opened_at = 0.0
-        self._latency = Latency(method)
-        # Whether nobody waits for an answer, as far as is known on the other side.
-        self.is_free = True
+    _stream: grpc.aio.StreamStreamCall[Any, Any] | None = None
+    _opened_at = 0.0
+    # Whether nobody waits for an answer, as far as is known on the other side.
+    is_free = True
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Itself: a stub's method gives what is asked."""

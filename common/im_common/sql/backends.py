@@ -103,7 +103,6 @@ class SqliteBackend:
         self._writer = ThreadPoolExecutor(1, "im-sqlite-write")
         self._readers = ThreadPoolExecutor(_READERS, "im-sqlite-read")
         self._writing = _sqlite_engine(url, 1)
-        event.listen(self._writing, "begin", _begin_unless_begun)
         # The writers' one, open from the first of them on: to take it out of the pool and to begin by
         # SQLAlchemy costs twice what a small transaction does.
         self._kept: Connection | None = None
@@ -253,10 +252,3 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         "busy_timeout=8000",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_unless_begun(connection: Connection) -> None:
-    """When SQLAlchemy takes part in a transaction."""
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        connection.exec_driver_sql(BEGIN_IMMEDIATE.sql)

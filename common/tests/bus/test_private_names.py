@@ -91,7 +91,7 @@ def private_names(folder: Path) -> set[str]:
 async def test_what_a_client_of_redis_says_of_its_connections_makes_another() -> None:
     """The names that are left out (``layout._NOT_COPIED``) are no arguments of a connection."""
     redis = Redis(host="127.0.0.1", port=1)
-    own = layout.own_client(redis, max_connections=2, timeout_s=1.0)
+    own = layout.own_client(redis, timeout_s=1.0)
     connection = own.connection_pool.make_connection()
     assert (connection.host, connection.port) == ("127.0.0.1", 1)
     left_out = [

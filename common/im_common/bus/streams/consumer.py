@@ -70,7 +70,7 @@ class StreamsConsumer:
         self._topics = list(topics)
         self._name = f"{group}/{client_id}/{uuid4().hex[:8]}"
         self._max_batch = max_batch
-        self._redis = layout.own_client(redis, max_connections=16, timeout_s=_COMMAND_TIMEOUT_S)
+        self._redis = layout.own_client(redis, timeout_s=_COMMAND_TIMEOUT_S)
         self._commit_script = self._redis.register_script(layout.COMMIT)
         self._renew_script = self._redis.register_script(layout.RENEW)
         self._release_script = self._redis.register_script(layout.RELEASE)

@@ -94,7 +94,7 @@ def partitions_key(topic: str) -> str:
     return f"bus:{{{topic}}}:partitions"
 
 
-def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> LanedRedis:
+def own_client(redis: Redis, *, timeout_s: float) -> LanedRedis:
     """A client of the same server with connections of its own, so that blocking reads and the
     bus's time-outs are nobody else's. It tries nothing twice: here a write repeated unseen would
     be a record written twice."""
@@ -114,7 +114,6 @@ def own_client(redis: Redis, *, max_connections: int, timeout_s: float) -> Laned
     }
     own = BlockingConnectionPool(
         connection_class=pool.connection_class,
-        max_connections=max_connections,
         timeout=timeout_s,
         **options,
     )

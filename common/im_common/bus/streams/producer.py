@@ -36,8 +36,8 @@ class StreamsProducer(BatchingProducer):
         max_backlog: int = 1_000_000,
     ) -> None:
         super().__init__(timeout_ms=timeout_ms, buffer_records=buffer_records)
-        self._redis = layout.own_client(redis, max_connections=16, timeout_s=timeout_ms / 1000)
-        self._ping_redis = layout.own_client(redis, max_connections=2, timeout_s=_PING_TIMEOUT_S)
+        self._redis = layout.own_client(redis, timeout_s=timeout_ms / 1000)
+        self._ping_redis = layout.own_client(redis, timeout_s=_PING_TIMEOUT_S)
         self._max_backlog = max_backlog
         self._append = self._redis.register_script(layout.APPEND)
 

@@ -21,7 +21,8 @@ from im_load import Load
 from im_local.testing import System
 
 FROZEN_S = 15.0
-PAIRS, RATE = 6, 300
+# What two such loads at a time leave the machine free for.
+PAIRS, RATE = 6, 150
 
 
 @pytest.fixture

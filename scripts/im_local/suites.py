@@ -145,8 +145,13 @@ def _kills(kinds: Sequence[str]) -> list[Lane]:
     for on in kinds:
         elsewhere = _elsewhere(kinds, on)
         clients = [path for path in CLIENTS if path not in elsewhere]
-        lanes += [[Suite(on, FAULTS)], [Suite(APART if on == REAL else on, KILLS)]]
-        lanes[-1] += [Suite(lanes[-1][0].servers, clients)] if clients else []
+        apart = APART if on == REAL else on
+        lanes += [[Suite(on, FAULTS)], [Suite(apart, KILLS)]]
+        if clients and on == EMBEDDED:
+            # Such a system is its suite's own.
+            lanes.append([])
+        if clients:
+            lanes[-1].append(Suite(apart, clients))
     return lanes
 
 

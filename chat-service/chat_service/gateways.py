@@ -69,6 +69,11 @@ class Gateways:
 
     async def push(self, requests: Mapping[str, PushRequest]) -> dict[str, PushResponse | None]:
         """For each gateway its answer, or None when it is gone. Waits for those that are late."""
+        if len(requests) == 1:
+            # Without a task of its own.
+            return {
+                address: await self._push_one(address, requests[address]) for address in requests
+            }
         answers = await asyncio.gather(*(self._push_one(a, r) for a, r in requests.items()))
         return dict(zip(requests, answers, strict=True))
 
@@ -82,7 +87,8 @@ class Gateways:
             if self._given_up[address] > now_ms() - AVOID_MS:
                 return None
             limit_s = _TRIAL_S
-        await asyncio.sleep(max(0.0, self._rests_until.get(address, 0.0) - time.monotonic()))
+        if (rests_s := self._rests_until.get(address, 0.0) - time.monotonic()) > 0:
+            await asyncio.sleep(rests_s)
         broken_at: float | None = None
         while True:
             try:

@@ -34,6 +34,8 @@ Work = Callable[[Connection], T]
 _READERS = 3
 # A connection that was used so lately is not asked whether it lives before it is used again.
 _TRUSTED_S = 0.5
+# After so long the pool looks at one in any case: how old it is, and to which server it leads.
+_KEPT_S = 30.0
 _IDLE_SINCE = "im_idle_since"
 # A MySQL server that lets a statement wait so long has gone without a word, or the way to it has.
 # Longer than a row lock is waited for (50 s).
@@ -62,6 +64,7 @@ class MysqlBackend:
         # For queries only: there is nothing to roll back after them.
         self._reading = _mysql_engine(url, conf, silent_s, autocommit=True)
         self._primary = LeavesReadOnly(self._writing, self._reading)
+        self._writers = _Writers(self._writing)
         event.listen(self._writing, "before_cursor_execute", send_first)
 
     async def read(self, work: Work[T]) -> T:
@@ -71,23 +74,83 @@ class MysqlBackend:
         return await greenlet_spawn(self._write, work)
 
     def _write(self, work: Work[T]) -> T:
-        with _connected(self._writing) as connection:
-            direct = MysqlDirect(connection)
-            connection.execution_options(**{OPTION: direct})
-            try:
-                result = work(connection)
-                direct.commit()
-            except Exception:
-                direct.roll_back()
-                raise
-            return result
+        writer = self._writers.take()
+        try:
+            result = work(writer.connection)
+            writer.direct.commit()
+        except BaseException as error:
+            # The others may be no better.
+            self._writers.let_go()
+            with writer.connection:
+                if isinstance(error, Exception):
+                    writer.direct.roll_back()
+            raise
+        self._writers.keep(writer)
+        return result
 
     async def ping(self) -> None:
         await self.read(self._primary.check)
 
     async def close(self) -> None:
+        await greenlet_spawn(self._writers.let_go)
         for engine in (self._writing, self._reading):
             await greenlet_spawn(engine.dispose)
+
+
+class _Writer:
+    """A connection out of the pool, with its way to the driver."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.connection = _connect(engine)
+        self.direct = MysqlDirect(self.connection)
+        self.connection.execution_options(**{OPTION: self.direct})
+        # time.monotonic()
+        self.taken_at = self.used_at = time.monotonic()
+
+    def is_trusted(self, now: float) -> bool:
+        """Whether the pool need not look at it before it is used again."""
+        return min(self.used_at + _TRUSTED_S, self.taken_at + _KEPT_S) > now
+
+    def give_back(self) -> None:
+        info = self.connection.info
+        self.connection.close()
+        info[_IDLE_SINCE] = self.used_at
+
+
+class _Writers:
+    """Those that were just in use, for who writes next: to take a connection out of the pool and to
+    give it back costs nearly what a small transaction does."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: list[_Writer] = []
+        # Who asks the pool, and may wait there.
+        self._asking = 0
+
+    def take(self) -> _Writer:
+        """Raises ConnectionError when there is none."""
+        if self._kept:
+            writer = self._kept.pop()
+            if writer.is_trusted(time.monotonic()):
+                return writer
+            writer.give_back()
+        self._asking += 1
+        try:
+            return _Writer(self._engine)
+        finally:
+            self._asking -= 1
+
+    def keep(self, writer: _Writer) -> None:
+        writer.used_at = time.monotonic()
+        if self._asking:
+            writer.give_back()
+        else:
+            self._kept.append(writer)
+
+    def let_go(self) -> None:
+        """The pool looks at each of them again."""
+        while self._kept:
+            self._kept.pop().give_back()
 
 
 class SqliteBackend:

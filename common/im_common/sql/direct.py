@@ -197,6 +197,7 @@ class MysqlDirect:
             self._connection.commit()
         elif self._waiting or self._is_used:
             self.send(_COMMIT)
+        self._is_used = False
 
     def roll_back(self) -> None:
         """Leaves the connection sound, or gives it up."""

@@ -1,19 +1,16 @@
 """`scripts/bench` and what is measured:
 `messages | mixed | hops | group | overload | friends | history | logins | me | http | files | idle |
-reconnect | slow | guard`"""
+reconnect | slow | guard | stored | scale`"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import uvloop
+from types import ModuleType
+from typing import TypeAlias
 
 from im_bench import (
     beside,
@@ -33,12 +30,17 @@ from im_bench import (
     plot,
     reconnect,
     routes,
+    scale,
     slow,
+    stored,
 )
 from im_bench.options import whole
 from im_bench.report import Failed, Row, figures, print_table, write_json
+from im_bench.runs import measured
 from im_bench.target import target
+from im_bench.turns import Ratios
 
+# A load on one system, which is there for it.
 BENCHMARKS = {
     "messages": messages,
     "group": group,
@@ -56,8 +58,8 @@ BENCHMARKS = {
     "reconnect": reconnect,
     "slow": slow,
 }
-# What a run may take beside the time measured.
-MORE_S = 120.0
+# Loads on systems of their own, in turns.
+COMPARISONS = {"stored": stored, "scale": scale}
 # Cheap hashes make a hundred accounts in no time; only `logins` measures them. A token lasts as
 # long as any run.
 SETTINGS = {
@@ -68,16 +70,19 @@ SETTINGS = {
     "IM_WEB_SOCKET__MAX_CONNECTIONS_PER_ADDRESS": "0",
 }
 CHEAP_HASHES = {"IM_BCRYPT_COST": "4"}
+_SubParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     described = machine.describe()
-    ratios: dict[str, list[float]] = {}
+    ratios: Ratios = {}
     try:
         if options.plot:
             plot.check(options.plot)
-        if options.beside:
+        if options.what in COMPARISONS:
+            rows, ratios = COMPARISONS[options.what].compare(options, _settings(options.what))
+        elif options.beside:
             rows, ratios = _compare(options, argv)
         else:
             rows = _measure(options)
@@ -107,15 +112,10 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         env=_settings(options.what),
         scale={"ws-gateway": options.gateways, "chat-mq": options.consumers},
     ) as ready:
-        gc.freeze()
-        gc.disable()
-        longest_s = benchmark.longest_s(options) + MORE_S
-        return uvloop.run(_bounded(benchmark.run(options, ready), longest_s))
+        return measured(benchmark.run(options, ready), benchmark.longest_s(options))
 
 
-def _compare(
-    options: argparse.Namespace, argv: Sequence[str]
-) -> tuple[list[Row], dict[str, list[float]]]:
+def _compare(options: argparse.Namespace, argv: Sequence[str]) -> tuple[list[Row], Ratios]:
     if options.data or options.ready or options.infra or options.gateways + options.consumers > 2:
         message = "no --data, --ready, --infra, --gateways or --consumers"
         raise Failed(f"--beside starts its own systems: {message}")
@@ -142,11 +142,6 @@ def _settings(what: str) -> dict[str, str]:
     return {**SETTINGS, **more, **(hops.settings() if what == "hops" else {})}
 
 
-async def _bounded(work: Coroutine[Any, Any, list[Row]], longest_s: float) -> list[Row]:
-    async with asyncio.timeout(longest_s):
-        return await work
-
-
 def _load() -> str:
     return " ".join(f"{value:.2f}" for value in os.getloadavg()) + " (1, 5, 15 minutes)"
 
@@ -155,13 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     subparsers = parser.add_subparsers(dest="what", required=True)
     for name, module in BENCHMARKS.items():
-        # argparse takes a per cent sign in a help, not in a description, for a place to fill in.
-        sub = subparsers.add_parser(
-            name,
-            help=(module.__doc__ or "").replace("%", "%%"),
-            description=module.__doc__,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        sub = _add(subparsers, name, module)
         where = sub.add_mutually_exclusive_group()
         where.add_argument("--data", type=Path, help="keep the data in this folder")
         where.add_argument("--ready", type=Path, help="ready.json of a system that runs already")
@@ -170,10 +159,27 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--consumers", type=whole(), default=1, help="instances of chat-mq to start"
         )
-        _add_output(sub)
         beside.add_options(sub)
-        module.add_options(sub)
+    for name, module in COMPARISONS.items():
+        sub = _add(subparsers, name, module)
+        sub.add_argument("--turns", type=whole(), default=3, help="runs of each")
+        sub.add_argument(
+            "--real", action="store_true", help="on MariaDB, Kafka, Redis and etcd, new ones"
+        )
     return parser
+
+
+def _add(subparsers: _SubParsers, name: str, module: ModuleType) -> argparse.ArgumentParser:
+    # argparse takes a per cent sign in a help, not in a description, for a place to fill in.
+    sub = subparsers.add_parser(
+        name,
+        help=(module.__doc__ or "").replace("%", "%%"),
+        description=module.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_output(sub)
+    module.add_options(sub)
+    return sub
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ def longest_s(options: argparse.Namespace) -> float:
 async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     infra = read_infra(options.infra) if options.infra else None
     kind = "sqlite" if infra is None else "mysql"
-    loaded = argparse.ArgumentParser()
-    messages.add_options(loaded)
-    load = loaded.parse_args(["--seconds", str(options.seconds)])
+    load = messages.load("--seconds", str(options.seconds))
     work = [_work_ms()]
     raw = [await floors.rows_a_second(RAW_S, ready, infra)]
     rows = await messages.run(load, ready)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,14 @@ def keep_a_core(pids: Iterable[int]) -> int:
     if len(cores) == 1:
         return 1
     for pid in pids:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores[:-1])
-    os.sched_setaffinity(0, cores[-1:])
+        pin(pid, cores[:-1])
+    pin(os.getpid(), cores[-1:])
     return len(cores) - 1
+
+
+def pin(pid: int, cores: Sequence[int]) -> None:
+    """Has the process run on these cores alone, with what it starts from now on."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        # One may end meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)

@@ -39,6 +39,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_acks(parser)
 
 
+def load(*words: str) -> argparse.Namespace:
+    """The options of a load, as the command line would give them."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(words)
+
+
 def longest_s(options: argparse.Namespace) -> float:
     if options.messages is None:
         return float(options.seconds)
@@ -49,6 +56,13 @@ async def run(options: argparse.Namespace, ready: Ready) -> list[Row]:
     people = await register(ready.api, 2 * options.pairs)
     window = Window() if options.messages is None else Window(most=options.messages)
     pairs = [Pair(people[2 * i], people[2 * i + 1], window) for i in range(options.pairs)]
+    return await put_on(options, ready, pairs, window)
+
+
+async def put_on(
+    options: argparse.Namespace, ready: Ready, pairs: Sequence[Pair], window: Window
+) -> list[Row]:
+    """The load of these pairs, which are not connected yet, and what came of it."""
     receivers = [pair.acknowledge for pair in pairs]
     async with connected(ready.ws_gateways, pairs), acknowledging(options.acks, receivers):
         rows = await _measure(options, ready, pairs, window)

@@ -60,13 +60,22 @@ def number_in(content: str) -> int:
     return int(content[:_DIGITS])
 
 
+def content_of(number: int) -> str:
+    """The other way round."""
+    return f"{number:0{_DIGITS}}{_FILLER.decode()}"
+
+
 class Pair:
     """The n-th message (from 0) says n in its content and its client_msg_id, and gets seq n + 1."""
 
-    def __init__(self, sender: Person, receiver: Person, window: Window) -> None:
+    def __init__(
+        self, sender: Person, receiver: Person, window: Window, *, stored: int = 0
+    ) -> None:
+        """So many messages are ``stored`` already; the next one is the one after them."""
         self.sender = sender
         self.receiver = receiver
-        self.offered = self.answered = self.delivered = self._acknowledged = 0
+        self.offered = self.answered = self.delivered = self._acknowledged = stored
+        self._stored = stored
         self._window = window
         self._in_flight = 0
         self._due: array[float] = array("d")
@@ -141,8 +150,8 @@ class Pair:
         self.answered += 1
         self._same_id(number, answer.message_id)
         window.sent += window.begin <= now < window.end
-        if window.begin <= self._due[number] < window.end:
-            window.sent_s.append(now - self._due[number])
+        if window.begin <= (due := self._due[number - self._stored]) < window.end:
+            window.sent_s.append(now - due)
         if self._in_flight and now < window.end:
             self.send(now)
 
@@ -158,8 +167,8 @@ class Pair:
         self.delivered += 1
         self._same_id(number, message.message_id)
         window.delivered += window.begin <= now < window.end
-        if window.begin <= self._due[number] < window.end:
-            window.delivered_s.append(now - self._due[number])
+        if window.begin <= (due := self._due[number - self._stored]) < window.end:
+            window.delivered_s.append(now - due)
 
     def _same_id(self, number: int, message_id: str) -> None:
         """Both frames of a message name the same one."""

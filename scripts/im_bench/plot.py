@@ -34,12 +34,12 @@ def latencies(path: Path, title: str, figures: Figures) -> None:
 
 
 def ratios(path: Path, title: str, turns: Mapping[str, Sequence[float]]) -> None:
-    """Of each figure, how much of the other commit's it was in each turn; not of single processes."""
+    """Of each figure, how much of the other side's it was in each turn; not of single processes."""
     turns = {name: found for name, found in turns.items() if not _OF_A_PROCESS.search(name)}
     library = _library()
     chart = library.HorizontalBar(
         title=title,
-        x_title="times that of the other commit; a bar for each turn",
+        x_title="times that of the other; a bar for each turn",
         height=120 + 60 * len(turns),
         show_legend=False,
         style=_style(library.style.Style(colors=["#1a73e8"] * 20)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from im_local.testing import Ready, System
+from im_bench.report import Failed
+from im_local.paths import ROOT
+from im_local.testing import Ready, System, free_port_offset
 
 
 @contextmanager
@@ -49,3 +52,30 @@ def _with_servers(ready: Ready, infra: Path | None) -> Ready:
         ready.pids.update(named)
     ready.pids["load generator"] = os.getpid()
     return ready
+
+
+@contextmanager
+def own_servers(data: Path) -> Iterator[Path]:
+    """MariaDB, Kafka, Redis and etcd in a folder, as long as the block lasts: the file that names them.
+    The tool is this checkout's: an older one may not know this machine. Raises Failed."""
+    infra = str(ROOT / "scripts/infra")
+    must(infra, "up", "--data", str(data), "--port-offset", str(free_port_offset()))
+    try:
+        yield data / "infra.yaml"
+    finally:
+        must(infra, "down", "--data", str(data))
+
+
+def must(*command: str, env: Mapping[str, str] | None = None) -> None:
+    """Runs it to its end. Raises Failed with what it said when that is bad."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: {(done.stderr or done.stdout)[-2000:]}")

@@ -1,13 +1,18 @@
 """What scripts/bench reads out of its own tables."""
 
+import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
-from im_bench import guard, plot
-from im_bench.__main__ import BENCHMARKS, main
-from im_bench.beside import Side, table
-from im_bench.report import Failed, figures, latency
+from im_bench import guard, machine, plot, scale
+from im_bench.__main__ import BENCHMARKS, COMPARISONS, main
+from im_bench.report import Failed, Figures, figures, latency
+from im_bench.turns import Side, table
+from im_local.paths import PYTHON
 
 
 def test_every_number_with_a_unit_is_a_figure() -> None:
@@ -29,7 +34,10 @@ def test_every_number_with_a_unit_is_a_figure() -> None:
     }
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in BENCHMARKS)])
+NAMES = [*BENCHMARKS, *COMPARISONS]
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in NAMES)])
 def test_help_says_what_there_is(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -49,9 +57,9 @@ def test_latencies_are_read_back_as_they_were() -> None:
     }
 
 
-def test_ratios_are_of_the_runs_of_one_turn(tmp_path: Path) -> None:
-    ours = Side("this", tmp_path, runs=[{"sent: a second": 20}, {"sent: a second": 60}])
-    theirs = Side("42aa244", tmp_path, runs=[{"sent: a second": 10}, {"sent: a second": 20}])
+def test_ratios_are_of_the_runs_of_one_turn() -> None:
+    ours = Side("this", runs=[{"sent: a second": 20}, {"sent: a second": 60}])
+    theirs = Side("42aa244", runs=[{"sent: a second": 10}, {"sent: a second": 20}])
     (_, row), ratios = table(ours, theirs)
     assert row == ("sent: a second", "40, 15; 2.67; 2.00, 3.00")
     assert ratios == {"sent: a second": [2, 3]}
@@ -81,3 +89,40 @@ def test_a_clear_fall_fails_and_says_both_ratios(of_rows: float, of_work: float)
     assert len(guard.verdict(of_rows=0.031, least=0.03, of_work=59.5)) == 2
     with pytest.raises(Failed, match=rf"to rows: {of_rows}.* to work: {of_work}"):
         guard.verdict(of_rows=of_rows, least=0.03, of_work=of_work)
+
+
+def test_more_processes_are_judged_by_their_messages_and_beyond_the_cores_by_their_cost() -> None:
+    def run(rate: float, consumers: Sequence[float], gateway: float, log: float) -> Figures:
+        cpu = {"chat-mq": consumers[0], "ws-gateway": gateway, "kafka": log}
+        cpu |= {f"chat-mq-{number}": ms for number, ms in enumerate(consumers[1:], 2)}
+        each = {f"{name}: ms CPU each 1,000": ms for name, ms in cpu.items()}
+        total = sum(cpu.values())
+        return {"sent: a second": rate, **each, "processes: ms CPU each 1,000": total}
+
+    one = scale.Size("1", [run(5000, [100], 60, 40)], number=1)
+    two = scale.Size("2", [run(9000, [60, 50], 60, 50)], number=2)
+    four = scale.Size("4", [run(8000, [30, 30, 30, 30], 90, 40)], number=4)
+    rows, ratios = scale.report([one, two, four], cores=2)
+    told = dict(rows)
+    assert told["2 of each"] == (
+        "9000 a second; ms CPU each 1,000: chat-mq 110, ws-gateway 60, kafka 50; "
+        "1.98 of 2 cores busy"
+    )
+    assert told["2 to 1: messages a second"] == "1.80 (1.80)"
+    assert "4 to 1: messages a second" not in told
+    assert told["4 to 1: CPU of a message"] == "1.25 (1.25); of the pairs alone 1.31 (1.31)"
+    assert told["4 to 1: on 4 cores"] == "3.20 (3.20) times the messages, by their CPU"
+    assert ratios["2 to 1: messages a second"] == [1.8]
+
+
+def test_a_process_with_all_its_threads_stays_on_its_cores() -> None:
+    core = sorted(os.sched_getaffinity(0))[0]
+    code = "import threading; threading.Thread(target=input).start(); print(1, flush=True)"
+    with subprocess.Popen([PYTHON, "-c", code], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        machine.pin(process.pid, [core])
+        threads = [int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert len(threads) == 2
+        assert [os.sched_getaffinity(thread) for thread in threads] == [{core}] * 2
+        process.communicate(b"\n")

@@ -35,7 +35,7 @@ async def _lists_and_routes_work(redis: Redis) -> None:
     route = Route("127.0.0.1:1", 7, "web", "d")
     await routes.put((user_id, route) for user_id in USERS[:250])
     assert await routes.find(USERS) == {user_id: [route] for user_id in USERS[:250]}
-    entered = await asyncio.gather(*(routes.enter(user_id, route) for user_id in USERS))
+    entered = await routes.enter([(user_id, route) for user_id in USERS])
     assert [len(before) for before in entered] == [1] * 250 + [0] * 50
     await gateways.put("127.0.0.1:1", [f"g:{n}" for n in range(50)])
     assert len(await gateways.find([f"g:{n}" for n in range(100)])) == 50
@@ -48,7 +48,7 @@ async def _lists_and_routes_work(redis: Redis) -> None:
     assert await offline.head(USERS[0]) == ([b"b"], 0)
 
     recalls = RecallLog(redis)
-    first = await asyncio.gather(*(recalls.missed(user_id, "d") for user_id in USERS))
+    first = await recalls.missed_by([(user_id, "d") for user_id in USERS])
     await recalls.add((user_id, [b"r%d" % user_id]) for user_id in USERS)
     missed = await asyncio.gather(*(recalls.missed(user_id, "d") for user_id in USERS))
     assert (first, missed) == ([[]] * 300, [[b"r%d" % user_id] for user_id in USERS])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from ws_parts import (
     List,
@@ -21,7 +22,8 @@ from ws_parts import (
     until,
 )
 
-from ws_gateway.logic.backlog import Backlog
+from ws_gateway.logic.backlog import Backlog, look_at_all
+from ws_gateway.logic.connection import Connection
 
 
 class Sink:
@@ -296,6 +298,7 @@ async def test_a_connection_closes_though_its_cancellation_is_swallowed() -> Non
     one.backlog = Backlog(one, listed, Recalls())  # type: ignore[arg-type]
     one.begin(Sink())
     one.open(b"{}")
+    one.backlog.look_itself()
     async with asyncio.timeout(10):
         while not listed.asked:
             await asyncio.sleep(0)
@@ -338,3 +341,82 @@ async def test_who_is_ended_meanwhile_looks_no_more(start: Start) -> None:
     for _ in range(50):
         await asyncio.sleep(0)
     assert (listed.looks, sent(one), listed.frames) == (1, [], [message(1)])
+
+
+class Lists(List):
+    """Of many users, who may have frames in them; or away."""
+
+    def __init__(self, *user_ids: int, away: bool = False) -> None:
+        super().__init__(message(1))
+        self.user_ids, self._away = user_ids, away
+
+    async def waiting(self, user_ids: list[int]) -> list[int]:
+        if self._away:
+            raise ConnectionError("Redis is away")
+        await asyncio.sleep(0)
+        return [user_id for user_id in user_ids if user_id in self.user_ids]
+
+
+def _expecting(user_id: int, listed: List, recalls: Recalls) -> Connection:
+    """It has just been opened."""
+    one = connection(user_id)
+    one.backlog = Backlog(one, listed, recalls)  # type: ignore[arg-type]
+    one.open(b'"hello"')
+    one.deliver(message(2), "c", 2)
+    return one
+
+
+async def _look(listed: List, recalls: Recalls, *connections: Connection) -> None:
+    backlogs = [one.backlog for one in connections]
+    await look_at_all(backlogs, listed, recalls)  # type: ignore[arg-type]
+
+
+async def test_those_who_come_together_get_what_each_missed_before_what_is_new() -> None:
+    listed, recalls = Lists(8), Recalls()
+    a, b = (_expecting(user_id, listed, recalls) for user_id in (7, 8))
+    await _look(listed, recalls, a, b)
+    assert sent(a)[1:] == [msgspec.json.decode(message(2))]
+    _, batch = await until(b, 2)
+    b.backlog.confirm(batch["batch_id"])
+    *_, last = await until(b, 3)
+    assert ([frame["seq"] for frame in batch["frames"]], last["seq"]) == ([1], 2)
+    assert (a.caught_up_at > 0, b.caught_up_at > 0) == (True, True)
+
+
+async def test_recalls_that_a_device_missed_come_before_what_is_new() -> None:
+    listed, recalls = Lists(), Recalls(recalled(1))
+    one = _expecting(7, listed, recalls)
+    await _look(listed, recalls, one)
+    assert [frame["type"] for frame in sent(one)[1:]] == ["recalled", "message"]
+
+
+async def test_who_is_told_of_its_list_meanwhile_looks_once_more() -> None:
+    listed, recalls = Lists(), Recalls()
+    one = _expecting(7, listed, recalls)
+    looking = asyncio.create_task(_look(listed, recalls, one))
+    await asyncio.sleep(0)
+    one.backlog.look()
+    assert len(sent(one)) == 1
+    await looking
+    _, batch = await until(one, 2)
+    assert [frame["seq"] for frame in batch["frames"]] == [1]
+    await one.backlog.close()
+
+
+async def test_when_redis_is_away_each_looks_itself_until_it_is_back() -> None:
+    listed, recalls = Lists(away=True), Recalls()
+    a, b = (_expecting(user_id, listed, recalls) for user_id in (7, 8))
+    await _look(listed, recalls, a, b)
+    for one in (a, b):
+        _, batch = await until(one, 2)
+        assert [frame["seq"] for frame in batch["frames"]] == [1]
+        await one.backlog.close()
+
+
+async def test_who_has_gone_meanwhile_is_sent_nothing_and_keeps_what_is_for_the_list() -> None:
+    listed, recalls = Lists(), Recalls(recalled(1))
+    one = _expecting(7, listed, recalls)
+    await one.close()
+    await _look(listed, recalls, one)
+    assert one.unsent_messages() == [message(2)]
+    assert sent(one) == []

@@ -68,8 +68,9 @@ async def test_of_two_that_come_at_once_one_stays(gateway: Gateway) -> None:
 
 async def test_the_gateway_of_an_older_connection_is_told_once_for_many(gateway: Gateway) -> None:
     for user_id in (7, 8):
-        await gateway.svc.routes.enter(user_id, Route("elsewhere:1", user_id * 10, "ios", "phone"))
-        await gateway.svc.routes.enter(user_id, Route("elsewhere:1", 1, "web", "laptop"))
+        phone = Route("elsewhere:1", user_id * 10, "ios", "phone")
+        laptop = Route("elsewhere:1", 1, "web", "laptop")
+        await gateway.svc.routes.enter([(user_id, phone), (user_id, laptop)])
     async with gateway.device(7, "phone"), gateway.device(8, "phone"):
         told = asyncio.create_task(gateway.svc.replacing.run())
         [(address, request)] = await gateway.elsewhere.replaced(1)

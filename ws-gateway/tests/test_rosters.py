@@ -85,7 +85,7 @@ class World:
 
     async def online(self, user_id: int) -> Connection:
         one = self.arrive(user_id)
-        await self.rosters.learn(one)
+        await self.rosters.learn([one])
         one.opened_at = 1.0
         return one
 
@@ -185,7 +185,7 @@ async def test_a_change_may_be_quicker_than_the_answer_at_the_connection(world: 
     await world.online(A)
     world.chat.go_on.clear()
     b, c = world.arrive(B), world.arrive(C)
-    learning = asyncio.gather(world.rosters.learn(b), world.rosters.learn(c))
+    learning = asyncio.create_task(world.rosters.learn([b, c]))
     while len(world.chat.calls) < 2:
         await asyncio.sleep(0)
     # Read before both changes, answered after them.
@@ -201,7 +201,7 @@ async def test_what_was_asked_for_a_connection_that_has_gone_is_not_believed(wor
     await world.online(A)
     world.chat.go_on.clear()
     gone = world.arrive(B)
-    learning = asyncio.create_task(world.rosters.learn(gone))
+    learning = asyncio.create_task(world.rosters.learn([gone]))
     while len(world.chat.calls) < 2:
         await asyncio.sleep(0)
     world.leave(gone)
@@ -209,7 +209,7 @@ async def test_what_was_asked_for_a_connection_that_has_gone_is_not_believed(wor
     assert world.push(_change(2, after=1, left=[B])) is None
     b = world.arrive(B)
     world.chat.go_on.set()
-    await asyncio.gather(learning, world.rosters.learn(b))
+    await asyncio.gather(learning, world.rosters.learn([b]))
     assert world.push(_said(3, after=2)) is None
     assert _seqs(b) == []
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 from ws_server import Gateway, gateway, redis, valkey
 
 from im.gateway.v1.push_pb2 import Delivery, GroupStanding, GroupTarget
 from im_common.domain import in_flight as in_flight_module
 from im_common.domain.offline import OfflineList
-from im_common.domain.routes import TTL_MS
+from im_common.domain.routes import TTL_MS, Route
 from im_common.testing.waiting import eventually
 from ws_gateway.logic import upkeep
 
@@ -258,3 +260,41 @@ async def test_a_message_without_an_outcome_is_answered_all_the_same(
             error = msgspec.json.decode(await client.recv())
         assert (error["type"], error["code"]) == ("error", "UNAVAILABLE")
         assert error["client_msg_id"] == "c-1"
+
+
+async def test_those_who_come_at_once_go_in_by_few_questions(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+    enter = gateway.svc.routes.enter
+
+    async def counted(routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
+        entered.append(len(routes))
+        return await enter(routes)
+
+    monkeypatch.setattr(gateway.svc.routes, "enter", counted)
+    async with AsyncExitStack() as clients:
+        coming = [clients.enter_async_context(gateway.user(100 + n)) for n in range(30)]
+        await asyncio.gather(*coming)
+        assert len(gateway.svc.connections) == sum(entered) == 30
+        assert len(entered) < 15
+
+
+async def test_when_redis_fails_those_on_their_way_are_sent_elsewhere(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: Any) -> list[list[Route]]:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.svc.routes, "enter", away)
+        url = f"{gateway.url}?token=t-"
+        clients = [await connect(f"{url}{user_id}", compression=None) for user_id in (7, 8)]
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as ended:
+                await client.recv()
+            assert ended.value.rcvd is not None
+            assert ended.value.rcvd.code == 1001
+    await eventually(lambda: not len(gateway.svc.connections))
+    async with gateway.user(7):
+        pass

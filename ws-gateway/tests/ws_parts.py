@@ -89,6 +89,9 @@ class Recalls:
     async def missed(self, _user_id: int, _device_id: str) -> list[bytes]:
         return self.frames
 
+    async def missed_by(self, devices: list[tuple[int, str]]) -> list[list[bytes]]:
+        return [await self.missed(*device) for device in devices]
+
     async def emptied(self, _user_id: int, frames: list[bytes]) -> list[bytes]:
         return emptied(frames, self.frames)
 

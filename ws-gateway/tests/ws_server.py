@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +70,15 @@ class Tokens:
         if identity.session_id == "session-away":
             raise AppError(Code.UNAVAILABLE, "away")
         return identity
+
+    async def verify_all(self, tokens: Sequence[str]) -> list[Identity | AppError]:
+        found: list[Identity | AppError] = []
+        for token in tokens:
+            try:
+                found.append(await self.verify(token))
+            except AppError as error:
+                found.append(error)
+        return found
 
 
 class Auth:

@@ -52,7 +52,7 @@ class RecallLog:
         self._redis = redis
         self._add = Script(redis, _ADD)
         self._missed = Script(redis, _MISSED)
-        self._missed_one = Gathered(self._missed_all)
+        self._missed_one = Gathered(self.missed_by)
         self._heard_one = Gathered(self._heard_all)
 
     async def add(self, frames: Iterable[tuple[int, Sequence[bytes]]]) -> None:
@@ -66,7 +66,8 @@ class RecallLog:
         has nothing that could be taken back, and is heard of now."""
         return await self._missed_one((user_id, device_id))
 
-    async def _missed_all(self, devices: Sequence[tuple[int, str]]) -> list[list[bytes]]:
+    async def missed_by(self, devices: Sequence[tuple[int, str]]) -> list[list[bytes]]:
+        """The same of many users' devices, by one command."""
         args = [now_ms(), KEEP_S]
 
         def call(some: Sequence[tuple[int, str]]) -> Call:

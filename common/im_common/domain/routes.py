@@ -76,7 +76,6 @@ class RouteTable:
         self._redis = redis
         self._put = Script(redis, _PUT)
         self._enter = Script(redis, _ENTER)
-        self._enter_one = Gathered(self._enter_all)
         self._remove_one = Gathered(self._remove_all)
         self._find = Script(redis, _FIND)
 
@@ -87,12 +86,9 @@ class RouteTable:
             # What a killed gateway left goes when its clock, too, says that it is over.
             await self._put.over(all_routes[start : start + _AT_ONCE], _writing(now, now - TTL_MS))
 
-    async def enter(self, user_id: int, route: Route) -> list[Route]:
-        """As ``put``, of a new connection. The user's live ones before it: of two that enter at once,
-        one finds the other."""
-        return await self._enter_one((user_id, route))
-
-    async def _enter_all(self, routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
+    async def enter(self, routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
+        """As ``put``, of new connections. Of each the user's live ones before it: of two that enter at
+        once, one finds the other."""
         now = now_ms()
         before = await self._enter.over(routes, _writing(now, now))
         return [[Route.decode(member) for member in of_one] for of_one in before]

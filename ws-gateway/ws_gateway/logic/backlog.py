@@ -4,7 +4,7 @@ and then the recalls that happened while it was away."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,11 +71,18 @@ class Backlog:
         # Sent out of the list before the missed recalls, which may be among them.
         self._sent: set[bytes] = set()
         self._is_wanted = self._is_closed = False
+        # Whether what it missed is asked for together with what others did.
+        self._is_expected = False
         # Only while it looks: nearly all rest.
         self._looking: asyncio.Task[None] | None = None
         # Of the batch that was sent last.
         self._batch_id = ""
         self._confirmed: asyncio.Future[None] | None = None
+
+    @property
+    def device(self) -> tuple[int, str]:
+        """Whose it is: the user and the device."""
+        return self._connection.user_id, self._connection.route.device_id
 
     def look(self) -> None:
         """Looks at the list, now or as soon as the batch in hand is confirmed. One that is not open yet
@@ -83,10 +90,29 @@ class Backlog:
         if self._connection.opened_at is None or self._is_closed:
             return
         self._is_wanted = True
-        if self._looking is None:
+        if self._looking is None and not self._is_expected:
             # At once: a message that arrives from now on is younger than what is in the list.
             self._connection.hold()
             self._looking = asyncio.create_task(self._look(), name="backlog")
+
+    def expect(self) -> None:
+        """The first look is made for it: it is told what was ``found``, or to ``look_itself``."""
+        self._is_expected = True
+        self._connection.hold()
+
+    def found(self, recalls: Iterable[bytes]) -> None:
+        """The list is empty, and these recalls were missed."""
+        self._is_expected = False
+        if self._is_wanted:
+            self.look()
+        elif not self._is_closed:
+            self._send_all(recalls)
+            self._connection.release()
+
+    def look_itself(self) -> None:
+        """There is something in the list, or nobody knows."""
+        self._is_expected = False
+        self.look()
 
     def confirm(self, batch_id: str) -> None:
         if batch_id == self._batch_id and self._confirmed and not self._confirmed.done():
@@ -170,9 +196,13 @@ class Backlog:
 
     async def _send_recalls(self) -> None:
         connection = self._connection
-        if connection.caught_up_at:
-            return
-        for frame in await self._recalls.missed(connection.user_id, connection.route.device_id):
+        if not connection.caught_up_at:
+            device_id = connection.route.device_id
+            self._send_all(await self._recalls.missed(connection.user_id, device_id))
+
+    def _send_all(self, recalls: Iterable[bytes]) -> None:
+        connection = self._connection
+        for frame in recalls:
             if frame not in self._sent:
                 connection.send(frame)
         connection.caught_up_at = now_ms()
@@ -184,6 +214,29 @@ class Backlog:
             self._connection.release()
             await confirmed
             self._connection.hold()
+
+
+async def look_at_all(
+    backlogs: Sequence[Backlog], offline: OfflineList, recalls: RecallLog
+) -> None:
+    """The first look, which these expect: two commands for all of them together, as
+    nearly all have missed nothing. Never raises."""
+    devices = [backlog.device for backlog in backlogs]
+    try:
+        waiting, missed = await asyncio.gather(
+            offline.waiting([user_id for user_id, _ in devices]), recalls.missed_by(devices)
+        )
+    except Exception as error:
+        report(error, "what newcomers missed is not known")
+        for backlog in backlogs:
+            backlog.look_itself()
+        return
+    have_list = set(waiting)
+    for backlog, (user_id, _), frames in zip(backlogs, devices, missed, strict=True):
+        if user_id in have_list:
+            backlog.look_itself()
+        else:
+            backlog.found(frames)
 
 
 def in_order(frames: Iterable[bytes]) -> list[tuple[bytes, _Place | None]]:

@@ -150,10 +150,11 @@ class Connection:
                 other._held.clear()
 
     def open(self, hello: bytes) -> None:
-        """From now on it is sent what comes: its route is known to all."""
+        """From now on it is sent what comes: its route is known to all. What it missed comes first, and
+        is next to be looked for (``look_at_all``)."""
         self.send(hello)
         self.opened_at = time.monotonic()
-        self.backlog.look()
+        self.backlog.expect()
 
     async def close(self) -> None:
         """Its socket has gone: ends all that is its own. What it was not sent, and what still comes, is

@@ -15,7 +15,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -25,6 +24,7 @@ from im.gateway.v1.push_pb2 import BehindGroup, Delivery, GroupRoster, GroupStan
 from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.ids import now_ms
 from im_common.errors import AppError
+from im_common.runtime.faults import report
 from ws_gateway.logic.connection import Connection, Connections, Live, Run
 
 if TYPE_CHECKING:
@@ -87,22 +87,22 @@ class Rosters:
         # which they cannot yet.
         self._known_since: dict[str, float] = {}
         self._unregistered: set[str] = set()
-        self._waiting: dict[Connection, asyncio.Future[None]] = {}
         # Opened though chat-service was away: nobody knows their groups.
         self._late: set[Connection] = set()
-        self._wake = asyncio.Event()
+        self._is_late = asyncio.Event()
 
     # --- who comes and goes ----------------------------------------------------------------------
 
-    async def learn(self, connection: Connection) -> None:
-        """Learns the groups of its user, whose route is known to all by now. When chat-service is away
-        the connection opens all the same, and ends when there was something to miss. Raises when
-        Redis is away."""
-        if any(self._knows(other) for other in self._connections.of(connection.user_id)):
-            return
-        done = self._waiting[connection] = asyncio.get_running_loop().create_future()
-        self._wake.set()
-        await done
+    async def learn(self, connections: Iterable[Connection]) -> None:
+        """Learns the groups of their users, whose routes are known to all by now. When chat-service is
+        away they open all the same, and end when there was something to miss. Raises when Redis is
+        away."""
+        new = [
+            connection
+            for connection in connections
+            if not any(map(self._knows, self._connections.of(connection.user_id)))
+        ]
+        await self._ask_for(new)
 
     def _knows(self, connection: Connection) -> bool:
         """Whether the groups of its user have been followed without a gap since it was opened."""
@@ -125,23 +125,22 @@ class Rosters:
                 self._unregistered.discard(conversation_id)
 
     async def run(self) -> None:
-        """Asks for ever, for all who came meanwhile together."""
+        """Asks for ever again for those of whom it could not learn."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                some = dict(itertools.islice(self._waiting.items(), BATCH))
-                for connection in some:
-                    del self._waiting[connection]
-                await self._ask(some)
-            if self._late:
-                await asyncio.sleep(RETRY_S)
-                for connection in self._late:
-                    done = asyncio.get_running_loop().create_future()
-                    self._waiting.setdefault(connection, done)
-                self._wake.set()
+            await self._is_late.wait()
+            await asyncio.sleep(RETRY_S)
+            self._is_late.clear()
+            try:
+                await self._ask_for(list(self._late))
+            except Exception as error:  # whatever Redis says
+                report(error, "groups of newcomers are not known to others")
+                self._is_late.set()
 
-    async def _ask(self, some: dict[Connection, asyncio.Future[None]]) -> None:
+    async def _ask_for(self, connections: Sequence[Connection]) -> None:
+        for start in range(0, len(connections), BATCH):
+            await self._ask(connections[start : start + BATCH])
+
+    async def _ask(self, some: Collection[Connection]) -> None:
         user_ids = sorted({connection.user_id for connection in some})
         try:
             answer = await self._chat.ListGroupStandings(
@@ -149,20 +148,15 @@ class Rosters:
             )
         except AppError as error:
             log.warning("groups of newcomers are not known", error=error.message)
-            self._late.update(c for c in some if self._is_here(c))
-            _finish(some.values())
+            self._late.update(filter(self._is_here, some))
+            self._is_late.set()
             return
         groups = {user.user_id: user.groups for user in answer.users}
         for connection in some:
             # Another one of the user asks for itself: its route may have come later.
             if self._is_here(connection):
                 self._take(connection.user_id, groups.get(connection.user_id, ()))
-        try:
-            await self.register()
-        except Exception as error:  # whatever Redis says: the connections come again
-            _finish(some.values(), error)
-            return
-        _finish(some.values())
+        await self.register()
         for connection in self._late.intersection(some):
             self._late.discard(connection)
             if groups.get(connection.user_id):
@@ -367,12 +361,3 @@ def _standing(one: GroupStanding, known_at: int) -> Standing:
 
 def _is_member(standing: Standing | None) -> bool:
     return standing is not None and standing.left_seq is None
-
-
-def _finish(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:
-    for future in futures:
-        with suppress(asyncio.InvalidStateError):
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)

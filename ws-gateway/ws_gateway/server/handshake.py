@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
-from redis.exceptions import RedisError
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 
@@ -15,7 +14,6 @@ from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime.addresses import client_address
 from im_common.runtime.context import Identity
-from im_common.runtime.faults import as_unavailable
 from im_common.runtime.http_limits import affordable
 from ws_gateway.logic.connection import KICKED, RATE_IGNORED, TOKEN_INVALID
 from ws_gateway.svc import ServiceContext
@@ -81,9 +79,12 @@ async def check(svc: ServiceContext, request: Request, socket_address: str) -> A
     return _as_told(decision, is_page=is_page) if isinstance(decision, Refusal) else decision
 
 
-async def admit(svc: ServiceContext, applicant: Applicant) -> Admission | Refusal:
-    """Decides on one whose token is signed by us."""
-    decision = await _admit(svc, applicant)
+def admit(
+    svc: ServiceContext, applicant: Applicant, identity: Identity | AppError
+) -> Admission | Refusal:
+    """Decides on one whose token is signed by us, and speaks for ``identity`` or is refused by that
+    error."""
+    decision = _admit(svc, applicant, identity)
     if isinstance(decision, Refusal):
         return _as_told(decision, is_page=applicant.is_page)
     return decision
@@ -138,18 +139,16 @@ def _is_allowed_page(svc: ServiceContext, request: Request) -> bool:
     return not allowed or all(origin in allowed for origin in origins)
 
 
-async def _admit(svc: ServiceContext, applicant: Applicant) -> Admission | Refusal:
+def _admit(
+    svc: ServiceContext, applicant: Applicant, identity: Identity | AppError
+) -> Admission | Refusal:
+    if isinstance(identity, AppError):
+        return _refusal(identity)
     query = applicant.query
     try:
-        identity = await svc.tokens.verify(applicant.token)
         device_id = clean_text("device_id", query.get("device_id", ""), most=MAX_DEVICE_ID)
     except AppError as error:
         return _refusal(error)
-    except RedisError as error:
-        away = as_unavailable(error)
-        if away is None:
-            raise
-        return _refusal(away)
     platform = query.get("platform") or identity.platform
     if platform not in PLATFORMS:
         return Refusal(HTTPStatus.BAD_REQUEST, f"platform: one of {', '.join(PLATFORMS)}")

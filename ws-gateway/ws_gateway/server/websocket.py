@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from websockets.http11 import Request
 
-from im_common.domain import frames
 from im_common.domain.ids import now_ms
-from im_common.domain.routes import Route
 from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
 from im_common.runtime.rate import Bucket
-from ws_gateway.logic import upkeep
-from ws_gateway.logic.cohorts import Cohorts
 from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
 from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
-from ws_gateway.server.handshake import (
-    SUBPROTOCOL,
-    Admission,
-    Applicant,
-    Refusal,
-    admit,
-    check,
-)
+from ws_gateway.server.entrance import Entrance, Newcomer
+from ws_gateway.server.handshake import SUBPROTOCOL, Applicant, Refusal, check
 from ws_gateway.server.pings import Pings
 from ws_gateway.server.socket import (
     CLOSE_TIMEOUT_S,
@@ -60,19 +47,13 @@ LEAVE_WITHIN_S = 4.0
 LEAVE_EVERY_S = 0.1
 # Connections that may wait to be accepted.
 BACKLOG = 1024
-# Handshakes whose questions are asked together.
-MOST_TOGETHER = 500
-
-DecisionT = TypeVar("DecisionT")
 
 
 class WebSocketServer:
     def __init__(self, svc: ServiceContext) -> None:
         self._svc = svc
-        # Random from the start, so that a restarted instance gives none that is still in a route.
-        self._ids = itertools.count(secrets.randbits(48) << 8)
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._cohorts = Cohorts(MOST_TOGETHER)
+        self._entrance = Entrance(svc)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -124,44 +105,20 @@ class WebSocketServer:
             socket.abort()
 
     async def _let_in(self, socket: Socket, request: Request) -> Connection | None:
-        """Its connection, which has its `hello`, or was told to end; None for one who was refused."""
-        svc = self._svc
-        decision: Applicant | Admission | Refusal
-        decision = await _decided(check(svc, request, socket.address))
-        if isinstance(decision, Applicant):
-            async with self._cohorts:
-                decision = await _decided(admit(svc, decision))
-                if isinstance(decision, Admission):
-                    if not socket.accept(request, with_text=True):
-                        return None
-                    connection = self._connection(decision)
-                    await self._welcome(socket, connection, decision)
-                    return connection
-        _refuse(socket, request, decision)
-        return None
-
-    async def _welcome(self, socket: Socket, connection: Connection, admission: Admission) -> None:
-        svc = self._svc
-        upkeep.end_lapsed(svc, time.monotonic())
-        socket.on_writable = connection.outbox.flush
-        connection.begin(socket)
-        # First in the table, then in Redis: whoever finds the route finds the connection.
-        for other in svc.connections.of(connection.user_id):
-            connection.take_over(other)
-        svc.connections.add(connection)
+        """Its connection, which has its `hello`, or was told to end; None for one who was refused, or
+        has gone."""
+        decision: Connection | Applicant | Refusal | None
         try:
-            before = await svc.routes.enter(connection.user_id, connection.route)
-            if admission.is_named:
-                svc.replacing.replace(connection, before)
-            # Before it is sent anything: who pushes to a group finds it from now on.
-            await svc.rosters.learn(connection)
-            svc.presence.came(connection)
-            svc.sessions.seen(connection.identity.session_id, admission.address)
-            # Only now: what the client asks for from here on (`sync`) and what is pushed leave no gap
-            # between them.
-            connection.open(self._hello(connection))
+            decision = await check(self._svc, request, socket.address)
+            if isinstance(decision, Applicant):
+                decision = await self._entrance.let_in(Newcomer(socket, request, decision))
         except Exception as error:
-            _end_failed(connection, error)
+            report(error, "handshake failed")
+            decision = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+        if isinstance(decision, Refusal):
+            _refuse(socket, request, decision)
+            return None
+        return decision
 
     async def _serve_one(self, socket: Socket, connection: Connection) -> None:
         try:
@@ -173,32 +130,6 @@ class WebSocketServer:
             _end_failed(connection, error)
         finally:
             await self._close(socket, connection)
-
-    def _others(self, connection: Connection) -> list[Connection]:
-        return [c for c in self._svc.connections.of(connection.user_id) if c is not connection]
-
-    def _connection(self, admission: Admission) -> Connection:
-        svc = self._svc
-        address = svc.in_flight.address
-        return Connection(
-            admission.identity,
-            Route(address, next(self._ids), admission.platform, admission.device_id),
-            svc.stores,
-            max_queue=svc.settings.web_socket.max_queue,
-            address=admission.address,
-            others=self._others,
-        )
-
-    def _hello(self, connection: Connection) -> bytes:
-        return frames.encode(
-            frames.Hello(
-                user_id=connection.user_id,
-                session_id=connection.identity.session_id,
-                device_id=connection.route.device_id,
-                server_time=now_ms(),
-                heartbeat_ms=self._svc.settings.web_socket.heartbeat,
-            )
-        )
 
     def _rate(self) -> Bucket | None:
         conf = self._svc.settings.web_socket
@@ -276,14 +207,6 @@ class WebSocketServer:
         of_user = self._svc.connections.of(connection.user_id)
         older = of_user[: of_user.index(connection)]
         return bool(older) or not all(other.has_gone for other in of_user)
-
-
-async def _decided(decision: Awaitable[DecisionT]) -> DecisionT | Refusal:
-    try:
-        return await decision
-    except Exception as error:
-        report(error, "handshake failed")
-        return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 
 
 def _end_failed(connection: Connection, error: Exception) -> None:

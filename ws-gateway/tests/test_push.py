@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from ws_parts import nobody
 
+from im.gateway.v1.outcome_pb2 import Answer
 from im.gateway.v1.push_pb2 import Delivery, PushRequest
-from im_common.domain.in_flight import InFlight
+from im_common.domain.in_flight import InFlight, RetryKey
 from im_common.domain.routes import TTL_MS, Route
 from im_common.runtime.context import Identity
 from im_common.testing.waiting import eventually
@@ -81,6 +82,22 @@ async def test_who_is_told_to_look_at_the_list_gets_it_before_the_messages_of_th
     assert (len(held.outbox), len(free.outbox), list(answer.absent_user_ids)) == (0, 1, [9])
     held.release()
     assert [item.frame for item in held.outbox.queue] == [b"new"]
+
+
+async def test_of_a_push_for_who_was_here_nothing_is_done_when_one_is_gone() -> None:
+    svc = _gateway((7, "s"))
+    told: list[bytes] = []
+    token = svc.in_flight.begin(RetryKey(7, "x"), "s:7:8", told.append)
+    to = [Delivery(frame=b"f", user_ids=[u], conversation_id="s:7:8", seq=5) for u in (7, 8)]
+    request = PushRequest(
+        answers=[Answer(token=token, frame=b"sent")], deliveries=to, only_if_here=True
+    )
+    answer = await PushServicer(svc).Push(request, None)
+    (here,) = svc.connections.of(7)
+    assert (list(answer.absent_user_ids), len(here.outbox), told) == ([8], 0, [])
+    _comes(svc.connections, 8, "s")
+    answer = await PushServicer(svc).Push(request, None)
+    assert (list(answer.absent_user_ids), len(here.outbox), told) == ([], 1, [b"sent"])
 
 
 def _event(number: int) -> Delivery:

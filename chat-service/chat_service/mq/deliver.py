@@ -6,15 +6,17 @@ whose sender has been answered finds nobody waiting.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
-from chat_service.mq.groups import GroupBatch, Groups, Routes, Target, standing
+from chat_service.mq.groups import GroupBatch, Groups, Routes
+from chat_service.mq.last_routes import LastRoutes, together
 from chat_service.mq.listed import ListedUsers
-from im.chat.v1.record_pb2 import Origin
-from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest, PushResponse
+from chat_service.mq.requests import Requests
+from im.gateway.v1.push_pb2 import PushRequest, PushResponse
 from im_common.domain.ids import now_ms
 from im_common.domain.missed import Missed, MissedLog
 from im_common.domain.offline import OfflineList
@@ -24,6 +26,8 @@ from im_common.runtime import metrics
 
 # So many gateways that were given up are remembered.
 MOST_GATEWAYS = 100
+# Where so few wait for each other, each feels what it waits for.
+_FEW = 8
 
 Answers = Mapping[str, PushResponse | None]
 # By gateway, the users who were not there; None for one that is gone.
@@ -47,6 +51,7 @@ class Deliverer:
         self._gateways = gateways
         self._groups = groups
         self._listed = ListedUsers()
+        self._last = LastRoutes()
         # By gateway: who was not sent something there and has not been told yet, each with the number
         # of the last time.
         self._untold: dict[str, dict[Missed, int]] = defaultdict(dict)
@@ -60,7 +65,56 @@ class Deliverer:
         groups = await self._groups.look_up(placed)
         # Before the look at the routes: who comes online after it finds them.
         await self._remember([item for item in placed if item.is_kept_for_devices], groups)
-        routes = await self._routes.find(list(self._sought(placed, groups)))
+        for item in items:
+            self._gateways.seen_alive(item.origin.address, item.timestamp)
+        routes = await self._look(items, placed, groups)
+        if routes is not None:
+            await self._hand_out(items, placed, groups, routes)
+        now = now_ms()
+        for item in placed:
+            metrics.DELIVERED.observe((now - item.timestamp) / 1000)
+        return any(item.error is not None for item in items)
+
+    async def _look(
+        self, items: Sequence[Entry], placed: Sequence[Entry], groups: GroupBatch
+    ) -> Routes | None:
+        """The routes by which these are to be handed out. A few messages are pushed while they are
+        looked up, to where the users were the last time; None when all is done with that."""
+        sought = list(self._sought(placed, groups))
+        guess = self._last.of(sought) if self._may_guess(items, sought) else None
+        requests = self._requests(items, placed, groups, guess) if guess else {}
+        if guess is None or len(requests) != 1:
+            routes = await self._routes.find(sought)
+            if len(items) <= _FEW:
+                self._last.note(sought, routes)
+            return routes
+        ((gateway, request),) = requests.items()
+        request.only_if_here = True
+        answers, routes = await asyncio.gather(
+            self._gateways.push(requests), self._routes.find(sought)
+        )
+        self._last.note(sought, routes)
+        answer = answers[gateway]
+        if answer is None or answer.absent_user_ids:
+            return routes
+        return together(guess, routes)
+
+    def _may_guess(self, items: Sequence[Entry], sought: Iterable[int]) -> bool:
+        """Nobody is to be told more than these messages."""
+        return (
+            len(items) <= _FEW
+            and not self._untold
+            and all(item.pair is not None and item.error is None for item in items)
+            and not any(user_id in self._listed for user_id in sought)
+        )
+
+    async def _hand_out(
+        self,
+        items: Sequence[Entry],
+        placed: Sequence[Entry],
+        groups: GroupBatch,
+        routes: Routes,
+    ) -> None:
         whereabouts = _Whereabouts(self._groups, groups, routes)
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(placed, whereabouts.away)
@@ -74,8 +128,6 @@ class Deliverer:
                 else:
                     request.missed_conversation_ids.append(missed)
         times = self._times
-        for item in items:
-            self._gateways.seen_alive(item.origin.address, item.timestamp)
         answers = await self._push(requests)
         have_looked = [
             user_id
@@ -86,10 +138,6 @@ class Deliverer:
         await self._note_missed(requests, answers, times)
         absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
         await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
-        now = now_ms()
-        for item in placed:
-            metrics.DELIVERED.observe((now - item.timestamp) / 1000)
-        return any(item.error is not None for item in items)
 
     def _requests(
         self,
@@ -98,7 +146,7 @@ class Deliverer:
         groups: GroupBatch,
         routes: Routes,
     ) -> dict[str, PushRequest]:
-        requests = _Requests(self._groups, groups, routes)
+        requests = Requests(self._groups, groups, routes)
         for item in items:
             if item.origin.address:
                 requests.answer(item)
@@ -274,108 +322,3 @@ def _concerned(request: PushRequest) -> set[Missed]:
     """Who is not sent something when this is not."""
     users: set[Missed] = {user for d in request.deliveries for user in d.user_ids}
     return users.union(d.conversation_id for d in request.deliveries if d.HasField("group"))
-
-
-class _Requests:
-    """One request for each gateway that has somebody to tell, with everything in order."""
-
-    def __init__(self, groups: Groups, batch: GroupBatch, routes: Routes) -> None:
-        self._groups = groups
-        self._batch = batch
-        self._routes = routes
-        self.by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
-        # Of which group a gateway's request says what is known.
-        self._said: set[tuple[str, str]] = set()
-
-    def answer(self, item: Entry) -> None:
-        answers = self.by_gateway[item.origin.address].answers
-        answers.add(token=item.origin.token, frame=item.answer())
-
-    def tell(self, item: Entry) -> None:
-        if item.group_id is None:
-            others = self._gateways_of(user for user in item.members if user != item.author_id)
-            self._deliver(item, others, for_author=False)
-        else:
-            self._tell_group(item)
-            if _has_left(item.author_id, self._batch.of(item)):
-                return
-        if item.group_id is not None or item.author_id in item.members:
-            self._deliver(item, self._gateways_of([item.author_id], item.left_out), for_author=True)
-
-    def _gateways_of(
-        self, user_ids: Iterable[int], left_out: Origin | None = None
-    ) -> dict[str, list[int]]:
-        """Users by gateway; a user whose only connection there is left out is not."""
-        found: dict[str, list[int]] = defaultdict(list)
-        for user_id in user_ids:
-            for route in self._routes.get(user_id, ()):
-                if left_out is not None and (route.gateway, route.connection_id) == (
-                    left_out.address,
-                    left_out.connection_id,
-                ):
-                    continue
-                if user_id not in found[route.gateway]:
-                    found[route.gateway].append(user_id)
-        return found
-
-    def _deliver(
-        self, item: Entry, receivers: Mapping[str, list[int]], *, for_author: bool
-    ) -> None:
-        if not receivers:
-            return
-        frame, left_out = item.frame(for_author=for_author), item.left_out
-        for gateway, user_ids in receivers.items():
-            # Made in its place, of what most have: this is done for each message.
-            delivery = self.by_gateway[gateway].deliveries.add(
-                frame=frame,
-                user_ids=user_ids,
-                conversation_id=item.conversation_id,
-                seq=item.seq,
-            )
-            if gateway == left_out.address:
-                delivery.except_connection_id = left_out.connection_id
-            if item.event_id:
-                delivery.event_id = item.event_id
-            if item.traceparent:
-                delivery.traceparent = item.traceparent
-            if item.left_out_sessions:
-                delivery.except_session_ids.extend(item.left_out_sessions)
-
-    def _tell_group(self, item: Entry) -> None:
-        """One small entry for each gateway that holds a member; the frame is encoded once."""
-        target, on = self._batch.of(item), item.conversation_id
-        self._groups.add_moved(item, self._batch, self._routes)
-        gateways = self._batch.gateways[on]
-        frame = item.frame(for_author=False) if gateways else b""
-        for gateway in gateways:
-            request = self.by_gateway[gateway]
-            if (gateway, on) not in self._said:
-                self._said.add((gateway, on))
-                is_small = target.user_ids is not None
-                request.rosters.append(self._groups.roster(gateway, on, is_small=is_small))
-            request.deliveries.append(
-                Delivery(
-                    frame=frame,
-                    conversation_id=on,
-                    seq=item.seq,
-                    traceparent=item.traceparent,
-                    group=GroupTarget(
-                        roster_seq=target.roster_seq,
-                        except_user_id=item.author_id,
-                        is_change=target.after != target.roster_seq,
-                        moved=[
-                            standing(user_id, window)
-                            for user_id, window in target.moved
-                            if window.left_seq is not None or self._is_at(gateway, user_id)
-                        ],
-                    ),
-                )
-            )
-
-    def _is_at(self, gateway: str, user_id: int) -> bool:
-        return any(route.gateway == gateway for route in self._routes.get(user_id, ()))
-
-
-def _has_left(user_id: int, target: Target) -> bool:
-    """Whether who made a change is no member after it."""
-    return any(moved == user_id and window.left_seq is not None for moved, window in target.moved)

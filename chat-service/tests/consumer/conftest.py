@@ -134,8 +134,10 @@ class Gateway(PushServiceServicer, OutcomeServiceServicer):
             await self.before(request)
         if behind := self._behind(request):
             return push_pb2.PushResponse(behind=behind)
-        self.requests.append(request)
         asked = {user for delivery in request.deliveries for user in delivery.user_ids}
+        if request.only_if_here and not asked <= self.users:
+            return push_pb2.PushResponse(absent_user_ids=sorted(asked - self.users))
+        self.requests.append(request)
         for delivery in request.deliveries:
             await self._show(delivery)
         held = [

@@ -215,3 +215,88 @@ async def test_a_gateway_is_told_of_what_was_missed_with_answers_alone(
     request = PushRequest(**told, answers=[Answer(token=1, frame=b"{}")])
     await world.gateways.push({world.gateway.address: request})
     assert world.gateway.requests == [request]
+
+
+# --- where users were the last time ---------------------------------------------------------------
+
+
+async def test_what_a_pair_says_next_does_not_wait_for_a_look_at_the_routes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, may_find, arrived = RouteTable.find, asyncio.Event(), asyncio.Event()
+
+    async def slow(table: RouteTable, user_ids: list[int]) -> Any:
+        await may_find.wait()
+        return await find(table, user_ids)
+
+    async def arrives(_: Any) -> None:
+        arrived.set()
+
+    for number, user_id in enumerate((A, B), 77):
+        await world.online(user_id, connection_id=number)
+    await world.handle([world.record(A, B, "x")])
+    monkeypatch.setattr(RouteTable, "find", slow)
+    world.gateway.before = arrives
+    saying = asyncio.create_task(world.handle([world.record(A, B, "y")]))
+    await arrived.wait()
+    may_find.set()
+    await saying
+    assert [frame["content"] for frame in world.gateway.delivered(B)] == ["x", "y"]
+    assert len(world.gateway.answers()) == 2
+    assert world.gateway.requests[-1].only_if_here
+
+
+async def test_who_has_come_to_another_gateway_as_well_gets_it_at_both(world: World) -> None:
+    for number, user_id in enumerate((A, B), 77):
+        await world.online(user_id, connection_id=number)
+    await world.handle([world.record(A, B, "x")])
+    other = type(world.gateway)(None)
+    other.users.add(B)
+    async with other.serving() as address:
+        await RouteTable(world.redis).put([(B, Route(address, 90, "ios", "e"))])
+        for content in ("y", "z"):
+            await world.handle([world.record(A, B, content)])
+    assert [frame["content"] for frame in other.delivered(B)] == ["y", "z"]
+    here = [frame["content"] for frame in world.gateway.delivered(B)]
+    # A connection drops what it has had.
+    assert list(dict.fromkeys(here)) == ["x", "y", "z"]
+
+
+async def test_for_who_has_gone_it_is_in_the_list_before_the_sender_is_told(world: World) -> None:
+    for number, user_id in enumerate((A, B), 77):
+        await world.online(user_id, connection_id=number)
+    await world.handle([world.record(A, B, "x")])
+    await RouteTable(world.redis).remove(B, Route(world.gateway.address, 78, "web", "d"))
+    world.gateway.users.remove(B)
+    listed: list[list[str]] = []
+
+    async def look(request: Any) -> None:
+        if request.answers and not request.only_if_here:
+            listed.append([frame["content"] for frame in await world.offline(B)])
+
+    world.gateway.before = look
+    for content in ("y", "z"):
+        await world.handle([world.record(A, B, content)])
+    assert listed == [["y"], ["y", "z"]]
+    assert len(world.gateway.answers()) == 3
+
+
+async def test_who_was_reached_although_the_routes_are_lost_finds_nothing_in_the_list(
+    world: World,
+) -> None:
+    for number, user_id in enumerate((A, B), 77):
+        await world.online(user_id, connection_id=number)
+    await world.handle([world.record(A, B, "x")])
+    await RouteTable(world.redis).remove(B, Route(world.gateway.address, 78, "web", "d"))
+    await world.handle([world.record(A, B, "y")])
+    assert [frame["content"] for frame in world.gateway.delivered(B)] == ["x", "y"]
+    assert await world.offline(B) == []
+
+
+async def test_a_device_of_the_sender_that_has_come_since_gets_a_copy(world: World) -> None:
+    for number, user_id in enumerate((A, B), 77):
+        await world.online(user_id, connection_id=number)
+    await world.handle([world.record(A, B, "x")])
+    await world.online(A, connection_id=91)
+    await world.handle([world.record(A, B, "y")])
+    assert [frame["content"] for frame in world.gateway.delivered(A)] == ["y"]

@@ -35,11 +35,16 @@ class PushServicer(PushServiceServicer):
 
     async def _push(self, request: pb.PushRequest) -> pb.PushResponse:
         svc = self._svc
-        svc.in_flight.settle_all(request.answers)
+        if not request.only_if_here:
+            svc.in_flight.settle_all(request.answers)
         # Before what is newer: a connection that missed something gets no more.
         upkeep.end_lapsed(svc, time.monotonic())
         await svc.missing.look_if_late()
         svc.missing.end([*request.missed_user_ids, *request.missed_conversation_ids])
+        if request.only_if_here:
+            if gone := self._gone(request.deliveries):
+                return pb.PushResponse(absent_user_ids=gone, behind_ms=svc.turns.behind_ms)
+            svc.in_flight.settle_all(request.answers)
         for user_id in request.listed_user_ids:
             for connection in svc.connections.of(user_id):
                 connection.backlog.look()
@@ -63,6 +68,10 @@ class PushServicer(PushServiceServicer):
             behind_ms=svc.turns.behind_ms,
             held=svc.rosters.held(request.rosters),
         )
+
+    def _gone(self, deliveries: Iterable[pb.Delivery]) -> list[int]:
+        users = {user_id for delivery in deliveries for user_id in delivery.user_ids}
+        return sorted(user_id for user_id in users if not self._svc.connections.of(user_id))
 
     async def Kick(self, request: pb.KickRequest, _: Any) -> pb.KickResponse:
         sessions = set(request.session_ids)

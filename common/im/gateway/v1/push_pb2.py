@@ -26,7 +26,7 @@ from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 from im.gateway.v1 import outcome_pb2 as im_dot_gateway_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/gateway/v1/push.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\x1a\x1bim/gateway/v1/outcome.proto\"\xe2\x01\n\x0bPushRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.im.gateway.v1.Delivery\x12\x17\n\x0flisted_user_ids\x18\x03 \x03(\x03\x12\x17\n\x0fmissed_user_ids\x18\x04 \x03(\x03\x12\x1f\n\x17missed_conversation_ids\x18\x05 \x03(\t\x12+\n\x07rosters\x18\x06 \x03(\x0b\x32\x1a.im.gateway.v1.GroupRoster\"\x93\x01\n\x0bGroupRoster\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08is_small\x18\x02 \x01(\x08\x12\x14\n\x0cheld_version\x18\x03 \x01(\x03\x12\x12\n\nroster_seq\x18\x04 \x01(\x03\x12/\n\tstandings\x18\x05 \x03(\x0b\x32\x1c.im.gateway.v1.GroupStanding\"U\n\rGroupStanding\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0f\n\x07min_seq\x18\x02 \x01(\x03\x12\x15\n\x08left_seq\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_left_seq\"\x98\x02\n\x08\x44\x65livery\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\x12\x1c\n\x14\x65xcept_connection_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x11\n\tephemeral\x18\x06 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x1a\n\x12\x65xcept_session_ids\x18\x08 \x03(\t\x12.\n\x05group\x18\t \x01(\x0b\x32\x1a.im.gateway.v1.GroupTargetH\x00\x88\x01\x01\x12\x17\n\x0freceipt_user_id\x18\n \x01(\x03\x12\x13\n\x0btraceparent\x18\x0b \x01(\tB\x08\n\x06_group\"y\n\x0bGroupTarget\x12\x12\n\nroster_seq\x18\x01 \x01(\x03\x12\x16\n\x0e\x65xcept_user_id\x18\x02 \x01(\x03\x12\x11\n\tis_change\x18\x03 \x01(\x08\x12+\n\x05moved\x18\x04 \x03(\x0b\x32\x1c.im.gateway.v1.GroupStanding\"\x8e\x01\n\x0cPushResponse\x12\x17\n\x0f\x61\x62sent_user_ids\x18\x01 \x03(\x03\x12\x11\n\tbehind_ms\x18\x02 \x01(\x05\x12&\n\x04held\x18\x03 \x03(\x0b\x32\x18.im.gateway.v1.HeldGroup\x12*\n\x06\x62\x65hind\x18\x04 \x03(\x0b\x32\x1a.im.gateway.v1.BehindGroup\"G\n\tHeldGroup\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08user_ids\x18\x03 \x03(\x03\"8\n\x0b\x42\x65hindGroup\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\"C\n\x0bKickRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x1e\n\x0cKickResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\"H\n\x0eReplaceRequest\x12\x36\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32!.im.gateway.v1.ReplacedConnection\"<\n\x12ReplacedConnection\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x15\n\rconnection_id\x18\x02 \x01(\x04\"!\n\x0fReplaceResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\x32\xc2\x02\n\x0bPushService\x12\x45\n\x04Push\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03\x12O\n\nPushStream\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03(\x01\x30\x01\x12H\n\x04Kick\x12\x1a.im.gateway.v1.KickRequest\x1a\x1b.im.gateway.v1.KickResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12Q\n\x07Replace\x12\x1d.im.gateway.v1.ReplaceRequest\x1a\x1e.im.gateway.v1.ReplaceResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x18Z\x16im.local/im/gateway/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18im/gateway/v1/push.proto\x12\rim.gateway.v1\x1a\x19im/common/v1/access.proto\x1a\x1bim/gateway/v1/outcome.proto\"\xf8\x01\n\x0bPushRequest\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.im.gateway.v1.Answer\x12+\n\ndeliveries\x18\x02 \x03(\x0b\x32\x17.im.gateway.v1.Delivery\x12\x17\n\x0flisted_user_ids\x18\x03 \x03(\x03\x12\x17\n\x0fmissed_user_ids\x18\x04 \x03(\x03\x12\x1f\n\x17missed_conversation_ids\x18\x05 \x03(\t\x12+\n\x07rosters\x18\x06 \x03(\x0b\x32\x1a.im.gateway.v1.GroupRoster\x12\x14\n\x0conly_if_here\x18\x07 \x01(\x08\"\x93\x01\n\x0bGroupRoster\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08is_small\x18\x02 \x01(\x08\x12\x14\n\x0cheld_version\x18\x03 \x01(\x03\x12\x12\n\nroster_seq\x18\x04 \x01(\x03\x12/\n\tstandings\x18\x05 \x03(\x0b\x32\x1c.im.gateway.v1.GroupStanding\"U\n\rGroupStanding\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x0f\n\x07min_seq\x18\x02 \x01(\x03\x12\x15\n\x08left_seq\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_left_seq\"\x98\x02\n\x08\x44\x65livery\x12\r\n\x05\x66rame\x18\x01 \x01(\x0c\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\x12\x1c\n\x14\x65xcept_connection_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x11\n\tephemeral\x18\x06 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x1a\n\x12\x65xcept_session_ids\x18\x08 \x03(\t\x12.\n\x05group\x18\t \x01(\x0b\x32\x1a.im.gateway.v1.GroupTargetH\x00\x88\x01\x01\x12\x17\n\x0freceipt_user_id\x18\n \x01(\x03\x12\x13\n\x0btraceparent\x18\x0b \x01(\tB\x08\n\x06_group\"y\n\x0bGroupTarget\x12\x12\n\nroster_seq\x18\x01 \x01(\x03\x12\x16\n\x0e\x65xcept_user_id\x18\x02 \x01(\x03\x12\x11\n\tis_change\x18\x03 \x01(\x08\x12+\n\x05moved\x18\x04 \x03(\x0b\x32\x1c.im.gateway.v1.GroupStanding\"\x8e\x01\n\x0cPushResponse\x12\x17\n\x0f\x61\x62sent_user_ids\x18\x01 \x03(\x03\x12\x11\n\tbehind_ms\x18\x02 \x01(\x05\x12&\n\x04held\x18\x03 \x03(\x0b\x32\x18.im.gateway.v1.HeldGroup\x12*\n\x06\x62\x65hind\x18\x04 \x03(\x0b\x32\x1a.im.gateway.v1.BehindGroup\"G\n\tHeldGroup\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08user_ids\x18\x03 \x03(\x03\"8\n\x0b\x42\x65hindGroup\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\x03\"C\n\x0bKickRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x1e\n\x0cKickResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\"H\n\x0eReplaceRequest\x12\x36\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32!.im.gateway.v1.ReplacedConnection\"<\n\x12ReplacedConnection\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x15\n\rconnection_id\x18\x02 \x01(\x04\"!\n\x0fReplaceResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x05\x32\xc2\x02\n\x0bPushService\x12\x45\n\x04Push\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03\x12O\n\nPushStream\x12\x1a.im.gateway.v1.PushRequest\x1a\x1b.im.gateway.v1.PushResponse\"\x04\xc8\xf3\x18\x03(\x01\x30\x01\x12H\n\x04Kick\x12\x1a.im.gateway.v1.KickRequest\x1a\x1b.im.gateway.v1.KickResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12Q\n\x07Replace\x12\x1d.im.gateway.v1.ReplaceRequest\x1a\x1e.im.gateway.v1.ReplaceResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x42\x18Z\x16im.local/im/gateway/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,31 +43,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHSERVICE'].methods_by_name['Replace']._loaded_options = None
   _globals['_PUSHSERVICE'].methods_by_name['Replace']._serialized_options = b'\220\002\002\310\363\030\003'
   _globals['_PUSHREQUEST']._serialized_start=100
-  _globals['_PUSHREQUEST']._serialized_end=326
-  _globals['_GROUPROSTER']._serialized_start=329
-  _globals['_GROUPROSTER']._serialized_end=476
-  _globals['_GROUPSTANDING']._serialized_start=478
-  _globals['_GROUPSTANDING']._serialized_end=563
-  _globals['_DELIVERY']._serialized_start=566
-  _globals['_DELIVERY']._serialized_end=846
-  _globals['_GROUPTARGET']._serialized_start=848
-  _globals['_GROUPTARGET']._serialized_end=969
-  _globals['_PUSHRESPONSE']._serialized_start=972
-  _globals['_PUSHRESPONSE']._serialized_end=1114
-  _globals['_HELDGROUP']._serialized_start=1116
-  _globals['_HELDGROUP']._serialized_end=1187
-  _globals['_BEHINDGROUP']._serialized_start=1189
-  _globals['_BEHINDGROUP']._serialized_end=1245
-  _globals['_KICKREQUEST']._serialized_start=1247
-  _globals['_KICKREQUEST']._serialized_end=1314
-  _globals['_KICKRESPONSE']._serialized_start=1316
-  _globals['_KICKRESPONSE']._serialized_end=1346
-  _globals['_REPLACEREQUEST']._serialized_start=1348
-  _globals['_REPLACEREQUEST']._serialized_end=1420
-  _globals['_REPLACEDCONNECTION']._serialized_start=1422
-  _globals['_REPLACEDCONNECTION']._serialized_end=1482
-  _globals['_REPLACERESPONSE']._serialized_start=1484
-  _globals['_REPLACERESPONSE']._serialized_end=1517
-  _globals['_PUSHSERVICE']._serialized_start=1520
-  _globals['_PUSHSERVICE']._serialized_end=1842
+  _globals['_PUSHREQUEST']._serialized_end=348
+  _globals['_GROUPROSTER']._serialized_start=351
+  _globals['_GROUPROSTER']._serialized_end=498
+  _globals['_GROUPSTANDING']._serialized_start=500
+  _globals['_GROUPSTANDING']._serialized_end=585
+  _globals['_DELIVERY']._serialized_start=588
+  _globals['_DELIVERY']._serialized_end=868
+  _globals['_GROUPTARGET']._serialized_start=870
+  _globals['_GROUPTARGET']._serialized_end=991
+  _globals['_PUSHRESPONSE']._serialized_start=994
+  _globals['_PUSHRESPONSE']._serialized_end=1136
+  _globals['_HELDGROUP']._serialized_start=1138
+  _globals['_HELDGROUP']._serialized_end=1209
+  _globals['_BEHINDGROUP']._serialized_start=1211
+  _globals['_BEHINDGROUP']._serialized_end=1267
+  _globals['_KICKREQUEST']._serialized_start=1269
+  _globals['_KICKREQUEST']._serialized_end=1336
+  _globals['_KICKRESPONSE']._serialized_start=1338
+  _globals['_KICKRESPONSE']._serialized_end=1368
+  _globals['_REPLACEREQUEST']._serialized_start=1370
+  _globals['_REPLACEREQUEST']._serialized_end=1442
+  _globals['_REPLACEDCONNECTION']._serialized_start=1444
+  _globals['_REPLACEDCONNECTION']._serialized_end=1504
+  _globals['_REPLACERESPONSE']._serialized_start=1506
+  _globals['_REPLACERESPONSE']._serialized_end=1539
+  _globals['_PUSHSERVICE']._serialized_start=1542
+  _globals['_PUSHSERVICE']._serialized_end=1864
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,11 @@ class PushRequest(_message.Message):
     MISSED_USER_IDS_FIELD_NUMBER: _builtins.int
     MISSED_CONVERSATION_IDS_FIELD_NUMBER: _builtins.int
     ROSTERS_FIELD_NUMBER: _builtins.int
+    ONLY_IF_HERE_FIELD_NUMBER: _builtins.int
+    only_if_here: _builtins.bool
+    """Sent to where the users were the last time: when one of the deliveries' users is not here, nothing is
+    done, and the answer says who.
+    """
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[_outcome_pb2.Answer]:
         """As by OutcomeService, for who is waiting here besides the users: in one call, and first."""
@@ -64,10 +69,11 @@ class PushRequest(_message.Message):
         missed_user_ids: _abc.Iterable[_builtins.int] | None = ...,
         missed_conversation_ids: _abc.Iterable[_builtins.str] | None = ...,
         rosters: _abc.Iterable[Global___GroupRoster] | None = ...,
+        only_if_here: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "listed_user_ids", b"listed_user_ids", "missed_conversation_ids", b"missed_conversation_ids", "missed_user_ids", b"missed_user_ids", "rosters", b"rosters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "listed_user_ids", b"listed_user_ids", "missed_conversation_ids", b"missed_conversation_ids", "missed_user_ids", b"missed_user_ids", "only_if_here", b"only_if_here", "rosters", b"rosters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

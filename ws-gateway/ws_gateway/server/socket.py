@@ -83,9 +83,7 @@ class Socket(asyncio.BufferedProtocol):
         write."""
         if self._transport_closes():
             return False
-        response = self._protocol.accept(request)
-        self._protocol.send_response(response)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+        if not self._protocol.upgrade(request):
             self._send()
             self._await_end()
             return False

@@ -14,7 +14,6 @@ import structlog
 
 from auth_service.config import Settings
 from im.auth.v1 import auth_pb2
-from im_common.domain.access_tokens import ALGORITHM
 from im_common.domain.key_file import (
     KeyFileError,
     SigningKey,
@@ -23,6 +22,7 @@ from im_common.domain.key_file import (
     rotate,
     signing,
 )
+from im_common.runtime.ed25519 import ALGORITHM
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,10 @@ import jwt
 
 from auth_service.keys import KeyRing
 from auth_service.model.sessions import Pair, Session
-from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER
+from im_common.domain.access_tokens import AUDIENCE, ISSUER
 from im_common.domain.ids import now_ms
 from im_common.errors import unauthenticated
+from im_common.runtime.ed25519 import ALGORITHM
 
 _NONCE_CHARS = 43
 _MAC_CHARS = 32

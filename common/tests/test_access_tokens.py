@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis.asyncio import Redis
 
+from im.auth.v1.auth_pb2 import Jwk
 from im_common.domain.access_tokens import (
-    ALGORITHM,
     AUDIENCE,
     ISSUER,
     AccessTokens,
+    public_key,
     session_key,
     unused_field,
 )
 from im_common.errors import AppError, Code
+from im_common.runtime.ed25519 import ALGORITHM
 from im_common.testing.fixtures import redis, valkey
 
 __all__ = ["redis", "valkey"]
@@ -27,8 +30,15 @@ _KEY, _ANOTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
 class Keys:
-    async def find(self, kid: str) -> Ed25519PublicKey | None:
-        return _KEY.public_key() if kid == "k" else None
+    """As auth-service publishes them, or as it has them itself."""
+
+    def __init__(self, *, published: bool = True) -> None:
+        x = base64.urlsafe_b64encode(_KEY.public_key().public_bytes_raw()).decode().rstrip("=")
+        known = public_key(Jwk(kid="k", kty="OKP", crv="Ed25519", x=x))
+        self._key = known if published else _KEY.public_key()
+
+    async def find(self, kid: str) -> Any | None:
+        return self._key if kid == "k" else None
 
 
 def _token(
@@ -49,8 +59,10 @@ def _outcomes(found: list[Any]) -> list[int | Code]:
     return [one.code if isinstance(one, AppError) else one.user_id for one in found]
 
 
-async def test_each_of_many_is_judged_as_it_is_alone(redis: Redis) -> None:
-    tokens = AccessTokens(Keys(), redis)
+@pytest.mark.parametrize("published", [True, False])
+async def test_each_of_many_is_judged_as_it_is_alone(redis: Redis, *, published: bool) -> None:
+    keys = Keys(published=published)
+    tokens = AccessTokens(keys, redis)
     await _begin(redis, 1, 2, 3, 4)
     shown = [
         _token(1),
@@ -60,14 +72,16 @@ async def test_each_of_many_is_judged_as_it_is_alone(redis: Redis) -> None:
         _token(5),
         _token(4, kid="unknown"),
         "no token",
+        _token(4) + "AAAA",
+        _token(4)[:-4],
     ]
     together = _outcomes(await tokens.verify_all(shown))
     no, over, late = Code.UNAUTHENTICATED, Code.SESSION_REVOKED, Code.TOKEN_EXPIRED
-    assert together == [1, no, late, 4, over, no, no]
+    assert together == [1, no, late, 4, over, no, no, no, no]
     alone: list[int | Code] = []
     for token in shown:
         try:
-            alone.append((await AccessTokens(Keys(), redis).verify(token)).user_id)
+            alone.append((await AccessTokens(keys, redis).verify(token)).user_id)
         except AppError as error:
             alone.append(error.code)
     assert together == alone

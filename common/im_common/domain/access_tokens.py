@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 import jwt
 from cachetools import LRUCache, TLRUCache
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 from redis.asyncio import Redis
 
 from im.auth.v1 import auth_pb2, auth_pb2_grpc
 from im_common.errors import AppError, Code, unauthenticated
 from im_common.runtime.context import Identity
+from im_common.runtime.ed25519 import ALGORITHM, verifier
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_keys import KeysThere
 from im_common.runtime.redis_scripts import Call, Script
@@ -30,7 +32,6 @@ from im_common.runtime.signed_claims import read_claims
 
 ISSUER = "im-auth"
 AUDIENCE = "im"
-ALGORITHM = "EdDSA"
 SESSION_CACHE_S = 2.0
 _CACHED = 20_000
 _KEYS = 64
@@ -113,7 +114,10 @@ class RemoteKeys:
 
 
 def public_key(key: auth_pb2.Jwk) -> Any:
-    return OKPAlgorithm.from_jwk({"kty": key.kty, "crv": key.crv, "x": key.x})
+    found = OKPAlgorithm.from_jwk({"kty": key.kty, "crv": key.crv, "x": key.x})
+    if not isinstance(found, Ed25519PublicKey):
+        raise ValueError("a public key of Ed25519 is needed")
+    return verifier(found)
 
 
 class AccessTokens:

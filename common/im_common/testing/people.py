@@ -32,12 +32,13 @@ from im.user.v1.user_pb2_grpc import (
     add_PresenceServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
-from im_common.domain.access_tokens import ALGORITHM, AUDIENCE, ISSUER, AccessTokens, session_key
+from im_common.domain.access_tokens import AUDIENCE, ISSUER, AccessTokens, session_key
 from im_common.domain.ids import FIRST_ID
 from im_common.errors import not_found, unavailable
 from im_common.rpc.access import Gatekeeper
 from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
+from im_common.runtime.ed25519 import ALGORITHM
 from im_common.runtime.sections import ClientConf
 from im_common.testing.services import SECRET
 

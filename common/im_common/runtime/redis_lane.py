@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -23,6 +24,8 @@ from im_common.runtime.faults import report
 
 Command = Sequence[Any]
 
+# Of the connections of redis-py only those that block pack by hiredis: in a third of the time.
+_PACKER: Any = HiredisRespSerializer()
 # An answer that came while this process stood still is read before it counts as late.
 _GRACE_S = 0.1
 
@@ -125,11 +128,7 @@ class _Line:
             raise self.error
         connection = self._connection
         # First: what cannot be written is asked of nobody.
-        packed = (
-            connection.pack_command(*commands[0])
-            if len(commands) == 1
-            else connection.pack_commands(commands)
-        )
+        packed = [part for command in commands for part in _PACKER.pack(*command)]
         asked = _Asked(
             len(commands), self._loop.time() + self._timeout_s, self._loop.create_future()
         )

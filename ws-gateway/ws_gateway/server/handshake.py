@@ -156,7 +156,7 @@ def _admit(
     if len(svc.connections.of(identity.user_id)) >= most:
         return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this user")
     return Admission(
-        replace(identity, platform=platform),
+        identity if platform == identity.platform else replace(identity, platform=platform),
         device_id or identity.device_id,
         platform,
         is_named=bool(device_id),

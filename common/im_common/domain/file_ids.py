@@ -24,6 +24,9 @@ def may_be_file_id(text: str) -> bool:
 
 def named_files(*texts: str) -> tuple[str, ...]:
     """The files that the texts name, each once: by their ids alone, in a URL, or anywhere in JSON."""
-    if not any(PREFIX in text for text in texts):
+    for text in texts:
+        if PREFIX in text:
+            break
+    else:
         return ()
     return tuple(dict.fromkeys(match[0] for text in texts for match in _FILE_ID.finditer(text)))

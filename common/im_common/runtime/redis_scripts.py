@@ -59,6 +59,9 @@ class Script:
 
     def __init__(self, redis: Redis, text: str) -> None:
         self._redis = redis
+        # Asked once: the classes of redis-py are protocols, and take their time to say what one is.
+        self._cluster = redis if isinstance(redis, ClusterRedis) else None
+        self._by_sentinels = redis if isinstance(redis, SentinelRedis) else None
         self._text = text
         self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -71,9 +74,9 @@ class Script:
         """The answers of several calls, by one round trip. Others may have been done when one fails."""
         if not calls:
             return []
-        if isinstance(self._redis, ClusterRedis):
+        if self._cluster is not None:
             with timed("pipeline"):
-                return await _OnCluster(self._redis, self._text, self._sha, safely).each(calls)
+                return await _OnCluster(self._cluster, self._text, self._sha, safely).each(calls)
         answers = await self._send(calls, safely=safely)
         # Another client may load it between two of them: only those that were not done are done again.
         if missing := [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]:
@@ -98,12 +101,12 @@ class Script:
         one slot."""
         if not items:
             return []
-        if not isinstance(self._redis, ClusterRedis):
+        if self._cluster is None:
             answer = await self(*call(items), safely=safely)
             return list(answer or [None] * len(items))
         by_slot: dict[int, list[int]] = defaultdict(list)
         for number, item in enumerate(items):
-            by_slot[self._redis.keyslot(call([item])[0][0])].append(number)
+            by_slot[self._cluster.keyslot(call([item])[0][0])].append(number)
         together = list(by_slot.values())
         calls = [call([items[number] for number in numbers]) for numbers in together]
         found: list[Any] = [None] * len(items)
@@ -114,7 +117,7 @@ class Script:
 
     async def _send(self, calls: Sequence[Call], *, safely: bool) -> list[Any]:
         """The answer of each, or its error."""
-        by_sentinels = self._redis if isinstance(self._redis, SentinelRedis) and safely else None
+        by_sentinels = self._by_sentinels if safely else None
         if len(calls) == 1 and by_sentinels is None:
             keys, args = calls[0]
             try:

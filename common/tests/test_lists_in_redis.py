@@ -36,6 +36,19 @@ async def test_routes_are_found_until_removed(redis: Redis) -> None:
     assert await table.find([]) == {}
 
 
+async def test_it_is_known_until_when_somebody_has_a_connection(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, now = RouteTable(redis), 1_700_000_000_123
+    monkeypatch.setattr(routes_module, "now_ms", lambda: now)
+    await table.put([(1, A), (2, B)])
+    monkeypatch.setattr(routes_module, "now_ms", lambda: now + 5)
+    await table.put([(2, A)])
+    until = now + routes_module.TTL_MS
+    assert await table.last_until([1, 3, 2]) == [until, 0, until + 5]
+    assert await table.last_until([]) == []
+
+
 async def test_a_route_that_nobody_renews_is_gone(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

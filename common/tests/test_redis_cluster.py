@@ -37,6 +37,7 @@ async def _lists_and_routes_work(redis: Redis) -> None:
     assert await routes.find(USERS) == {user_id: [route] for user_id in USERS[:250]}
     entered = await routes.enter([(user_id, route) for user_id in USERS])
     assert [len(before) for before in entered] == [1] * 250 + [0] * 50
+    assert [bool(until) for until in await routes.last_until([*USERS, 1])] == [True] * 300 + [False]
     await gateways.put("127.0.0.1:1", [f"g:{n}" for n in range(50)])
     assert len(await gateways.find([f"g:{n}" for n in range(100)])) == 50
 

@@ -49,6 +49,15 @@ return found
 """
 
 
+_LAST_UNTIL = """
+local last = {}
+for i, key in ipairs(KEYS) do
+  last[i] = tonumber(redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or 0)
+end
+return last
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One connection."""
@@ -78,6 +87,7 @@ class RouteTable:
         self._enter = Script(redis, _ENTER)
         self._remove_one = Gathered(self._remove_all)
         self._find = Script(redis, _FIND)
+        self._last_until = Script(redis, _LAST_UNTIL)
 
     async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
         """Adds or renews routes of users for the next TTL_MS."""
@@ -119,13 +129,12 @@ class RouteTable:
         }
 
     async def last_until(self, user_ids: Sequence[int]) -> list[int]:
-        """Until when (Unix ms) each user has a connection if no gateway renews it; 0 for none. One
-        round trip."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for user_id in user_ids:
-            pipeline.zrevrange(route_key(user_id), 0, 0, withscores=True)
-        found = await pipeline.execute()
-        return [int(last[0][1]) if last else 0 for last in found]
+        """Until when (Unix ms) each user has a connection if no gateway renews it; 0 for none."""
+        last: list[int] = []
+        for start in range(0, len(user_ids), _AT_ONCE):
+            keys = [route_key(user_id) for user_id in user_ids[start : start + _AT_ONCE]]
+            last += map(int, await self._last_until.over(keys, lambda some: (some, ())))
+        return last
 
 
 def _writing(now: int, over: int) -> Callable[[Sequence[tuple[int, Route]]], Call]:

@@ -223,9 +223,8 @@ async def look_at_all(
     nearly all have missed nothing. Never raises."""
     devices = [backlog.device for backlog in backlogs]
     try:
-        waiting, missed = await asyncio.gather(
-            offline.waiting([user_id for user_id, _ in devices]), recalls.missed_by(devices)
-        )
+        waiting = await offline.waiting([user_id for user_id, _ in devices])
+        missed = await recalls.missed_by(devices)
     except Exception as error:
         report(error, "what newcomers missed is not known")
         for backlog in backlogs:

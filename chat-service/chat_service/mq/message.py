@@ -51,11 +51,11 @@ class MessageEntry(Entry):
     file_refusal: AppError | None = None
 
     def __post_init__(self) -> None:
-        message = self.message
-        self.file_ids = named_files(message.content.content, message.content.ext_json)
+        message, content = self.message, self.message.content
+        self.file_ids = named_files(content.content, content.ext_json)
         self.conversation_id = message.conversation_id
         self.author_id = author = message.sender_id
-        self.key = RetryKey(author, message.content.client_msg_id)
+        self.key = RetryKey(author, content.client_msg_id)
         self.is_group = message.WhichOneof("target") == "group_id"
         if self.is_group:
             self.group_id, self.pair, self.members = message.group_id, None, ()
@@ -211,13 +211,16 @@ def drop_strangers(item: MessageEntry) -> None:
 def check_message(message: NewMessage) -> None:
     """Raises Poison for what no client's message is."""
     given = message.content
-    if not (message.message_id and message.conversation_id and given.client_msg_id):
+    # Each look into a record makes a new text.
+    message_id, conversation_id = message.message_id, message.conversation_id
+    client_msg_id, reply_to = given.client_msg_id, given.reply_to
+    if not (message_id and conversation_id and client_msg_id):
         raise Poison("message_id, conversation_id or client_msg_id is missing")
     if message.sender_id <= 0 or message.WhichOneof("target") is None:
         raise Poison("sender or receiver is missing")
-    if not may_be_message_id(message.message_id) or len(given.client_msg_id) > 64:
+    if not may_be_message_id(message_id) or len(client_msg_id) > 64:
         raise Poison("message_id is none, or client_msg_id is too long")
-    if not message.conversation_id.isascii() or not given.content_type.isascii():
+    if not conversation_id.isascii() or not given.content_type.isascii():
         raise Poison("conversation_id or content_type is none")
-    if given.reply_to and not may_be_message_id(given.reply_to):
+    if reply_to and not may_be_message_id(reply_to):
         raise Poison("reply_to is no message_id")

@@ -28,7 +28,8 @@ class Requests:
 
     def tell(self, item: Entry) -> None:
         if item.group_id is None:
-            others = self._gateways_of(user for user in item.members if user != item.author_id)
+            author_id = item.author_id
+            others = self._gateways_of([user for user in item.members if user != author_id])
             self._deliver(item, others, for_author=False)
         else:
             self._tell_group(item)
@@ -41,16 +42,16 @@ class Requests:
         self, user_ids: Iterable[int], left_out: Origin | None = None
     ) -> dict[str, list[int]]:
         """Users by gateway; a user whose only connection there is left out is not."""
-        found: dict[str, list[int]] = defaultdict(list)
+        found: dict[str, list[int]] = {}
+        address, number = (left_out.address, left_out.connection_id) if left_out else ("", 0)
         for user_id in user_ids:
             for route in self._routes.get(user_id, ()):
-                if left_out is not None and (route.gateway, route.connection_id) == (
-                    left_out.address,
-                    left_out.connection_id,
-                ):
+                gateway = route.gateway
+                if route.connection_id == number and gateway == address:
                     continue
-                if user_id not in found[route.gateway]:
-                    found[route.gateway].append(user_id)
+                users = found.setdefault(gateway, [])
+                if user_id not in users:
+                    users.append(user_id)
         return found
 
     def _deliver(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import Any
 
 import pytest
@@ -52,7 +51,7 @@ async def test_what_is_in_the_log_twice_is_told_once(world: World) -> None:
     """A device that came between the two would hear the second after younger ones."""
     worker = EventWorker(world.consumer._deliverer, world.letters)
     old, young = _record(A, 7, "5-0"), _record(A, 8, "5-1")
-    again = dataclasses.replace(old, position="5-2")
+    again = old._replace(position="5-2")
     await world.online(A)
     for batch in ([old, young], [again]):
         finish = await worker.handle(batch)

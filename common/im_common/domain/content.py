@@ -104,8 +104,10 @@ def message_frame(
 
 def mentions(content: Content) -> list[int | frames.All]:
     """As frames and routes have them."""
-    users: list[int | frames.All] = list(content.mentions)
-    return [frames.ALL, *users] if content.mentions_all else users
+    users = content.mentions
+    if content.mentions_all:
+        return [frames.ALL, *users]
+    return list(users) if users else []
 
 
 def check_ext(chat: frames.Chat) -> None:

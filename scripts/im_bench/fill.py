@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from chat_service.model import content, ledger, members
 from chat_service.model.members import Cursors
-from chat_service.model.tables import NORMAL, SINGLE
+from chat_service.model.tables import NORMAL, SINGLE, metadata
 from im.chat.v1.content_pb2 import Content
 from im_bench.pair import content_of
 from im_bench.report import Failed
@@ -102,13 +102,7 @@ async def fill(
 
 async def size(database: Database) -> int:
     """Bytes of all tables and indexes."""
-    query = (
-        "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
-        if database.is_sqlite
-        else "SELECT SUM(data_length + index_length) FROM information_schema.tables "
-        "WHERE table_schema = DATABASE()"
-    )
-    return int(await database.read(lambda connection: connection.execute(text(query)).scalar_one()))
+    return await database.read(_size, is_sqlite=database.is_sqlite)
 
 
 def _block(own: Sequence[_Talk], others: Sequence[_Talk]) -> tuple[list[Row], list[_Talk]]:
@@ -167,3 +161,17 @@ def _conversation(newest: Row, count: int) -> Row:
         "last_message_id": newest["message_id"],
         "last_message_at": newest["created_at"],
     }
+
+
+def _size(connection: Connection, *, is_sqlite: bool) -> int:
+    if is_sqlite:
+        query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    else:
+        # What was known of the tables may be of before the fill.
+        tables = ", ".join(metadata.tables)
+        connection.execute(text(f"ANALYZE TABLE {tables}")).all()
+        query = (
+            "SELECT SUM(data_length + index_length) FROM information_schema.tables "
+            "WHERE table_schema = DATABASE()"
+        )
+    return int(connection.execute(text(query)).scalar_one())

@@ -38,8 +38,6 @@ HOPS = (
     ("ws-gateway to chat-mq, through the log", 1.0, "a record through the log"),
     ("chat-mq, until it asks the database", 0.0, ""),
     ("the database, until it is committed", 1.0, "a commit of one row"),
-    ("chat-mq, until it asks for the routes", 0.0, ""),
-    ("Redis: the routes", 1.0, "a question to Redis"),
     ("chat-mq, until it pushes", 0.0, ""),
     ("chat-mq to ws-gateway", 0.5, _CALL),
     ("ws-gateway", 0.0, ""),
@@ -130,8 +128,7 @@ async def _traces(collector: Collector, number: int) -> list[dict[str, Seen]]:
         raise Failed(f"not all spans came ({error}): does the system send them here?") from None
     found: dict[str, dict[str, Seen]] = {}
     for span in sorted(collector.spans, key=lambda span: span.began):
-        name = f"{span.service}: {span.name}"
-        found.setdefault(span.trace_id, {}).setdefault(name.partition(" EVALSHA")[0], span)
+        found.setdefault(span.trace_id, {}).setdefault(f"{span.service}: {span.name}", span)
     traces = [spans for spans in found.values() if "ws-gateway: chat frame" in spans]
     return sorted(traces, key=lambda spans: spans["ws-gateway: chat frame"].began)
 
@@ -139,17 +136,12 @@ async def _traces(collector: Collector, number: int) -> list[dict[str, Seen]]:
 def _spans(sent_at: float, arrived_at: float, spans: dict[str, Seen]) -> list[float]:
     """How long each hop took (s). They follow each other, so that together they are all of it."""
     push = "/im.gateway.v1.PushService/PushStream"
-    routes = spans.get("chat-mq: redis", spans["chat-mq: deliver"])
-    asked = routes.began, routes.ended
-    if routes is spans["chat-mq: deliver"]:
-        asked = routes.began, routes.began
     moments = [
         sent_at,
         spans["ws-gateway: chat frame"].began,
         spans["chat-mq: place"].began,
         spans["chat-mq: database write"].began,
         spans["chat-mq: database write"].ended,
-        *asked,
         spans[f"chat-mq: {push}"].began,
         spans["ws-gateway: hand over"].began,
         spans["ws-gateway: hand over"].ended,

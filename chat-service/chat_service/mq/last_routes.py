@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from cachetools import FIFOCache
 
+from chat_service.mq.groups import Routes
 from im_common.domain.routes import Route
 
 # Of so many users it is remembered.
 MOST = 20_000
-
-Routes = Mapping[int, Sequence[Route]]
 
 
 class LastRoutes:

@@ -56,6 +56,7 @@ from im_common.domain.missed import MissedLog
 from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.domain.routes import Route, RouteTable
+from im_common.rpc.channel_options import PINGS_ALLOWED
 from im_common.rpc.client import AddressChannels, connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.sections import ClientConf
@@ -305,7 +306,7 @@ class World:
 
 @asynccontextmanager
 async def _serving(*registrations: Any, address: str = _ANY_PORT) -> AsyncIterator[str]:
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=PINGS_ALLOWED)
     for register, servicer in registrations:
         register(servicer, server)
     port = server.add_insecure_port(address)
@@ -332,7 +333,7 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
         channel = connect(ClientConf(endpoints=[address]), None, tokens)
         await channel.start()
         stack.push_async_callback(channel.close)
-        channels = AddressChannels(tokens, timeout_ms=60_000, ping_every_ms=1_000)
+        channels = AddressChannels(tokens, timeout_ms=60_000, ping_every_ms=1_500)
         stack.push_async_callback(channels.close)
         gateways = Gateways(channels)
         policy = Policy(

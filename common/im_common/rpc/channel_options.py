@@ -16,6 +16,12 @@ METADATA_LIMITS: list[tuple[str, Any]] = [
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 ]
+# Of a server. Clients ping to notice a peer that vanished, some also while they have no call; by
+# default the fourth within five minutes is abuse, and ends the connection with its calls.
+PINGS_ALLOWED: list[tuple[str, Any]] = [
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 
 _FIXED: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -30,7 +36,7 @@ _FIXED: list[tuple[str, Any]] = [
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.service_config_disable_resolution", 1),
     # How often a peer that a call waits for is asked whether it lives (its transport says so, however
-    # busy the process is); our servers allow it every second.
+    # busy the process is); not more often than PINGS_ALLOWED.
     ("grpc.keepalive_time_ms", 6_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # What bounds the answer to a ping; keepalive_timeout_ms alone leaves it at a minute.

@@ -20,7 +20,7 @@ from im.common.v1.process_pb2_grpc import add_ProcessServiceServicer_to_server
 from im_common.errors import AppError, Code, to_trailers
 from im_common.rpc import process_service
 from im_common.rpc.access import Gatekeeper, access_table
-from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS
+from im_common.rpc.channel_options import MAX_MESSAGE_BYTES, METADATA_LIMITS, PINGS_ALLOWED
 from im_common.rpc.peer_tls import PeerTls
 from im_common.rpc.process_service import ProcessServicer
 from im_common.rpc.standard_services import add_standard_services
@@ -73,10 +73,7 @@ class RpcServer:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
-                # Clients ping to notice a peer that vanished, some also while they have no call; the
-                # default counts that as abuse.
-                ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-                ("grpc.keepalive_permit_without_calls", 1),
+                *PINGS_ALLOWED,
                 *METADATA_LIMITS,
                 *(_AGE_LIMITS if tls is not None else ()),
             ],

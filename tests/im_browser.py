@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from im_node import WEB
 from im_people import PASSWORD
-from playwright.async_api import Browser, Locator, Page, async_playwright
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from im_local.paths import ROOT
 
@@ -29,6 +29,8 @@ AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 # Where pictures of the views are put, if they are wanted.
 SHOTS = os.environ.get("IM_TEST_SCREENSHOTS")
 LIMIT_MS = 15_000
+# Else five seconds, whatever the page was given.
+expect.set_options(timeout=LIMIT_MS)
 _numbers = itertools.count(1)
 # More than there are on the way to anything.
 MOST_TABS = 40

@@ -142,7 +142,7 @@ async def what_is_refused_can_be_sent_again(ann: Visitor, bob: Visitor) -> None:
 
 async def sends_a_file_that_takes_a_while(ann: Visitor, bob: Visitor) -> None:
     devtools = await ann.page.context.new_cdp_session(ann.page)
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000}
     await devtools.send("Network.enable")
     await devtools.send("Network.emulateNetworkConditions", slow)
     film = {"name": "film.bin", "mimeType": "application/octet-stream", "buffer": bytes(300_000)}

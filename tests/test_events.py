@@ -88,7 +88,7 @@ async def test_who_is_away_finds_events_in_order_and_once(
         await _set_block(ann, target.user_id, True)
     phone = await online(ann)
     assert [e["data"]["user_id"] for e in await _events_of(phone, 2)] == [bob.user_id, eve.user_id]
-    async with open_redis_of(system) as redis, asyncio.timeout(5):
+    async with open_redis_of(system) as redis, asyncio.timeout(15):
         while await redis.exists(f"offline:msg:{ann.user_id}"):
             await asyncio.sleep(0.01)
     await phone.close()

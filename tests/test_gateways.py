@@ -90,9 +90,11 @@ async def test_users_of_a_gateway_that_was_killed_are_offline_in_time(
         assert await _is_online(ann, bob)
         killed_at = time.monotonic()
         wide.kill("ws-gateway-2")
+        asked_at = killed_at
         while await _is_online(ann, bob):
-            assert time.monotonic() < killed_at + OFFLINE_WITHIN_S
+            assert asked_at < killed_at + OFFLINE_WITHIN_S
             await asyncio.sleep(0.1)
+            asked_at = time.monotonic()
     await asyncio.to_thread(wide.wait_ready, "ws-gateway-2")
 
 
@@ -121,9 +123,11 @@ async def test_routes_that_were_lost_are_written_again_and_what_came_meanwhile_i
             assert (await ann.request("POST", "/v1/messages", json=_to(bob))).status_code == 201
             body = {"group_id": group_id, "content": str(number)}
             assert (await ann.request("POST", "/v1/messages", json=body)).status_code == 201
+        asked_at = lost_at
         while not await _has_routes(redis, bob, carl):
-            assert time.monotonic() < lost_at + WRITTEN_AGAIN_WITHIN_S
+            assert asked_at < lost_at + WRITTEN_AGAIN_WITHIN_S
             await asyncio.sleep(0.1)
+            asked_at = time.monotonic()
         # The group's first is that it was made.
         await _have(on_bob, {single(ann, bob): 5, f"g:{group_id}": 5})
         await _have(on_carl, {f"g:{group_id}": 5})

@@ -19,6 +19,7 @@ from im.auth.v1.auth_pb2_grpc import AuthServiceStub
 from im.user.v1 import user_pb2
 from im.user.v1.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from im_common.errors import Code
+from im_common.rpc.channel_options import PINGS_ALLOWED
 from im_common.testing.services import SECRET, call, channel_to, refusal
 from im_common.testing.waiting import eventually
 
@@ -124,7 +125,7 @@ async def silent_user_service(backend: Backend) -> AsyncIterator[asyncio.Future[
                 asked.set_result(request.user_id)
             await asyncio.sleep(60)
 
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=PINGS_ALLOWED)
     add_UserServiceServicer_to_server(Silent(), server)
     server.add_insecure_port(backend.user_settings.listen_on)
     await server.start()

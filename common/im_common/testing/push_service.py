@@ -30,6 +30,7 @@ from im.gateway.v1.push_pb2_grpc import (
     add_PushServiceServicer_to_server,
 )
 from im_common.errors import AppError
+from im_common.rpc.channel_options import PINGS_ALLOWED
 from im_common.rpc.client import BalancedChannel, connect
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime.sections import ClientConf
@@ -58,7 +59,11 @@ class Instance(PushServiceServicer):
 
     async def start(self) -> None:
         self.server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 24)]
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", 1 << 24),
+                *PINGS_ALLOWED,
+            ]
         )
         add_PushServiceServicer_to_server(self, self.server)
         self.server.add_insecure_port(self.address)
@@ -101,12 +106,13 @@ def process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     code = """if True:
         import asyncio, grpc
         from im.gateway.v1 import push_pb2, push_pb2_grpc
+        from im_common.rpc.channel_options import PINGS_ALLOWED
         class Servicer(push_pb2_grpc.PushServiceServicer):
             async def Kick(self, request, context):
                 await asyncio.sleep(0.005)
                 return push_pb2.KickResponse(closed=1)
         async def main():
-            server = grpc.aio.server()
+            server = grpc.aio.server(options=PINGS_ALLOWED)
             push_pb2_grpc.add_PushServiceServicer_to_server(Servicer(), server)
             print(server.add_insecure_port("127.0.0.1:0"), flush=True)
             await server.start()

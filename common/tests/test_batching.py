@@ -53,7 +53,7 @@ async def test_a_lane_that_had_not_begun_when_the_link_broke_works_again() -> No
             await future
     producer.broken = None
     await eventually(producer.connected)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         for key in (b"0", b"1"):
             await producer.send("t", key, b"y")
     await producer.close()

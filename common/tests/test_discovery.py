@@ -32,6 +32,8 @@ from im_common.testing.waiting import eventually
 
 HERE = "127.0.0.1:50051"
 THERE = "127.0.0.1:50052"
+# Longer than anything takes that comes at all.
+LIMIT_S = 10.0
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ async def test_who_listens_on_all_interfaces_is_found_at_one(
         internal_secret=SecretStr(SECRET),
     )
     async with running(serve, settings):
-        await eventually(lambda: _are(client, {f"127.0.0.7:{port}"}), within_s=5)
+        await eventually(lambda: _are(client, {f"127.0.0.7:{port}"}))
 
 
 class Nobody:
@@ -122,16 +124,19 @@ class Nobody:
 
 
 async def test_an_entry_outlives_its_first_lease_time(client: EtcdClient) -> None:
-    async with registered(client, ttl_s=1):
+    async with registered(client, ttl_s=2):
         entries, _ = await client.range("user.rpc/")
-        deadline = time.monotonic() + 2.5
+        deadline = time.monotonic() + 3.5
         while time.monotonic() < deadline:
             assert (await client.range("user.rpc/"))[0] == entries
             await asyncio.sleep(0.1)
 
 
-async def test_stop_takes_the_entry_out(client: EtcdClient) -> None:
-    async with registered(client) as registration:
+async def test_stop_takes_the_entry_out(
+    client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("im_common.discovery.registration.STOP_S", LIMIT_S)
+    async with registered(client, ttl_s=60) as registration:
         pass
     assert not registration.registered
     assert await addresses(client) == set()
@@ -142,20 +147,23 @@ async def test_an_instance_whose_lease_was_lost_registers_again(client: EtcdClie
         entries, _ = await client.range("user.rpc/")
         [key] = entries
         await client.revoke(int(key.partition("/")[2]))
-        assert await addresses(client) == set()
-        await eventually(lambda: _are(client, {HERE}), within_s=3)
+
+        async def is_another() -> bool:
+            entries, _ = await client.range("user.rpc/")
+            return set(entries.values()) == {HERE} and key not in entries
+
+        await eventually(is_another)
 
 
 async def test_registering_waits_for_etcd_in_the_background(etcd: EtcdServer) -> None:
     etcd.kill()
     client = EtcdClient(etcd.conf, timeout_s=1.0)
-    async with asyncio.timeout(2), registered(client) as registration:
+    async with asyncio.timeout(LIMIT_S), registered(client) as registration:
         assert not registration.registered
     async with registered(client) as registration:
         await asyncio.to_thread(etcd.start)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             await registration.wait_registered()
-        assert registration.registered
         assert await addresses(client) == {HERE}
     await client.close()
 
@@ -184,17 +192,18 @@ async def test_when_etcd_has_lost_its_data_an_instance_does_not_wait_as_for_one_
 
 @pytest.mark.parametrize("keeps_data", [True, False], ids=["same data", "no data"])
 async def test_an_instance_is_there_again_after_etcd_was_killed(
-    etcd: EtcdServer, client: EtcdClient, keeps_data: bool
+    etcd: EtcdServer, client: EtcdClient, keeps_data: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("im_common.discovery.registration.STOP_S", LIMIT_S)
     async with registered(client) as registration:
         etcd.kill()
-        await eventually(lambda: not registration.registered, within_s=5)
+        await eventually(lambda: not registration.registered)
         if not keeps_data:
             etcd.lose_data()
         await asyncio.to_thread(etcd.start)
-        await eventually(lambda: registration.registered, within_s=6)
-        assert await addresses(client) == {HERE}
-        await asyncio.wait_for(registration.stop(), 1.5)
+        await eventually(lambda: registration.registered)
+        await eventually(lambda: _are(client, {HERE}))
+        await registration.stop()
         assert await addresses(client) == set()
 
 
@@ -203,16 +212,17 @@ async def test_a_frozen_etcd_is_noticed_and_registered_with_again(
 ) -> None:
     async with registered(client) as registration:
         etcd.freeze()
-        await eventually(lambda: not registration.registered, within_s=5)
+        await eventually(lambda: not registration.registered)
         etcd.thaw()
-        await eventually(lambda: registration.registered, within_s=6)
-        await eventually(lambda: _are(client, {HERE}), within_s=3)
+        await eventually(lambda: registration.registered)
+        await eventually(lambda: _are(client, {HERE}))
 
 
 async def test_stop_is_quick_while_etcd_is_frozen(etcd: EtcdServer, client: EtcdClient) -> None:
     async with registered(client) as registration:
         etcd.freeze()
-        async with asyncio.timeout(1.5):
+        # A second, by the product's clock.
+        async with asyncio.timeout(5):
             await registration.stop()
     etcd.thaw()
 
@@ -221,18 +231,18 @@ async def test_a_dead_instance_disappears_within_its_lease(client: EtcdClient) -
     async with watched(client) as watcher:
         dead = Registration(client, "user.rpc", HERE, 1)
         await dead.start()
-        assert await watcher.wait_first(2) == {HERE}
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
         assert dead._task is not None
         dead._task.cancel()
-        await eventually(lambda: not watcher.endpoints, within_s=4)
+        await eventually(lambda: not watcher.endpoints)
 
 
 async def test_instances_come_and_go(client: EtcdClient) -> None:
     async with watched(client) as watcher, registered(client, HERE):
-        assert await watcher.wait_first(2) == {HERE}
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
         async with registered(client, THERE):
-            await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
-        await eventually(lambda: watcher.endpoints == {HERE}, within_s=2)
+            await eventually(lambda: watcher.endpoints == {HERE, THERE})
+        await eventually(lambda: watcher.endpoints == {HERE})
 
 
 async def test_a_change_is_told(client: EtcdClient) -> None:
@@ -241,7 +251,7 @@ async def test_a_change_is_told(client: EtcdClient) -> None:
         watcher.on_change = told.append
         change = asyncio.ensure_future(watcher.changed())
         async with registered(client):
-            assert await asyncio.wait_for(change, 2) == {HERE}
+            assert await asyncio.wait_for(change, LIMIT_S) == {HERE}
             assert told == [{HERE}]
 
 
@@ -252,8 +262,8 @@ async def test_several_watchers_share_a_client(client: EtcdClient) -> None:
         registered(client, HERE, "user.rpc"),
         registered(client, THERE, "chat.rpc"),
     ):
-        assert await users.wait_first(2) == {HERE}
-        assert await chats.wait_first(2) == {THERE}
+        assert await users.wait_first(LIMIT_S) == {HERE}
+        assert await chats.wait_first(LIMIT_S) == {THERE}
 
 
 async def test_a_longer_name_is_another_service(client: EtcdClient) -> None:
@@ -262,14 +272,14 @@ async def test_a_longer_name_is_another_service(client: EtcdClient) -> None:
         watched(client, "user.rpc") as watcher,
         registered(client, THERE, "user.rpc"),
     ):
-        assert await watcher.wait_first(2) == {THERE}
+        assert await watcher.wait_first(LIMIT_S) == {THERE}
 
 
 async def test_what_is_no_address_is_passed_over(client: EtcdClient) -> None:
     for number, value in enumerate(["nonsense", "a:1,b:2", ":80", "unix:/tmp/x", HERE]):
         await client.put(f"user.rpc/{number}", value)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(2) == {HERE}
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
 
 
 async def test_waiting_for_a_first_instance_has_an_end(client: EtcdClient) -> None:
@@ -282,48 +292,48 @@ async def test_the_last_known_instances_stand_while_etcd_is_away(
 ) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(2) == {HERE}
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
         etcd.kill()
         await eventually(lambda: _is_away(client))
         await asyncio.sleep(0.5)
         assert watcher.endpoints == {HERE}
         await asyncio.to_thread(etcd.start)
-        await client.put("user.rpc/2", THERE)
-        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=5)
+        await eventually(lambda: _put(client, "user.rpc/2", THERE))
+        await eventually(lambda: watcher.endpoints == {HERE, THERE})
 
 
 async def test_an_etcd_that_lost_its_data_does_not_empty_the_set_at_once(
     etcd: EtcdServer, client: EtcdClient
 ) -> None:
     await client.put("user.rpc/1", HERE)
-    async with watched(client, empty_grace_s=2.0) as watcher:
-        assert await watcher.wait_first(2) == {HERE}
+    async with watched(client, empty_grace_s=30.0) as watcher:
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
         etcd.kill()
         etcd.lose_data()
         await asyncio.to_thread(etcd.start)
-        await eventually(lambda: watcher._emptying is not None, within_s=5)
+        await eventually(lambda: watcher._emptying is not None)
         assert watcher.endpoints == {HERE}
-        await client.put("user.rpc/2", THERE)
-        await eventually(lambda: watcher.endpoints == {THERE}, within_s=1.5)
+        await eventually(lambda: _put(client, "user.rpc/2", THERE))
+        await eventually(lambda: watcher.endpoints == {THERE})
         assert watcher._emptying is None
 
 
 async def test_a_set_that_stays_empty_becomes_empty_after_the_grace(client: EtcdClient) -> None:
-    async with watched(client, empty_grace_s=0.5) as watcher:
+    async with watched(client, empty_grace_s=2.0) as watcher:
         async with registered(client):
-            await watcher.wait_first(2)
-        await eventually(lambda: watcher._emptying is not None, within_s=2)
+            await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher._emptying is not None)
         assert watcher.endpoints == {HERE}
-        await eventually(lambda: not watcher.endpoints, within_s=2)
+        await eventually(lambda: not watcher.endpoints)
 
 
 async def test_an_outage_during_the_grace_stops_it(etcd: EtcdServer, client: EtcdClient) -> None:
-    async with watched(client, empty_grace_s=1.0) as watcher:
+    async with watched(client, empty_grace_s=30.0) as watcher:
         async with registered(client):
-            await watcher.wait_first(2)
-        await eventually(lambda: watcher._emptying is not None, within_s=2)
+            await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher._emptying is not None)
         etcd.kill()
-        await eventually(lambda: watcher._emptying is None, within_s=0.9)
+        await eventually(lambda: watcher._emptying is None)
         assert watcher.endpoints == {HERE}
 
 
@@ -344,21 +354,21 @@ async def test_a_watcher_survives_a_compaction(etcd: EtcdServer) -> None:
 
     client = LateClient(etcd.conf, timeout_s=1.0)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(3) == {HERE}
+        assert await watcher.wait_first(LIMIT_S) == {HERE}
         assert LateClient.reads == 2
         await client.put("user.rpc/9", THERE)
-        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE})
     await client.close()
 
 
 async def test_a_standing_watch_survives_a_compaction(etcd: EtcdServer, client: EtcdClient) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(2)
+        await watcher.wait_first(LIMIT_S)
         await client.put("other", "x")
         await etcd.compact((await client.range("other"))[1])
         await client.put("user.rpc/2", THERE)
-        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE})
 
 
 async def test_a_frozen_etcd_delays_the_watch_no_longer_than_it_is_frozen(
@@ -366,14 +376,14 @@ async def test_a_frozen_etcd_delays_the_watch_no_longer_than_it_is_frozen(
 ) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(2)
+        await watcher.wait_first(LIMIT_S)
         etcd.freeze()
         with pytest.raises(EtcdError):
             await client.put("user.rpc/2", THERE)
         assert watcher.endpoints == {HERE}
         etcd.thaw()
-        await eventually(lambda: _put(client, "user.rpc/2", THERE), within_s=3)
-        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=5)
+        await eventually(lambda: _put(client, "user.rpc/2", THERE))
+        await eventually(lambda: watcher.endpoints == {HERE, THERE})
 
 
 async def test_a_quiet_watch_ends_and_the_whole_is_compared_again(
@@ -382,10 +392,10 @@ async def test_a_quiet_watch_ends_and_the_whole_is_compared_again(
     monkeypatch.setattr("im_common.discovery.etcd.WATCH_QUIET_S", 0.2)
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(2)
+        await watcher.wait_first(LIMIT_S)
         watcher._entries["user.rpc/7"] = THERE
         watcher._publish()
-        await eventually(lambda: watcher.endpoints == {HERE}, within_s=2)
+        await eventually(lambda: watcher.endpoints == {HERE})
 
 
 async def test_the_next_host_is_taken_when_one_is_away(etcd: EtcdServer) -> None:
@@ -394,8 +404,8 @@ async def test_the_next_host_is_taken_when_one_is_away(etcd: EtcdServer) -> None
         # In which order they are asked is chance.
         client = EtcdClient(EtcdConf(hosts=[dead, dead, dead, etcd.address]), timeout_s=0.3)
         async with registered(client) as registration, watched(client) as watcher:
-            await asyncio.wait_for(registration.wait_registered(), 3)
-            assert await watcher.wait_first(3) == {HERE}
+            await asyncio.wait_for(registration.wait_registered(), LIMIT_S)
+            assert await watcher.wait_first(LIMIT_S) == {HERE}
         await client.close()
 
 
@@ -403,12 +413,12 @@ async def test_one_users_reconnect_does_not_cancel_another(client: EtcdClient) -
     """A watcher on a connection that is dropped begins anew, its task lives."""
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(2)
+        await watcher.wait_first(LIMIT_S)
         assert client._connection is not None
         client._drop(client._connection)
-        await eventually(lambda: client._connection is not None, within_s=2)
+        await eventually(lambda: client._connection is not None)
         await client.put("user.rpc/2", THERE)
-        await eventually(lambda: watcher.endpoints == {HERE, THERE}, within_s=2)
+        await eventually(lambda: watcher.endpoints == {HERE, THERE})
 
 
 async def _are(client: EtcdClient, wanted: set[str]) -> bool:

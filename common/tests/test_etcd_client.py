@@ -50,7 +50,7 @@ async def test_a_watch_of_a_frozen_etcd_ends(
         assert await anext(changes) == {}
         etcd.freeze()
         with pytest.raises(EtcdError):
-            await asyncio.wait_for(anext(changes), 4)
+            await asyncio.wait_for(anext(changes), 15)
     await client.close()
 
 

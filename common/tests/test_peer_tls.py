@@ -244,7 +244,7 @@ async def test_files_that_do_not_fit_together_are_not_taken_until_they_do(
         assert await stranger(address, trusts=OLD, shows=OLD.issue()) == "OK"
         before = one.tls.credentials
         folder.put(trusted=[NEW], pair=pair)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while one.tls.credentials is before:
                 await asyncio.sleep(0.01)
         assert await stranger(address, trusts=NEW, shows=NEW.issue()) == "OK"

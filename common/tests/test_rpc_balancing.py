@@ -49,7 +49,7 @@ def no_request() -> Iterator[None]:
 
 async def test_calls_are_spread_evenly() -> None:
     async with instance() as a, instance() as b, client_of(a.address, b.address) as (stub, _):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             while not (a.calls["Kick"] and b.calls["Kick"]):  # both are connected
                 await stub.Kick(KICK)
         a.calls.clear()
@@ -90,11 +90,16 @@ async def test_a_service_without_instances_is_unavailable(tmp_path: Path) -> Non
         started = time.monotonic()
         error = await failing(PushServiceStub(channel).Kick(KICK))
         assert (error.code, error.message) == (Code.UNAVAILABLE, "user.rpc has no instance")
-        assert 0.9 < time.monotonic() - started < 1.5
+        # Before its own deadline, which would be told as another error.
+        assert time.monotonic() - started > 0.9
         context.begin(deadline=time.monotonic() + 0.1)
-        started = time.monotonic()
-        await failing(PushServiceStub(channel).Kick(KICK))
-        assert time.monotonic() - started < 0.5
+        times = list[float]()
+        for _ in range(3):
+            started = time.monotonic()
+            await failing(PushServiceStub(channel).Kick(KICK))
+            times.append(time.monotonic() - started)
+        # What else the machine does only ever adds to a time.
+        assert min(times) < 0.5
     await etcd.close()
 
 
@@ -125,7 +130,7 @@ async def test_a_frozen_instance_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
         async with client_of(address, other, timeout=300) as (stub, _):
             await asyncio.gather(*(stub.Kick(KICK) for _ in range(20)))
             frozen.send_signal(signal.SIGSTOP)
-            await eventually(lambda: _all_succeed(stub, 10), within_s=8)
+            await eventually(lambda: _all_succeed(stub, 10), within_s=20)
 
 
 async def test_an_instance_that_is_back_is_called_again_soon() -> None:
@@ -134,7 +139,8 @@ async def test_an_instance_that_is_back_is_called_again_soon() -> None:
         await a.server.stop(None)
         assert (await failing(stub.Push(PUSH))).code is Code.UNAVAILABLE
         await a.start()
-        await eventually(lambda: _succeeds(stub.Kick(KICK)), within_s=2.0)
+        # By default gRPC would wait for up to two minutes.
+        await eventually(lambda: _succeeds(stub.Kick(KICK)))
 
 
 async def test_a_call_in_flight_ends_on_the_channel_it_began_on() -> None:
@@ -178,7 +184,7 @@ async def test_an_address_has_one_channel_until_it_rests() -> None:
         await PushServiceStub(channels.get(a.address)).Push(PUSH)
         busy, resting = channels.get(a.address), channels.get(b.address)
         await PushServiceStub(resting).Push(PUSH)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             while resting.get_state() is not grpc.ChannelConnectivity.SHUTDOWN:
                 await PushServiceStub(channels.get(a.address)).Push(PUSH)
                 await asyncio.sleep(0.05)

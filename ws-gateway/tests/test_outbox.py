@@ -98,7 +98,7 @@ async def test_who_takes_nothing_for_long_is_too_slow(monkeypatch: pytest.Monkey
     box, outlet = Outbox(100, found.set), Outlet(takes=1)
     box.attach(outlet)
     put(box, b"1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await found.wait()
     box.finish(Ending(4003, "too slow", flush=False))
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_the_end_does_not_wait_for_ever(box: Outbox, monkeypatch: pytest.M
     put(box, b"1")
     await asyncio.sleep(0)
     box.finish(Ending(1001, "going away"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await outlet.ended.wait()
     assert (outlet.closed, box.unsent()) == ((0, "aborted"), [b"1"])
 

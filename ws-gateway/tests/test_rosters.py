@@ -246,7 +246,7 @@ async def test_who_came_while_chat_service_was_away_comes_again(
     a, b = await world.online(A), await world.online(B)
     assert (a.ending, b.ending) == (None, None)
     world.chat.away = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while a.ending is None:
             await asyncio.sleep(0.01)
     assert a.ending.code == 1001

@@ -134,7 +134,7 @@ async def take(frames: Inbound, text: str | bytes) -> None:
 
 
 async def until(of: Connection, count: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(of.outbox) < count:
             await asyncio.sleep(0.001)
     return sent(of)

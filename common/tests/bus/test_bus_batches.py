@@ -12,6 +12,8 @@ from im_common.bus import Producer, Record, pipeline
 from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
 
+LONG_S = 20.0
+
 
 class Gate:
     """A handler that holds up the batches with records of some keys until it is opened."""
@@ -93,11 +95,16 @@ async def test_a_batch_that_is_held_up_does_not_hold_up_other_partitions(
         await producer.send(topic, held, b"held")
         await eventually(lambda: gate.begun.values == [b"held"])
         await producer.send(topic, held, b"behind it")
-        for key in others:
-            before = time.monotonic()
-            await producer.send(topic, key, key)
-            await eventually(lambda key=key: key in gate.begun.values)
-            assert time.monotonic() - before < 1
+        times = list[float]()
+        for n in range(2):
+            for key in others:
+                value = b"%d of " % n + key
+                before = time.monotonic()
+                await producer.send(topic, key, value)
+                await eventually(lambda value=value: value in gate.begun.values)
+                times.append(time.monotonic() - before)
+        # What else the machine does only ever adds to a time.
+        assert min(times) < 1
         assert b"behind it" not in gate.begun.values
         gate.open.set()
         await eventually(lambda: b"behind it" in gate.begun.values)
@@ -141,10 +148,10 @@ async def test_records_linger_for_one_another_and_keep_their_order(bus: Bus, top
         assert time.monotonic() - before >= 0.3
         # What does not linger takes with it all that waits.
         before = time.monotonic()
-        lingering = await linger(5, range(20, 40))
+        lingering = await linger(LONG_S, range(20, 40))
         await producer.send(topic, other, b"now")
         await asyncio.gather(*lingering)
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < LONG_S / 2
         await eventually(lambda: len(gate.begun.values) == 82)
     records = [record for batch in gate.begun.batches for record in batch]
     for key in (first, second):

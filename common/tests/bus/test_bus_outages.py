@@ -53,7 +53,8 @@ async def test_a_producer_fails_in_time_when_the_server_goes_away(bus: Bus, topi
             before = time.monotonic()
             with pytest.raises(BusUnavailable):
                 await producer.send(topic, b"k", b"v")
-            assert time.monotonic() - before < 2.5
+            # Not when the link is given up, or the server is back.
+            assert time.monotonic() - before < 3 * 1.5
             with pytest.raises(BusUnavailable):
                 await producer.enqueue(topic, b"k", b"v")
             with pytest.raises(BusUnavailable):

@@ -70,7 +70,7 @@ async def test_partitions_that_are_added_are_used_and_no_record_overtakes_anothe
     for module in ("consumer", "producer"):
         monkeypatch.setattr(f"im_common.bus.kafka.{module}._METADATA_MAX_AGE_MS", 500)
     monkeypatch.setattr("im_common.bus.kafka.producer._LOOK_EVERY_S", 0.2)
-    monkeypatch.setattr("im_common.bus.kafka.producer._USED_AFTER_S", 1.5)
+    monkeypatch.setattr("im_common.bus.kafka.producer._USED_AFTER_S", 5.0)
     topic = new_topic()
     await kafka_bus.ensure_topics({topic: 2})
     numbers: dict[bytes, list[int]] = defaultdict(list)

@@ -184,7 +184,7 @@ async def test_who_gives_a_partition_up_finishes_what_was_begun_and_no_more(
 
 async def test_one_that_has_nothing_in_hand_is_given_up_at_once(pipe: Pipeline, log: Log) -> None:
     partition = pipe.add("t", 0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await partition.drain(30)
     assert log.commits == []
 
@@ -228,7 +228,7 @@ async def test_a_handler_that_holds_its_cancellation_up_holds_nobody_up(
     partition.feed(records(0, 0))
     await begun.wait()
     ending: Callable[[], Awaitable[None]] = partition.abort if how == "abort" else made.close
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await ending()
     may_end.set()
     await _settle()
@@ -245,7 +245,7 @@ async def test_closing_does_not_wait_for_a_commit(
     partition.feed(records(0, 0))
     await _begun(handler, 1)
     await _settle()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await pipe.close()
     log.may_answer.set()
     await _settle()
@@ -266,7 +266,7 @@ async def test_a_reader_waits_while_four_batches_wait_and_goes_on_at_two(
     assert not reading.done()
     assert not partition.hungry()
     handler.may_end.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await reading
     assert not partition.full()
     await eventually(partition.hungry)
@@ -285,7 +285,7 @@ async def test_a_reader_that_waits_for_room_goes_on_when_its_partition_is_lost(
     await _settle()
     assert not reading.done()
     partition.lose()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await reading
     assert partition.ended()
 

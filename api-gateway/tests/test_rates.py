@@ -74,7 +74,7 @@ async def test_beyond_the_burst_of_an_address_one_is_told_when_to_come_again(sta
 
 
 async def test_a_bucket_fills_again(start: Start) -> None:
-    few = {"address_burst": 1, "address_per_second": 5}
+    few = {"address_burst": 1, "address_per_second": 0.5}
     async with start(sections=limits(login=few)) as gateway:
         answering(gateway)
         assert (await login(gateway)).status_code == 200

@@ -91,7 +91,7 @@ class Process:
 async def process(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Process]:
     process = Process(gateway.settings, tmp_path)
     try:
-        await eventually(process.is_ready, within_s=30)
+        await eventually(process.is_ready, within_s=60)
         yield process
     finally:
         process.popen.kill()

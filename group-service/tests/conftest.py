@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 import group_service
 import group_service.server
 from group_service.config import Settings
+from group_service.logic import changes
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange
 from im.group.v1 import group_pb2 as pb
 from im.group.v1.admin_pb2_grpc import GroupAdminServiceStub
@@ -160,8 +161,16 @@ def db(
 
 
 @pytest.fixture
-def start(db: DbConf, valkey: ValkeyServer, redis: Redis, people: People) -> Start:
-    """Starts the service; arguments are its settings."""
+def start(
+    db: DbConf,
+    valkey: ValkeyServer,
+    redis: Redis,
+    people: People,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Start:
+    """Starts the service; arguments are its settings. It waits for the log, and its callers for it, as
+    long as a machine may take that has much else to do."""
+    monkeypatch.setattr(changes, "RELAYED_WITHIN_S", 15.0)
 
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Groups]:
@@ -175,7 +184,7 @@ def start(db: DbConf, valkey: ValkeyServer, redis: Redis, people: People) -> Sta
             user_rpc=people.conf,
             friend_rpc=people.conf,
             bus=BUS,
-            **{"chat_rpc": people.conf} | changed,
+            **{"chat_rpc": people.conf, "timeout": 20_000} | changed,
         )
         async with running(group_service.server.serve, settings) as service:
             stub = GroupServiceStub(service.channel)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from group_service.logic import changes
 from group_service.model.tables import outbox
 from im.group.v1 import group_pb2 as pb
 from im_common.domain.ids import now_ms
@@ -335,8 +336,9 @@ async def test_a_second_try_is_answered_when_the_first_is_in_the_log(
 
 
 async def test_a_change_that_is_not_in_the_log_is_not_confirmed(
-    groups: Groups, people: People, db: DbConf
+    groups: Groups, people: People, db: DbConf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(changes, "RELAYED_WITHIN_S", 0.5)
     ann, bob = await people.several(2)
     group_id = (await groups.create(ann, [bob.user_id])).group_id
     database = Database(db)
@@ -347,6 +349,7 @@ async def test_a_change_that_is_not_in_the_log_is_not_confirmed(
     # A group is made all the same: a second try would make another one.
     other = await groups.create(ann)
     await _put_off(database, "")
+    monkeypatch.setattr(changes, "RELAYED_WITHIN_S", 15.0)
     assert (await refusal(removal())).code is Code.NOT_FOUND
     assert [len(await groups.recorded(one)) for one in (group_id, other.group_id)] == [2, 1]
     await database.close()

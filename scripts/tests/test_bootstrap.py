@@ -162,7 +162,7 @@ def test_a_machine_without_python_is_told_what_to_install(checkout: Checkout) ->
     for program in ("bash", "cat", "cmp", "dirname"):
         (empty / program).symlink_to(str(shutil.which(program)))
     process = checkout.start(PATH=str(empty))
-    said = process.communicate(timeout=10)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "apt-get install python3 python3-venv" in said
 
@@ -171,7 +171,7 @@ def test_a_python_without_venv_is_told_what_to_install(
     checkout: Checkout, fake_python: Callable[[], str]
 ) -> None:
     process = checkout.start(PATH=fake_python())
-    said = process.communicate(timeout=10)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "apt-get install python3-venv" in said
 

@@ -36,13 +36,14 @@ def test_a_killed_process_is_started_again(fake_up: FakeUpMaker, behaviour: str)
     os.kill(first, signal.SIGKILL)
     killed = time.monotonic()
     up.wait(lambda: up.pids()["logic"] != first)
-    assert time.monotonic() - killed < 2
+    # After half a second, and not after the two that come later.
+    assert time.monotonic() - killed < 5
     up.wait(lambda: up.answers("logic"))
     os.kill(up.pids()["logic"], signal.SIGKILL)
     second = up.pids()["logic"]
     up.wait(lambda: up.pids()["logic"] != second)
     process.terminate()
-    said = process.communicate(timeout=10)[0]
+    said = process.communicate(timeout=60)[0]
     assert "logic ended (killed by SIGKILL); starting it again in 0.5 s" in said
     assert "starting it again in 1 s" in said
 
@@ -64,7 +65,7 @@ def test_the_end_goes_gateways_services_servers(
     process = up.start_ready()
     pids = up.pids()
     process.send_signal(number)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=30) == 0
     assert [line for line in up.events() if line.startswith("ended")] == [
         "ended edge",
         "ended logic",
@@ -83,8 +84,9 @@ def test_what_does_not_end_is_killed_within_the_bound(fake_up: FakeUpMaker, is_g
     pids = up.pids()
     begin = time.monotonic()
     process.terminate()
-    assert process.wait(timeout=12) == 0
-    assert time.monotonic() - begin < 9.5
+    assert process.wait(timeout=30) == 0
+    # One stage after the other would take twelve seconds.
+    assert time.monotonic() - begin < 11.5
     assert all(is_gone(pid) for pid in pids.values())
 
 
@@ -96,8 +98,9 @@ def test_a_second_ctrl_c_ends_at_once(fake_up: FakeUpMaker, is_gone: Gone) -> No
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=5)
-    assert time.monotonic() - begin < 3
+    process.wait(timeout=30)
+    # Else it is killed after more than six.
+    assert time.monotonic() - begin < 6
     assert all(is_gone(pid) for pid in pids.values())
 
 
@@ -108,7 +111,7 @@ def test_a_killed_supervisor_takes_its_children_along(fake_up: FakeUpMaker, is_g
     pids = up.pids()
     process.kill()
     process.wait()
-    up.wait(lambda: all(is_gone(pid) for pid in pids.values()), limit_s=2)
+    up.wait(lambda: all(is_gone(pid) for pid in pids.values()))
     up.start_ready()
 
 
@@ -122,7 +125,7 @@ def test_a_killed_supervisor_takes_a_frozen_service_along(
     os.kill(up.pids()["logic"], signal.SIGSTOP)
     process.kill()
     process.wait()
-    up.wait(lambda: all(is_gone(pid) for pid in pids), limit_s=5)
+    up.wait(lambda: all(is_gone(pid) for pid in pids))
 
 
 def test_services_come_from_one_process_that_has_their_imports(fake_up: FakeUpMaker) -> None:
@@ -146,7 +149,7 @@ def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
     process = up.start()
     up.wait(lambda: (up.data / "events").exists())
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=30) == 0
     assert up.events() == ["started store", "ended store"]
 
 
@@ -157,7 +160,7 @@ def test_a_taken_port_is_named(fake_up: FakeUpMaker) -> None:
         other.bind(("127.0.0.1", up.ports["logic"]))
         other.listen()
         process = up.start()
-        said = process.communicate(timeout=10)[0]
+        said = process.communicate(timeout=60)[0]
     assert process.returncode == 3
     assert f"Port {up.ports['logic']}, which logic needs" in said
     program = Path("/proc/self/comm").read_text().strip()
@@ -184,7 +187,7 @@ def test_a_service_that_keeps_ending_fails_the_start(fake_up: FakeUpMaker, is_go
     """The end of its log says why, and everything else is ended."""
     up = fake_up(("store", "SERVER", "good"), ("logic", "SERVICE", "broken"))
     process = up.start()
-    said = process.communicate(timeout=15)[0]
+    said = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert "logic ended 3 times before it was ready (exit code 3)" in said
     assert "this is why" in said
@@ -195,7 +198,7 @@ def test_a_second_start_on_the_same_folder_is_refused(fake_up: FakeUpMaker) -> N
     up, other = fake_up(), fake_up()
     process = up.start_ready()
     second = other.start()
-    said = second.communicate(timeout=10)[0]
+    said = second.communicate(timeout=60)[0]
     assert second.returncode == 1
     assert f"already runs on {up.data} (pid {process.pid})" in said
     assert up.answers("edge") == "edge"
@@ -204,14 +207,14 @@ def test_a_second_start_on_the_same_folder_is_refused(fake_up: FakeUpMaker) -> N
 def test_detach_returns_when_ready_and_down_ends_it(fake_up: FakeUpMaker, is_gone: Gone) -> None:
     up = fake_up()
     process = up.start("--detach")
-    said = process.communicate(timeout=10)[0]
+    said = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert "http://127.0.0.1:1/docs" in said
     pids = up.pids()
     assert int((up.data / "supervisor.pid").read_text()) == pids["supervisor"]
     assert "ended what ran" in _down(up.data)
     # The supervisor lets go of the folder with its last breath.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while not all(is_gone(pid) for pid in pids.values()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -221,7 +224,7 @@ def test_detach_returns_when_ready_and_down_ends_it(fake_up: FakeUpMaker, is_gon
 def test_detach_tells_why_the_start_failed(fake_up: FakeUpMaker) -> None:
     up = fake_up(("logic", "SERVICE", "broken"))
     process = up.start("--detach")
-    said = process.communicate(timeout=15)[0]
+    said = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert "this is why" in said
 
@@ -239,7 +242,7 @@ def test_ready_json_is_never_half_written(fake_up: FakeUpMaker) -> None:
     up.start_ready()
     first = up.pids()["edge"]
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while up.pids()["edge"] == first:
         json.loads((up.data / "ready.json").read_text())
         assert time.monotonic() < deadline

@@ -13,7 +13,7 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from im.gateway.v1.outcome_pb2 import Answer
-from im.gateway.v1.push_pb2 import PushRequest
+from im.gateway.v1.push_pb2 import KickRequest, PushRequest
 from im.gateway.v1.push_pb2_grpc import (
     PushServiceStub,
 )
@@ -63,6 +63,13 @@ async def test_only_repeatable_methods_are_tried_again(stub_first: bool) -> None
         assert (await failing(stub.Kick(KICK))).code is Code.UNAVAILABLE
         assert a.calls["Kick"] == 5
         await channel.close()
+
+
+async def test_a_big_request_is_tried_again_as_a_small_one_is() -> None:
+    big = KickRequest(user_id=7, session_ids=["x" * 1024] * 3 * 1024)
+    async with instance(say_unavailable) as a, client_of(a.address) as (stub, _):
+        assert (await failing(stub.Kick(big))).code is Code.UNAVAILABLE
+        assert a.calls["Kick"] == 5
 
 
 # Deadlines, identity, errors

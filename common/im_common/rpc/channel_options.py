@@ -26,6 +26,8 @@ PINGS_ALLOWED: list[tuple[str, Any]] = [
 _FIXED: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # By default a request of more than 256 KiB is never tried again.
+    ("grpc.per_rpc_retry_buffer_size", 2 * MAX_MESSAGE_BYTES),
     *METADATA_LIMITS,
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

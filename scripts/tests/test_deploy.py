@@ -82,6 +82,12 @@ def test_each_process_is_there(process: Service) -> None:
     assert not process.database or process.database in initial
 
 
+@pytest.mark.parametrize("image", sorted({service["image"] for service in OURS.values()}))
+def test_each_image_is_built_in_one_place(image: str) -> None:
+    """Of two builds one would have the name, and the next `up` end what runs from the other."""
+    assert len([s for s in OURS.values() if s["image"] == image and "build" in s]) == 1
+
+
 @pytest.mark.parametrize("name", SERVING)
 def test_a_service_accepts_its_settings(name: str) -> None:
     service: dict[str, Any] = OURS[name]

@@ -23,6 +23,8 @@ STORE = TOOLS / "podman"
 NETWORK = "im_im"
 # What there is of networks while they are used, by the name that is given; whichever store they are in.
 NETWORKS = Path("/run/containers/networks/aardvark-dns")
+# Whether an interface that comes up from now on says so when its hardware address changes.
+ARP_NOTIFY = Path("/proc/sys/net/ipv4/conf/default/arp_notify")
 PACKAGES = ("podman", "netavark", "aardvark-dns", "runc", "debootstrap", "iptables")
 CONTAINERS_CONF = """
 [containers]
@@ -116,7 +118,7 @@ class Machine:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with (self.work / "podman.log").open("wb") as log:
+        with address_changes_told(), (self.work / "podman.log").open("wb") as log:
             service = subprocess.Popen(
                 ["podman", "system", "service", "-t", "0", self.env["DOCKER_HOST"]],
                 env=self.env,
@@ -147,3 +149,19 @@ class Machine:
                     capture_output=True,
                     check=False,
                 )
+
+
+@contextmanager
+def address_changes_told() -> Iterator[None]:
+    """Bridges that are made meanwhile tell everybody on them when their hardware address changes.
+
+    Netavark before 1.9 gives a bridge no address of its own: it has the lowest of those on it, and
+    another one when a container starts or ends. Where no udev fixes it, the others go on with the old
+    one for a minute or more, and do not reach the server of names.
+    """
+    before = ARP_NOTIFY.read_text()
+    ARP_NOTIFY.write_text("1\n")
+    try:
+        yield
+    finally:
+        ARP_NOTIFY.write_text(before)

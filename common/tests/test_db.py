@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     insert,
+    make_url,
     select,
     text,
     update,
@@ -429,6 +431,58 @@ async def test_a_server_that_never_answers_is_an_outage_in_the_end(
             await way("SELECT 1")
     finally:
         await other.close()
+
+
+async def test_a_server_that_reads_no_more_is_an_outage_while_a_big_statement_is_sent(
+    db: Database, conf: DbConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.is_sqlite:
+        pytest.skip("a file is no server")
+    monkeypatch.setattr(backends, "SILENT_S", 0.5)
+    flowing = asyncio.Event()
+    flowing.set()
+    length = text("SELECT LENGTH(:big)")
+    async with _between(conf, flowing) as through:
+        other = Database(through)
+        try:
+            for work in (other.read, other.write):
+                await work(lambda connection: connection.execute(text("SELECT 1")).close())
+                flowing.clear()
+                with pytest.raises(Exception) as raised:
+                    async with asyncio.timeout(20):
+                        await work(lambda c: c.execute(length, {"big": "x" * 12_000_000}).close())
+                assert is_outage(raised.value)
+                assert not isinstance(raised.value, TimeoutError)
+                flowing.set()
+        finally:
+            await other.close()
+
+
+@asynccontextmanager
+async def _between(conf: DbConf, flowing: asyncio.Event) -> AsyncIterator[DbConf]:
+    """The same server by a way that passes something on while ``flowing`` is set."""
+    url = make_url(conf.data_source)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            await flowing.wait()
+            writer.write(data)
+            await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to, back = await asyncio.open_connection(url.host, url.port)
+        try:
+            await asyncio.gather(pass_on(reader, back), pass_on(to, writer))
+        except ConnectionError:
+            pass
+        finally:
+            back.close()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield conf.model_copy(update={"data_source": str(url.set(host="127.0.0.1", port=port))})
 
 
 def test_a_password_in_the_url_is_refused() -> None:

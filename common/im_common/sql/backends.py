@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -271,7 +272,20 @@ def _mysql_engine(url: URL, conf: DbConf, silent_s: float | None, *, autocommit:
         },
     ).sync_engine
     _ping_the_idle(engine)
+    if silent_s is not None:
+        _bound_sending(engine, silent_s)
     return engine
+
+
+def _bound_sending(engine: Engine, silent_s: float) -> None:
+    """What a server leaves unread for so long ends the connection. ``read_timeout`` alone would wait
+    until a big statement is sent."""
+
+    def bound(connection: Any, _entry: object) -> None:
+        sock = connection.driver_connection._transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silent_s * 1000))
+
+    event.listen(engine, "connect", bound)
 
 
 def _ping_the_idle(engine: Engine) -> None:

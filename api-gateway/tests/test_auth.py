@@ -122,9 +122,20 @@ async def test_sessions_are_listed(check: Check) -> None:
     await check(
         "GET /v1/auth/sessions",
         "ListSessions",
-        auth.ListSessionsRequest(),
+        auth.ListSessionsRequest(limit=50),
         auth.ListSessionsResponse(sessions=[auth.Session(**_SESSION)]),
         body={"items": [_SESSION], "next_cursor": None},
+    )
+
+
+async def test_sessions_are_listed_a_page_at_a_time(check: Check) -> None:
+    await check(
+        "GET /v1/auth/sessions",
+        "ListSessions",
+        auth.ListSessionsRequest(limit=1, cursor="c"),
+        auth.ListSessionsResponse(sessions=[auth.Session(**_SESSION)], next_cursor="d"),
+        body={"items": [_SESSION], "next_cursor": "d"},
+        path="/v1/auth/sessions?limit=1&cursor=c",
     )
 
 

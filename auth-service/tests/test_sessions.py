@@ -54,6 +54,39 @@ async def test_a_session_is_listed_with_what_is_known_of_it(
     assert not oldest.current
 
 
+async def test_sessions_are_listed_a_page_at_a_time(
+    backend: Backend, new_name: Callable[[], str]
+) -> None:
+    name = new_name()
+    opened = [await backend.register(name), *[await backend.login(name) for _ in range(2)]]
+    token = opened[-1].access_token
+    pages, request = [], pb.ListSessionsRequest(limit=2)
+    while True:
+        answer = await call(backend.auth.ListSessions, request, token=token)
+        pages.append([session.session_id for session in answer.sessions])
+        if not answer.next_cursor:
+            break
+        # That a session of the page before ends meanwhile changes nothing for those after it.
+        await backend.revoke(token, pages[-1][-1])
+        request.cursor = answer.next_cursor
+
+    newest, second, oldest = [pair.session_id for pair in reversed(opened)]
+    assert pages == [[newest, second], [oldest]]
+
+
+@pytest.mark.parametrize(
+    ("limit", "cursor", "field"),
+    [(101, "", "limit"), (-1, "", "limit"), (1, "x", "cursor"), (1, "WzFd", "cursor")],
+)
+async def test_a_page_of_sessions_that_cannot_be_is_refused(
+    backend: Backend, limit: int, cursor: str, field: str
+) -> None:
+    pair = await backend.register()
+    request = pb.ListSessionsRequest(limit=limit, cursor=cursor)
+    error = await refusal(call(backend.auth.ListSessions, request, token=pair.access_token))
+    assert (error.code, error.field) == (Code.INVALID_ARGUMENT, field)
+
+
 async def test_an_access_token_says_whose_it_is(backend: Backend) -> None:
     pair = await backend.register(device=pb.Device(device_id="d1", platform="web"))
 

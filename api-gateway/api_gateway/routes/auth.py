@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Response
 
 from api_gateway.routes.keyed import Keyed, KeyedRoute, keyed
-from api_gateway.routes.parts import Svc, area, signed_in
+from api_gateway.routes.parts import DEFAULT_LIMIT, Cursor, Limit, Svc, area, signed_in
 from api_gateway.schemas.auth import (
     Jwk,
     Jwks,
@@ -88,10 +88,17 @@ async def change_password(body: PasswordBody, svc: Svc) -> None:
     )
 
 
-@router.get("/sessions", summary="The sessions of the account", dependencies=[signed_in])
-async def list_sessions(svc: Svc) -> Page[Session]:
-    answer = await svc.auth.ListSessions(pb.ListSessionsRequest())
-    return Page(items=[Session.of(session) for session in answer.sessions], next_cursor=None)
+@router.get(
+    "/sessions", summary="The sessions of the account, newest first", dependencies=[signed_in]
+)
+async def list_sessions(
+    svc: Svc, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+) -> Page[Session]:
+    answer = await svc.auth.ListSessions(pb.ListSessionsRequest(limit=limit, cursor=cursor))
+    return Page(
+        items=[Session.of(session) for session in answer.sessions],
+        next_cursor=answer.next_cursor or None,
+    )
 
 
 @router.delete(

@@ -66,7 +66,7 @@ async def _lines(svc: ServiceContext, me: Me) -> AsyncIterator[bytes]:
 
 async def _things(svc: ServiceContext, me: Me) -> AsyncIterator[tuple[str, BaseModel]]:
     yield "profile", me
-    for session in (await list_sessions(svc)).items:
+    async for session in _all(partial(list_sessions, svc)):
         yield "session", session
     async for friend in _all(partial(list_friends, svc)):
         yield "friend", friend

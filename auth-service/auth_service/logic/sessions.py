@@ -16,6 +16,7 @@ from auth_service.tokens import make_access_token, new_pair, new_session_id
 from im_common.domain.events import SessionRevoked, user_event
 from im_common.domain.ids import now_ms
 from im_common.domain.names import clean_text
+from im_common.domain.paging import Int64, page_limit, read_cursor_as, write_cursor
 from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
 from im_common.runtime import context
 from im_common.runtime.context import Identity
@@ -161,6 +162,22 @@ async def logout(svc: ServiceContext, identity: Identity) -> None:
 async def list_sessions(svc: ServiceContext, user_id: int) -> list[Session]:
     """Newest first."""
     return await svc.sessions.of_user(user_id)
+
+
+async def page_of_sessions(
+    svc: ServiceContext, user_id: int, *, limit: int, cursor: str
+) -> tuple[list[Session], str]:
+    """A page, newest first, and the cursor of the next one (empty when this is the last)."""
+    size = page_limit(limit)
+    before = read_cursor_as(tuple[Int64, str], cursor)
+    found = sorted(await list_sessions(svc, user_id), key=_place, reverse=True)
+    left = found if before is None else [session for session in found if _place(session) < before]
+    page = left[:size]
+    return page, write_cursor(*_place(page[-1])) if len(left) > size else ""
+
+
+def _place(session: Session) -> tuple[int, str]:
+    return session.created_at, session.session_id
 
 
 async def revoke_session(svc: ServiceContext, user_id: int, session_id: str) -> int:

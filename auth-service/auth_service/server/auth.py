@@ -65,8 +65,12 @@ class AuthServicer(AuthServiceServicer):
         self, request: pb.ListSessionsRequest, _: Any
     ) -> pb.ListSessionsResponse:
         caller = identity()
-        found = await sessions.list_sessions(self._svc, caller.user_id)
-        return pb.ListSessionsResponse(sessions=[session_view(s, caller.session_id) for s in found])
+        page, next_cursor = await sessions.page_of_sessions(
+            self._svc, caller.user_id, limit=request.limit, cursor=request.cursor
+        )
+        return pb.ListSessionsResponse(
+            sessions=[session_view(s, caller.session_id) for s in page], next_cursor=next_cursor
+        )
 
     async def RevokeSession(
         self, request: pb.RevokeSessionRequest, _: Any

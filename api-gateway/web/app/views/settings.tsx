@@ -186,8 +186,7 @@ function Sessions(): JSX.Element {
   const { http } = model.client;
   const [sessions, setSessions] = useState<SessionInfo[]>([]);
   const load = async (): Promise<void> => {
-    const answer = await http.get("/v1/auth/sessions");
-    setSessions(answer.items);
+    setSessions(await http.all<SessionInfo>("/v1/auth/sessions"));
   };
   useEffect(() => {
     void model.try(load);

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from im.common.v1 import access_pb2 as im_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/auth/v1/auth.proto\x12\nim.auth.v1\x1a\x19im/common/v1/access.proto\"-\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\"q\n\tTokenPair\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\x12\x12\n\nexpires_in\x18\x05 \x01(\x05\"z\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\"\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x12.im.auth.v1.Device\"9\n\x10RegisterResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\"V\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\"\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x12.im.auth.v1.Device\"6\n\rLoginResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\",\n\x14ValidateTokenRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"u\n\x15ValidateTokenResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x10\n\x08platform\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\"?\n\x13RefreshTokenRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"=\n\x14RefreshTokenResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x15\n\x13ListSessionsRequest\"=\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Session\"\x8e\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x12\n\ncreated_at\x18\x05 \x01(\x03\x12\x14\n\x0clast_seen_at\x18\x06 \x01(\x03\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"L\n\x14RevokeSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nall_others\x18\x02 \x01(\x08H\x00\x42\x08\n\x06target\"(\n\x15RevokeSessionResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x05\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"\x18\n\x16\x43hangePasswordResponse\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse\":\n\x15\x44isableAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08\x64isabled\x18\x02 \x01(\x08\"\x18\n\x16\x44isableAccountResponse\"?\n\x12SeeSessionsRequest\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.im.auth.v1.SeenSession\"2\n\x0bSeenSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x15\n\x13SeeSessionsResponse\"\x10\n\x0eGetJwksRequest\"0\n\x0fGetJwksResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.im.auth.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0b\n\x03kty\x18\x02 \x01(\t\x12\x0b\n\x03\x63rv\x18\x03 \x01(\t\x12\t\n\x01x\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t2\x9e\x08\n\x0b\x41uthService\x12K\n\x08Register\x12\x1b.im.auth.v1.RegisterRequest\x1a\x1c.im.auth.v1.RegisterResponse\"\x04\xc8\xf3\x18\x01\x12\x42\n\x05Login\x12\x18.im.auth.v1.LoginRequest\x1a\x19.im.auth.v1.LoginResponse\"\x04\xc8\xf3\x18\x01\x12]\n\rValidateToken\x12 .im.auth.v1.ValidateTokenRequest\x1a!.im.auth.v1.ValidateTokenResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x12W\n\x0cRefreshToken\x12\x1f.im.auth.v1.RefreshTokenRequest\x1a .im.auth.v1.RefreshTokenResponse\"\x04\xc8\xf3\x18\x01\x12H\n\x06Logout\x12\x19.im.auth.v1.LogoutRequest\x1a\x1a.im.auth.v1.LogoutResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12Z\n\x0cListSessions\x12\x1f.im.auth.v1.ListSessionsRequest\x1a .im.auth.v1.ListSessionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rRevokeSession\x12 .im.auth.v1.RevokeSessionRequest\x1a!.im.auth.v1.RevokeSessionResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12]\n\x0e\x43hangePassword\x12!.im.auth.v1.ChangePasswordRequest\x1a\".im.auth.v1.ChangePasswordResponse\"\x04\xc8\xf3\x18\x02\x12Z\n\rDeleteAccount\x12 .im.auth.v1.DeleteAccountRequest\x1a!.im.auth.v1.DeleteAccountResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0e\x44isableAccount\x12!.im.auth.v1.DisableAccountRequest\x1a\".im.auth.v1.DisableAccountResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12W\n\x0bSeeSessions\x12\x1e.im.auth.v1.SeeSessionsRequest\x1a\x1f.im.auth.v1.SeeSessionsResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12K\n\x07GetJwks\x12\x1a.im.auth.v1.GetJwksRequest\x1a\x1b.im.auth.v1.GetJwksResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x42\x15Z\x13im.local/im/auth/v1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15im/auth/v1/auth.proto\x12\nim.auth.v1\x1a\x19im/common/v1/access.proto\"-\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\"q\n\tTokenPair\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\x12\x12\n\nexpires_in\x18\x05 \x01(\x05\"z\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x10\n\x08nickname\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\"\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x12.im.auth.v1.Device\"9\n\x10RegisterResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\"V\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\"\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x12.im.auth.v1.Device\"6\n\rLoginResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\",\n\x14ValidateTokenRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"u\n\x15ValidateTokenResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x10\n\x08platform\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\"?\n\x13RefreshTokenRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"=\n\x14RefreshTokenResponse\x12%\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.im.auth.v1.TokenPair\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"4\n\x13ListSessionsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"R\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.im.auth.v1.Session\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\x8e\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x12\n\ncreated_at\x18\x05 \x01(\x03\x12\x14\n\x0clast_seen_at\x18\x06 \x01(\x03\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"L\n\x14RevokeSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nall_others\x18\x02 \x01(\x08H\x00\x42\x08\n\x06target\"(\n\x15RevokeSessionResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x05\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"\x18\n\x16\x43hangePasswordResponse\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse\":\n\x15\x44isableAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x10\n\x08\x64isabled\x18\x02 \x01(\x08\"\x18\n\x16\x44isableAccountResponse\"?\n\x12SeeSessionsRequest\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.im.auth.v1.SeenSession\"2\n\x0bSeenSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x15\n\x13SeeSessionsResponse\"\x10\n\x0eGetJwksRequest\"0\n\x0fGetJwksResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.im.auth.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0b\n\x03kty\x18\x02 \x01(\t\x12\x0b\n\x03\x63rv\x18\x03 \x01(\t\x12\t\n\x01x\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t2\x9e\x08\n\x0b\x41uthService\x12K\n\x08Register\x12\x1b.im.auth.v1.RegisterRequest\x1a\x1c.im.auth.v1.RegisterResponse\"\x04\xc8\xf3\x18\x01\x12\x42\n\x05Login\x12\x18.im.auth.v1.LoginRequest\x1a\x19.im.auth.v1.LoginResponse\"\x04\xc8\xf3\x18\x01\x12]\n\rValidateToken\x12 .im.auth.v1.ValidateTokenRequest\x1a!.im.auth.v1.ValidateTokenResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x12W\n\x0cRefreshToken\x12\x1f.im.auth.v1.RefreshTokenRequest\x1a .im.auth.v1.RefreshTokenResponse\"\x04\xc8\xf3\x18\x01\x12H\n\x06Logout\x12\x19.im.auth.v1.LogoutRequest\x1a\x1a.im.auth.v1.LogoutResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12Z\n\x0cListSessions\x12\x1f.im.auth.v1.ListSessionsRequest\x1a .im.auth.v1.ListSessionsResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x02\x12]\n\rRevokeSession\x12 .im.auth.v1.RevokeSessionRequest\x1a!.im.auth.v1.RevokeSessionResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x02\x12]\n\x0e\x43hangePassword\x12!.im.auth.v1.ChangePasswordRequest\x1a\".im.auth.v1.ChangePasswordResponse\"\x04\xc8\xf3\x18\x02\x12Z\n\rDeleteAccount\x12 .im.auth.v1.DeleteAccountRequest\x1a!.im.auth.v1.DeleteAccountResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0e\x44isableAccount\x12!.im.auth.v1.DisableAccountRequest\x1a\".im.auth.v1.DisableAccountResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12W\n\x0bSeeSessions\x12\x1e.im.auth.v1.SeeSessionsRequest\x1a\x1f.im.auth.v1.SeeSessionsResponse\"\x07\x90\x02\x02\xc8\xf3\x18\x03\x12K\n\x07GetJwks\x12\x1a.im.auth.v1.GetJwksRequest\x1a\x1b.im.auth.v1.GetJwksResponse\"\x07\x90\x02\x01\xc8\xf3\x18\x01\x42\x15Z\x13im.local/im/auth/v1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,39 +82,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGOUTRESPONSE']._serialized_start=863
   _globals['_LOGOUTRESPONSE']._serialized_end=879
   _globals['_LISTSESSIONSREQUEST']._serialized_start=881
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=902
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=904
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=965
-  _globals['_SESSION']._serialized_start=968
-  _globals['_SESSION']._serialized_end=1110
-  _globals['_REVOKESESSIONREQUEST']._serialized_start=1112
-  _globals['_REVOKESESSIONREQUEST']._serialized_end=1188
-  _globals['_REVOKESESSIONRESPONSE']._serialized_start=1190
-  _globals['_REVOKESESSIONRESPONSE']._serialized_end=1230
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1232
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1299
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1301
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1325
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1327
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1367
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1369
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1392
-  _globals['_DISABLEACCOUNTREQUEST']._serialized_start=1394
-  _globals['_DISABLEACCOUNTREQUEST']._serialized_end=1452
-  _globals['_DISABLEACCOUNTRESPONSE']._serialized_start=1454
-  _globals['_DISABLEACCOUNTRESPONSE']._serialized_end=1478
-  _globals['_SEESESSIONSREQUEST']._serialized_start=1480
-  _globals['_SEESESSIONSREQUEST']._serialized_end=1543
-  _globals['_SEENSESSION']._serialized_start=1545
-  _globals['_SEENSESSION']._serialized_end=1595
-  _globals['_SEESESSIONSRESPONSE']._serialized_start=1597
-  _globals['_SEESESSIONSRESPONSE']._serialized_end=1618
-  _globals['_GETJWKSREQUEST']._serialized_start=1620
-  _globals['_GETJWKSREQUEST']._serialized_end=1636
-  _globals['_GETJWKSRESPONSE']._serialized_start=1638
-  _globals['_GETJWKSRESPONSE']._serialized_end=1686
-  _globals['_JWK']._serialized_start=1688
-  _globals['_JWK']._serialized_end=1769
-  _globals['_AUTHSERVICE']._serialized_start=1772
-  _globals['_AUTHSERVICE']._serialized_end=2826
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=933
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=935
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1017
+  _globals['_SESSION']._serialized_start=1020
+  _globals['_SESSION']._serialized_end=1162
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=1164
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=1240
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=1242
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=1282
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1284
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1351
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1353
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1377
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1379
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1419
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1421
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1444
+  _globals['_DISABLEACCOUNTREQUEST']._serialized_start=1446
+  _globals['_DISABLEACCOUNTREQUEST']._serialized_end=1504
+  _globals['_DISABLEACCOUNTRESPONSE']._serialized_start=1506
+  _globals['_DISABLEACCOUNTRESPONSE']._serialized_end=1530
+  _globals['_SEESESSIONSREQUEST']._serialized_start=1532
+  _globals['_SEESESSIONSREQUEST']._serialized_end=1595
+  _globals['_SEENSESSION']._serialized_start=1597
+  _globals['_SEENSESSION']._serialized_end=1647
+  _globals['_SEESESSIONSRESPONSE']._serialized_start=1649
+  _globals['_SEESESSIONSRESPONSE']._serialized_end=1670
+  _globals['_GETJWKSREQUEST']._serialized_start=1672
+  _globals['_GETJWKSREQUEST']._serialized_end=1688
+  _globals['_GETJWKSRESPONSE']._serialized_start=1690
+  _globals['_GETJWKSRESPONSE']._serialized_end=1738
+  _globals['_JWK']._serialized_start=1740
+  _globals['_JWK']._serialized_end=1821
+  _globals['_AUTHSERVICE']._serialized_start=1824
+  _globals['_AUTHSERVICE']._serialized_end=2878
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,8 @@ def problem(value: Any, *, largest: float = MAX_ID, depth: int = MAX_DEPTH) -> s
     if isinstance(value, str):
         return text_problem(value)
     if isinstance(value, int):
-        return None if abs(value) <= largest else _too_large(largest)
+        least = -largest - 1 if largest == MAX_ID else -largest
+        return None if least <= value <= largest else _too_large(largest)
     if isinstance(value, float):
         return None if math.isfinite(value) else "has a number that is none"
     inner: Any = ()

@@ -15,6 +15,7 @@ from api_gateway.files.upload import FRAMING_BYTES
 from api_gateway.middleware import FileLimits, RequestMiddleware
 from api_gateway.rates import RateMiddleware
 from api_gateway.routes import ROUTERS
+from api_gateway.routes.parts import unless_refused
 from api_gateway.svc import ServiceContext
 from im_common.errors import AppError
 from im_common.runtime import context
@@ -47,12 +48,12 @@ def build_app(svc: ServiceContext) -> FastAPI:
 
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(AppError)
-    async def on_app_error(_request: Request, error: AppError) -> Response:
-        return problem(error.respelled(SPELLINGS))
+    async def on_app_error(request: Request, error: AppError) -> Response:
+        return problem(await unless_refused(request, error.respelled(SPELLINGS)))
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
-        return problem(validation_error(error.errors()))
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return problem(await unless_refused(request, validation_error(error.errors())))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

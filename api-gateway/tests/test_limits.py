@@ -51,11 +51,17 @@ class Raw:
 
     async def status(self) -> int:
         """Of one answer, that is read without an end of the connection."""
+        return (await self._answer())[0]
+
+    async def problem(self) -> Any:
+        """The body of one answer, that is read as ``status`` does."""
+        return json.loads((await self._answer())[1])
+
+    async def _answer(self) -> tuple[int, bytes]:
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         assert length is not None
-        await self._reader.readexactly(int(length[1]))
-        return int(head.split()[1])
+        return int(head.split()[1]), await self._reader.readexactly(int(length[1]))
 
     def close(self) -> None:
         self._writer.close()
@@ -219,7 +225,9 @@ async def test_what_is_no_http_is_a_problem_too(gateway: Gateway) -> None:
     ):
         async with talking(gateway.url) as raw:
             await raw.send(sent)
-            assert await raw.status() == 400
+            problem = await raw.problem()
+            assert (problem["status"], problem["code"]) == (400, "INVALID_ARGUMENT")
+            assert re.fullmatch(r"[0-9a-f]{16}", problem["request_id"])
 
 
 async def test_a_request_to_speak_something_else_is_answered_as_it_is(gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -107,6 +108,33 @@ async def test_a_token_that_no_service_could_take_is_refused_at_once(
     response = await gateway.anonymous("GET", "/v1/users/me", headers=headers)
     assert response.status_code in (400, 401)
     assert gateway.services.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "content"),
+    [
+        ("POST", "/v1/messages", b"{}"),
+        ("POST", "/v1/messages", b"{"),
+        ("PATCH", "/v1/users/me", b"[]"),
+        ("GET", "/v1/users/x", b""),
+        ("GET", "/v1/messages/search", b""),
+        ("GET", "/v1/conversations/x/messages", b""),
+    ],
+)
+async def test_whose_token_is_not_good_is_told_so_before_what_else_is_wrong(
+    gateway: Gateway, token_of: Callable[[int], str], verb: str, path: str, content: bytes
+) -> None:
+    # Well signed, but its session is over.
+    ended = token_of(7)
+    for token, code in (("x.y.z", Code.UNAUTHENTICATED), (ended, Code.SESSION_REVOKED)):
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await gateway.anonymous(verb, path, content=content, headers=headers)
+        assert_problem(response, 401, code)
+    assert_problem(
+        await gateway.anonymous(verb, path, content=content), 401, Code.UNAUTHENTICATED
+    )
+    response = await gateway.request(verb, path, content=content)
+    assert (response.status_code, response.json()["code"]) == (400, "INVALID_ARGUMENT")
 
 
 async def test_an_unknown_route_is_not_found(gateway: Gateway) -> None:
@@ -343,7 +371,8 @@ async def test_a_body_that_is_not_packed_may_say_so(gateway: Gateway) -> None:
 
 async def test_20_000_cursors_are_taken(gateway: Gateway) -> None:
     gateway.services.answers["Sync"] = SyncResponse()
-    cursors = {f"s:{10**15 + n}:{10**16 + n}": n for n in range(20_000)}
+    most = 2**63 - 1
+    cursors = {f"s:{most - 1 - n}:{most}": most for n in range(20_000)}
     response = await gateway.request("POST", "/v1/sync", json={"cursors": cursors})
     assert response.status_code == 200, response.text
     assert gateway.services.last.message.cursors == cursors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -14,9 +15,10 @@ from pydantic import AfterValidator, BeforeValidator
 from api_gateway.svc import ServiceContext
 from im_common.domain.ids import MAX_ID, parse_conversation
 from im_common.domain.paging import DEFAULT_LIMIT, MAX_LIMIT
-from im_common.errors import invalid, unauthenticated
+from im_common.errors import AppError, Code, invalid, unauthenticated
 from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime import context
+from im_common.runtime.faults import as_unavailable
 
 # Named once for all routes; the description puts the reference in its place.
 _ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "Any error."}}
@@ -51,11 +53,7 @@ class _Bearer(HTTPBearer):
     """Takes the access token along; the service that is called verifies it."""
 
     async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials:
-        token = bearer_token(request.headers.get("authorization", ""))
-        if not token:
-            raise unauthenticated("an access token is needed")
-        if not may_be_token(token):
-            raise unauthenticated("the access token is not valid")
+        token = _token(request)
         current = context.current.get()
         if current is not None:
             current.user_token = token
@@ -66,6 +64,34 @@ class _Bearer(HTTPBearer):
 signed_in = Depends(
     _Bearer(bearerFormat="JWT", scheme_name="bearer", description="The access token of a login.")
 )
+
+
+def _token(request: HTTPConnection) -> str:
+    """Raises UNAUTHENTICATED for what no service could take."""
+    token = bearer_token(request.headers.get("authorization", ""))
+    if not token:
+        raise unauthenticated("an access token is needed")
+    if not may_be_token(token):
+        raise unauthenticated("the access token is not valid")
+    return token
+
+
+async def unless_refused(request: Request, error: AppError) -> AppError:
+    """What the answer is to say: that the caller's token is not good (any more), if that is so, before
+    what else is wrong with the request."""
+    is_needed = signed_in in getattr(request.scope.get("route"), "dependencies", ())
+    if error.code is not Code.INVALID_ARGUMENT or not is_needed:
+        return error
+    svc = await _service_context(request)
+    try:
+        await svc.tokens.verify(_token(request))
+    except AppError as refused:
+        return refused if refused.traits.http == HTTPStatus.UNAUTHORIZED else error
+    except Exception as fault:
+        # Nobody can say: the request is as wrong as it was.
+        if as_unavailable(fault) is None:
+            raise
+    return error
 
 
 def _as_json(text: object) -> object:
@@ -117,4 +143,5 @@ __all__ = [
     "UserIdPath",
     "area",
     "signed_in",
+    "unless_refused",
 ]

@@ -14,6 +14,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from im_common.errors import Code
+from im_common.runtime import context
 from im_common.runtime.http_limits import Guests, HttpLimits
 
 # Of a body, or what follows it, that is parsed at once.
@@ -247,7 +248,8 @@ def _problem(status: HTTPStatus, code: Code, detail: str) -> bytes:
             "status": status.value,
             "detail": detail,
             "code": code.value,
-            "request_id": "",
+            # For what the client writes down: of a request that was not read nothing is logged.
+            "request_id": context.new_request_id(),
         }
     )
     more = "Retry-After: 2\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""

@@ -144,6 +144,23 @@ async def test_a_message_over_http_is_the_same(new_user: MakeUser, online: Conne
     assert again.json() == sent
 
 
+async def test_a_content_is_enough_for_a_message_of_any_type(
+    new_user: MakeUser, online: Connect
+) -> None:
+    a, b = await new_user(), await new_user()
+    device_a, device_b = await online(a), await online(b)
+    kinds = ["text", "image", "file", "audio", "video", "location", "custom"]
+    for kind in kinds:
+        body = {"to": b.user_id, "content": f"a {kind}", "content_type": kind}
+        assert (await device_a.ask(**body))["type"] == "sent", kind
+        response = await a.request("POST", "/v1/messages", json=body)
+        assert response.status_code == 201, response.text
+    messages = await device_b.wait_count("message", 2 * len(kinds))
+    assert [message["content_type"] for message in messages] == [
+        kind for kind in kinds for _ in range(2)
+    ]
+
+
 async def test_the_blocked_are_told_and_heard_again_when_unblocked(
     new_user: MakeUser, online: Connect
 ) -> None:

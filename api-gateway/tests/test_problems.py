@@ -130,9 +130,7 @@ async def test_whose_token_is_not_good_is_told_so_before_what_else_is_wrong(
         headers = {"Authorization": f"Bearer {token}"}
         response = await gateway.anonymous(verb, path, content=content, headers=headers)
         assert_problem(response, 401, code)
-    assert_problem(
-        await gateway.anonymous(verb, path, content=content), 401, Code.UNAUTHENTICATED
-    )
+    assert_problem(await gateway.anonymous(verb, path, content=content), 401, Code.UNAUTHENTICATED)
     response = await gateway.request(verb, path, content=content)
     assert (response.status_code, response.json()["code"]) == (400, "INVALID_ARGUMENT")
 

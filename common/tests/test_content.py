@@ -22,6 +22,8 @@ def _chat(content_type: str, content: str = "x", **ext: Any) -> Chat:
         _chat("text"),
         _chat("text", anything="goes"),
         _chat("image", "", file_id="f-1"),
+        _chat("image", "https://example.org/cat.jpg"),
+        _chat("audio", "https://example.org/cat.ogg", duration_ms=1000, file_id=None),
         _chat("file", "", file_id="f-1", name="notes.txt", size=17, more=[1]),
         _chat("audio", "listen", file_id="f-1", duration_ms=1000),
         _chat("video", "", file_id="f-1"),
@@ -40,7 +42,8 @@ def test_what_is_complete_is_taken(chat: Chat) -> None:
 @pytest.mark.parametrize(
     ("chat", "field"),
     [
-        (_chat("image"), "ext.file_id"),
+        (_chat("image", ""), "ext.file_id"),
+        (_chat("video", "", name="x"), "ext.file_id"),
         (_chat("file", file_id=""), "ext.file_id"),
         (_chat("audio", file_id=7), "ext.file_id"),
         (_chat("video", file_id="x" * 129), "ext.file_id"),

@@ -81,8 +81,10 @@ def test_what_is_wrong_with_a_frame_is_named(
 
 @pytest.mark.parametrize(
     "value",
-    [_nested(17), _nested(255), "9" * 19, "9" * 400, "-" + "9" * 5_000]
-    + ["9223372036854775808", "-9223372036854775809"],
+    [
+        *(_nested(17), _nested(255), "9" * 19, "9" * 400, "-" + "9" * 5_000),
+        *("9223372036854775808", "-9223372036854775809"),
+    ],
 )
 def test_free_json_that_few_readers_take_is_refused_by_name(value: str) -> None:
     refused = _refusal(_chat(f'"content":"x","ext":{{"a":{value}}}'))

@@ -111,14 +111,16 @@ def mentions(content: Content) -> list[int | frames.All]:
 
 
 def check_ext(chat: frames.Chat) -> None:
-    """What a content type needs besides the content: a file's `file_id` (and `name` and `size` as
-    they should be), a place's `latitude` and `longitude` within the globe. The rest of `ext` is the
-    application's own. Raises INVALID_ARGUMENT."""
+    """What a content type needs when the content does not say it: a file's `file_id` (and `name` and
+    `size` as they should be), a place's `latitude` and `longitude` within the globe. The rest of `ext`
+    is the application's own. Raises INVALID_ARGUMENT."""
     if chat.content_type == "text":
         return
     ext = chat.ext or {}
     if chat.content_type in _FILE_TYPES:
-        _check_text(ext, "file_id", 1, 128)
+        # The content may say where it is.
+        if not chat.content or ext.get("file_id") is not None:
+            _check_text(ext, "file_id", 1, 128)
         if "name" in ext:
             _check_text(ext, "name", 0, 255)
         size = ext.get("size", 0)

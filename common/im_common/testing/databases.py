@@ -20,12 +20,15 @@ from typing import Any
 import asyncmy
 import yaml
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from im_common.runtime.sections import DbConf
 from im_common.sql.migrate import upgrade
 from im_common.sql.mysql_login import login_arguments
 
 KINDS = ("sqlite", "mysql")
+# A text, and what stands in it for %s.
+Statement = tuple[str, Sequence[Any]]
 VARIABLE = "IM_TEST_INFRA"
 
 
@@ -91,23 +94,52 @@ def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbC
         file.write_bytes(_migrated_file(migrations))
         yield _sqlite(file)
         return
-    with empty_mysql_database() as conf:
-        upgrade(conf, migrations)
+    with _mysql_database(_migrated_tables(migrations)) as (_, conf):
         yield conf
 
 
 @contextmanager
 def empty_mysql_database() -> Iterator[DbConf]:
     """A new one without a table; it is gone afterwards. Not for use inside a running loop."""
+    with _mysql_database() as (_, conf):
+        yield conf
+
+
+@contextmanager
+def _mysql_database(content: Sequence[Statement] = ()) -> Iterator[tuple[MysqlServer, DbConf]]:
     server = mysql_server()
     if server is None:
         raise RuntimeError(missing("mysql"))
     name = f"im_test_{secrets.token_hex(6)}"
-    _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    create = f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    _execute(server, (create, ()), (f"USE {name}", ()), *content)
     try:
-        yield server.conf(name)
+        yield server, server.conf(name)
     finally:
-        _execute(server, f"DROP DATABASE {name}")
+        _execute(server, (f"DROP DATABASE {name}", ()))
+
+
+@cache
+def _migrated_tables(migrations: Path) -> list[Statement]:
+    """What makes the tables with all that the migrations put into them. They run once: to make the
+    tables alone takes a third of the time less, and of the processor's."""
+    with _mysql_database() as (server, conf):
+        upgrade(conf, migrations)
+        database = make_url(conf.data_source).database
+        [*_, tables] = _execute(server, (f"USE {database}", ()), ("SHOW TABLES", ()))
+        # They may refer to one another.
+        statements: list[Statement] = [("SET FOREIGN_KEY_CHECKS = 0", ())]
+        for (table,) in tables:
+            [[(_, create)], rows] = _execute(
+                server,
+                (f"SHOW CREATE TABLE {database}.{table}", ()),
+                (f"SELECT * FROM {database}.{table}", ()),
+            )
+            statements.append((create, ()))
+            for row in rows:
+                values = ", ".join(["%s"] * len(row))
+                statements.append((f"INSERT INTO {table} VALUES ({values})", row))
+        return statements
 
 
 @cache
@@ -125,17 +157,22 @@ def _sqlite(file: Path) -> DbConf:
     return DbConf(data_source=f"sqlite+aiosqlite:///{file}")
 
 
-def _execute(server: MysqlServer, statement: str) -> None:
+def _execute(server: MysqlServer, *statements: Statement) -> list[Sequence[Any]]:
+    """One after the other on one connection; the rows of each."""
     login = login_arguments(server.conf(""))
 
-    async def execute() -> None:
+    async def execute() -> list[Sequence[Any]]:
         connection: Any = await asyncmy.connect(
-            host=server.host, port=server.port, user=server.user, **login
+            host=server.host, port=server.port, user=server.user, autocommit=True, **login
         )
+        found = []
         try:
             async with connection.cursor() as cursor:
-                await cursor.execute(statement)
+                for text, values in statements:
+                    await cursor.execute(text, values or None)
+                    found.append(await cursor.fetchall() if cursor.description else ())
         finally:
             connection.close()
+        return found
 
-    asyncio.run(execute())
+    return asyncio.run(execute())

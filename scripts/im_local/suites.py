@@ -40,6 +40,8 @@ MYSQL_PORT_OFFSET, APART_PORT_OFFSET = 500, 1000
 # They kill and freeze the servers under them, which may be others' too. They mostly wait.
 FAULTS = ["tests/test_faults.py", "tests/test_cluster_faults.py"]
 KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"]
+# Of FAULTS these are run with KILLS on the real servers, whose lane ends sooner.
+LENT = [f"tests/test_faults.py::test_a_server_killed[{name}]" for name in ("etcd", "ws-gateway")]
 # Of the whole system on MySQL itself, before anything is killed there.
 TALK = ["tests/test_conversation.py"]
 CLIENTS = [
@@ -58,6 +60,7 @@ CLUSTERS = ["common/tests/test_redis_cluster.py"]
 # out of the gateways, or starts servers of its own; and what asks the database for everything, on a
 # real one.
 ONCE = {
+    "tests/test_admin_page.py": EMBEDDED,
     "tests/test_description.py": REAL,
     "tests/test_edge.py": EMBEDDED,
     "tests/test_fan_out.py": EMBEDDED,
@@ -145,8 +148,9 @@ def _kills(kinds: Sequence[str]) -> list[Lane]:
     for on in kinds:
         elsewhere = _elsewhere(kinds, on)
         clients = [path for path in CLIENTS if path not in elsewhere]
-        apart = APART if on == REAL else on
-        lanes += [[Suite(on, FAULTS)], [Suite(apart, KILLS)]]
+        apart, lent = (APART, LENT) if on == REAL else (on, [])
+        left = [f"--deselect={test}" for test in lent]
+        lanes += [[Suite(on, FAULTS, options=left)], [Suite(apart, [*KILLS, *lent])]]
         if clients and on == EMBEDDED:
             # Such a system is its suite's own.
             lanes.append([])

@@ -29,6 +29,21 @@ def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
 
 
 @pytest.mark.parametrize("servers", [[REAL], [EMBEDDED, REAL]])
+def test_what_is_left_out_of_a_file_runs_in_another_lane(servers: list[str]) -> None:
+    kills = [suite for lane in stages(servers)[1] for suite in lane]
+    left = [(s, o.partition("=")[2]) for s in kills for o in s.options if "--deselect=" in o]
+    assert [test for _, test in left] == suites.LENT
+    for suite, test in left:
+        (other,) = [other for other in kills if test in other.paths]
+        assert (suite.servers, other.servers) == (REAL, APART)
+    known = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "--collect-only", *suites.LENT],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert known.returncode == 0, known.stdout
+
+
+@pytest.mark.parametrize("servers", [[REAL], [EMBEDDED, REAL]])
 def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str]) -> None:
     beside, kills, alone = stages(servers)
     (log,) = [lane for lane in beside if any("common/tests" in suite.paths for suite in lane)]

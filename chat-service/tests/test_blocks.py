@@ -170,7 +170,7 @@ async def test_a_lease_is_not_relied_on_longer_than_it_lasts_from_the_question(
     friends: Friends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BUSY_BATCHES", 1)
-    friends.lease_ms = 400
+    friends.lease_ms = 1_500
     friends.answers_after_s = 0.1
     async with _leasing(friends) as blocks:
 

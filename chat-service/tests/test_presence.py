@@ -134,7 +134,7 @@ class World:
 
 @pytest.fixture
 def world(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(presence, "GONE_AFTER_MS", 600)
+    monkeypatch.setattr(presence, "GONE_AFTER_MS", 1_500)
     monkeypatch.setattr(presence, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(presence, "_RETRY_MS", 100)
     return World(redis, Services(friends={ANN: [BOB], BOB: [ANN]}))

@@ -71,7 +71,7 @@ class FakeUp:
         """What the stand-in says, or None when it does not answer."""
         with contextlib.suppress(OSError):
             address = f"http://127.0.0.1:{self.ports[name]}/readyz"
-            with urllib.request.urlopen(address, timeout=1) as answer:
+            with urllib.request.urlopen(address, timeout=10) as answer:
                 text: str = answer.read().decode()
                 return text
         return None

@@ -53,7 +53,7 @@ class Collector:
             self.spans += _read(request)
             self._changed.notify_all()
 
-    async def wait_for(self, wanted: Callable[[list[Seen]], bool], limit_s: float = 10) -> None:
+    async def wait_for(self, wanted: Callable[[list[Seen]], bool], limit_s: float = 30) -> None:
         """Until all spans together are as wanted. Raises AssertionError."""
         try:
             async with asyncio.timeout(limit_s), self._changed:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from im.user.v1 import user_pb2 as pb
+from user_service.logic import profile_news
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Friends that are not known in time are not told, and that is no test's business here."""
+    monkeypatch.setattr(profile_news, "ASK_S", 15.0)
 
 
 async def test_friends_and_own_devices_hear_what_has_changed_and_nothing_else(service: Any) -> None:

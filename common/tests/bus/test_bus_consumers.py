@@ -18,6 +18,9 @@ from im_common.testing.buses import Bus, Sink, consuming, started
 from im_common.testing.waiting import eventually
 from im_local.last_will import ends_with_us
 
+# A lease, and a session with Kafka, last longer.
+AT_ONCE_S = 4.0
+
 
 async def test_a_batch_that_was_not_finished_comes_again(bus: Bus, topic: str) -> None:
     begun = asyncio.Event()
@@ -53,9 +56,17 @@ async def test_a_finished_batch_never_comes_again(bus: Bus, topic: str) -> None:
     assert second.values == [b"2"]
 
 
-async def test_a_stopped_consumer_is_replaced_without_waiting_for_its_lease(
-    bus: Bus, topic: str
-) -> None:
+async def test_a_stopped_consumer_is_replaced_without_waiting_for_its_lease(bus: Bus) -> None:
+    times = list[float]()
+    while not times or (times[-1] >= AT_ONCE_S and len(times) < 3):
+        topic = f"t-{uuid4().hex}"
+        await bus.ensure_topics({topic: 3})
+        times.append(await _replaced_after_s(bus, topic))
+    # What else the machine does only ever adds to a time.
+    assert min(times) < AT_ONCE_S
+
+
+async def _replaced_after_s(bus: Bus, topic: str) -> float:
     first, second = Sink(), Sink()
     async with (
         started(bus.producer()) as producer,
@@ -70,7 +81,7 @@ async def test_a_stopped_consumer_is_replaced_without_waiting_for_its_lease(
             for n in range(30):
                 await producer.send(topic, b"k%d" % n, b"%d" % n)
             await eventually(lambda: len(first.values) + len(second.values) >= 31)
-            assert time.monotonic() - before < 4
+            return time.monotonic() - before
 
 
 async def test_partitions_move_under_load_without_loss_or_disorder(bus: Bus, topic: str) -> None:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import random
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,8 @@ _PORTS = 65_536
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING = "0A"
 _NETWORK = Path("/proc/self/ns/net")
+# Of this process, bound and never listening.
+_kept: dict[int, socket.socket] = {}
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,12 @@ def is_free(port: int) -> bool:
 
     Raises OSError for what is no port at all, or one that this user may not have.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
+    try:
+        _bound(port).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
     return True
 
 
@@ -80,9 +81,9 @@ def spare_ports() -> Iterator[int]:
 async def ensure_free(
     wanted: Iterable[Wanted], *, say: Say, patience_s: float = PATIENCE_S
 ) -> None:
-    """Claim all and return when they are free. Raises PortTaken at once when somebody listens on one
-    or has claimed it, and after the patience when one is held otherwise; LocalError for what cannot be
-    a port.
+    """Claim all, keep them from outgoing connections, and return when they are free. Raises PortTaken
+    at once when somebody listens on one or has claimed it, and after the patience when one is held
+    otherwise; LocalError for what cannot be a port.
     """
     deadline = time.monotonic() + patience_s
     for each in wanted:
@@ -95,6 +96,7 @@ async def ensure_free(
             await asyncio.sleep(0.1)
         if not claim(each.port):
             raise _taken(each, "another start, of which nothing listens yet")
+        _keep_from_connections(each.port)
 
 
 def listener_on(port: int) -> str:
@@ -104,6 +106,34 @@ def listener_on(port: int) -> str:
         return ""
     owner = _owner({f"socket:[{inode}]" for inode in inodes})
     return owner or "a program of another user"
+
+
+def _keep_from_connections(port: int) -> None:
+    """As long as this process lives the kernel gives the port, if it is of its range, to no outgoing
+    connection, as it is bound by name; servers, which set SO_REUSEADDR, listen beside that. Otherwise
+    it may be gone before its server listens, or while that is started again.
+    """
+    if sys.platform != "linux" or port in _kept:
+        return
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        kept = stack.enter_context(_bound(port))
+        # Where that is not how it is, it is let go.
+        with _bound(port) as server:
+            server.listen()
+        _kept[port] = kept
+        stack.pop_all()
+
+
+def _bound(port: int) -> socket.socket:
+    """As a server binds it: the rests of closed connections do not count. Raises OSError."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 def _is_free(wanted: Wanted) -> bool:

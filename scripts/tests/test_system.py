@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from im_local.errors import LocalError, PortTaken
 from im_local.infra_file import read_infra
 from im_local.paths import DataDir
-from im_local.ports import Wanted, ensure_free, spare_ports
+from im_local.ports import HOST, Wanted, ensure_free, spare_ports
 from im_local.processes import parse_scale
 from im_local.system import System, base_ports
 from im_local.testing import OFFSETS, free_port_offset
@@ -190,6 +191,18 @@ async def test_what_another_start_is_about_to_take_is_refused() -> None:
         await ensure_free(wanted, say=print)
     await other.communicate(b"")
     await ensure_free(wanted, say=print)
+
+
+async def test_a_port_of_ours_is_kept_for_its_server() -> None:
+    """From outgoing connections, which take what nobody has bound: at the first start and later."""
+    (port,) = itertools.islice(spare_ports(), 1)
+    await ensure_free([Wanted(port, "user", "gRPC")], say=print)
+    for _ in range(2):
+        with socket.socket() as outgoing, pytest.raises(OSError, match="in use"):
+            outgoing.bind((HOST, port))
+        server = await asyncio.start_server(lambda _r, _w: None, HOST, port)
+        server.close()
+        await server.wait_closed()
 
 
 def test_a_test_gets_ports_that_no_outgoing_connection_takes() -> None:

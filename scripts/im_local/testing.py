@@ -43,6 +43,7 @@ class Ready:
     ws_gateways: list[str]
     kafka: str | None = None
     mysql: str | None = None
+    supervisor: int = 0
 
 
 class System:
@@ -160,7 +161,7 @@ class System:
         while (code := self._process.poll()) is None:
             # The file may still be that of an earlier start.
             with contextlib.suppress(OSError):
-                if self.ready.pids["supervisor"] == self._process.pid:
+                if self.ready.supervisor == self._process.pid:
                     return None
             time.sleep(0.05)
         self._has_ended()

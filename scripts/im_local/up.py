@@ -178,8 +178,9 @@ class _Run:
     def _publish(self) -> None:
         if not self._is_ready:
             return
-        pids = {**self._supervisor.pids, **self._infra_pids, "supervisor": os.getpid()}
-        document = {**self._launch.plan.describe(), "pids": pids}
+        # Whoever is in `pids` may be killed, and is started again: we are not.
+        pids = {**self._supervisor.pids, **self._infra_pids}
+        document = {**self._launch.plan.describe(), "supervisor": os.getpid(), "pids": pids}
         write_atomically(self._launch.data.ready, json.dumps(document, indent=2) + "\n")
 
     def _announce(self) -> None:

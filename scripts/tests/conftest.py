@@ -64,6 +64,10 @@ class FakeUp:
         found: dict[str, int] = json.loads((self.data / "ready.json").read_text())["pids"]
         return found
 
+    def supervisor(self) -> int:
+        pid: int = json.loads((self.data / "ready.json").read_text())["supervisor"]
+        return pid
+
     def events(self) -> list[str]:
         return (self.data / "events").read_text().splitlines()
 

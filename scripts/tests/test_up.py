@@ -22,8 +22,8 @@ def test_servers_are_ready_before_the_services_start(fake_up: FakeUpMaker) -> No
     up = fake_up()
     process = up.start_ready()
     assert up.events()[0] == "started store"
-    assert set(up.pids()) == {"store", "logic", "edge", "supervisor"}
-    assert up.pids()["supervisor"] == process.pid
+    assert set(up.pids()) == {"store", "logic", "edge"}
+    assert up.supervisor() == process.pid
     assert up.answers("logic") == "logic"
 
 
@@ -210,12 +210,12 @@ def test_detach_returns_when_ready_and_down_ends_it(fake_up: FakeUpMaker, is_gon
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert "http://127.0.0.1:1/docs" in said
-    pids = up.pids()
-    assert int((up.data / "supervisor.pid").read_text()) == pids["supervisor"]
+    pids = [*up.pids().values(), up.supervisor()]
+    assert int((up.data / "supervisor.pid").read_text()) == up.supervisor()
     assert "ended what ran" in _down(up.data)
     # The supervisor lets go of the folder with its last breath.
     deadline = time.monotonic() + 15
-    while not all(is_gone(pid) for pid in pids.values()):
+    while not all(is_gone(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert "nothing runs" in _down(up.data)

@@ -50,6 +50,8 @@ def _with_servers(ready: Ready, infra: Path | None) -> Ready:
     if infra is not None:
         named = yaml.safe_load(infra.read_text(encoding="utf-8")).get("pids", {})
         ready.pids.update(named)
+    # Of an earlier version it is among them.
+    ready.pids.setdefault("supervisor", ready.supervisor)
     ready.pids["load generator"] = os.getpid()
     return ready
 

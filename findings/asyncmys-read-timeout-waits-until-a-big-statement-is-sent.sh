@@ -4,7 +4,7 @@
 # the connection up, a quarter of an hour for a machine that vanished.
 #
 # One would expect OperationalError "(read timeout)" after that time, which is what the setting is for: a
-# statement is sent to be answered, and no answer came. And so it is logged, but it is raised later: when the time is
+# statement is sent to be answered, and no answer came. That is the error, but it is raised later: when the time is
 # over, the driver closes the connection politely (it says that it quits, and waits until the connection is closed),
 # and a connection closes when all is written that was to be written. What is larger than the buffers of the
 # sockets, a batch of rows, say, so holds its task, its transaction and its place in the pool for as long as the

@@ -17,7 +17,7 @@ from api_gateway.rates import RateMiddleware
 from api_gateway.routes import ROUTERS
 from api_gateway.routes.parts import unless_refused
 from api_gateway.svc import ServiceContext
-from im_common.errors import AppError
+from im_common.errors import AppError, Code
 from im_common.runtime import context
 
 
@@ -57,6 +57,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:
+            # What FastAPI cannot read at all.
+            unread = AppError(Code.INVALID_ARGUMENT, "the body is not JSON")
+            return problem(await unless_refused(request, unread))
         if error.status_code == 404:
             return http_problem(404, "there is no such route")
         if error.status_code == 405:

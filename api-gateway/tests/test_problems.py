@@ -115,6 +115,7 @@ async def test_a_token_that_no_service_could_take_is_refused_at_once(
     [
         ("POST", "/v1/messages", b"{}"),
         ("POST", "/v1/messages", b"{"),
+        ("POST", "/v1/messages", b'{"content":"\xff"}'),
         ("PATCH", "/v1/users/me", b"[]"),
         ("GET", "/v1/users/x", b""),
         ("GET", "/v1/messages/search", b""),
@@ -162,12 +163,13 @@ async def test_a_wrong_method_names_the_right_ones(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"nonsense", b'{"username": "ann",}', b"\xff\xfe", b"[" * 60_000]
+    "body", [b"{", b"nonsense", b'{"username": "ann",}', b"\xff\xfe", b"[" * 60_000, b"9" * 5_000]
 )
 async def test_a_body_that_is_no_json_is_refused(gateway: Gateway, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     response = await gateway.anonymous("POST", "/v1/auth/login", content=body, headers=headers)
     assert_problem(response, 400, Code.INVALID_ARGUMENT)
+    assert response.json()["detail"] == "the body is not JSON"
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"ann"', b"17", b"null", b""])

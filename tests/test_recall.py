@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from im_people import Connect, MakeUser, single
+from im_people import Connect, MakeUser, make_group, single
 
 
 async def test_a_recalled_message_is_gone_for_all(new_user: MakeUser, online: Connect) -> None:
@@ -31,6 +31,24 @@ async def test_a_recalled_message_is_gone_for_all(new_user: MakeUser, online: Co
     assert response.status_code == 200, response.text
     assert response.json()["seq"] == 1
     assert (await c.request("POST", path)).status_code == 403
+
+
+async def test_what_tells_of_a_change_of_a_group_cannot_be_taken_back(
+    new_user: MakeUser, online: Connect
+) -> None:
+    owner, member = await new_user(), await new_user()
+    on_owner = await online(owner)
+    group_id = await make_group(owner, member)
+    assert (await member.request("POST", f"/v1/groups/{group_id}/leave")).status_code == 204
+    made, left = await on_owner.wait_count("message", 2)
+    for message in (made, left):
+        path = f"/v1/messages/{message['message_id']}/recall"
+        response = await owner.request("POST", path)
+        assert (response.status_code, response.json()["code"]) == (403, "PERMISSION_DENIED")
+        await on_owner.send(type="recall", message_id=message["message_id"])
+    await on_owner.wait_count("error", 2)
+    events = [one["ext"]["event"] for one in await owner.history(f"g:{group_id}")]
+    assert events == ["group_created", "member_left"]
 
 
 async def test_a_device_that_was_away_while_another_was_here_learns_of_a_recall(

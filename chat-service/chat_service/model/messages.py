@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from chat_service.model.content import EMPTIED
 from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
+from im_common.domain import frames
 from im_common.domain.ids import may_be_message_id
 from im_common.sql.db import Upsert
 from im_common.sql.keys import is_one_of
@@ -51,6 +52,8 @@ class MessageFacts(NamedTuple):
     sender_id: int
     created_at: int
     is_recalled: bool
+    # Of a group: written by the system.
+    is_change: bool
 
 
 def facts(connection: Connection, message_ids: Collection[str]) -> dict[str, MessageFacts]:
@@ -59,11 +62,12 @@ def facts(connection: Connection, message_ids: Collection[str]) -> dict[str, Mes
     message_ids = [one for one in message_ids if may_be_message_id(one)]
     if not message_ids:
         return {}
-    query = select(
-        _t.message_id, _t.conversation_id, _t.seq, _t.sender_id, _t.created_at, _t.status
-    ).where(_t.message_id.in_(message_ids))
+    place = (_t.message_id, _t.conversation_id, _t.seq, _t.sender_id, _t.created_at)
+    query = select(*place, _t.status, _t.content_type).where(_t.message_id.in_(message_ids))
     return {
-        row[0]: MessageFacts(*row[1:5], is_recalled=row[5] == RECALLED)
+        row[0]: MessageFacts(
+            *row[1:5], is_recalled=row[5] == RECALLED, is_change=row[6] == frames.SYSTEM
+        )
         for row in connection.execute(query)
     }
 

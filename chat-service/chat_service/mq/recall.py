@@ -117,6 +117,10 @@ class Recalls:
                 return AppError(
                     Code.NOT_GROUP_MEMBER, "only members may recall a message of a group"
                 )
+            if message.is_change:
+                return AppError(
+                    Code.PERMISSION_DENIED, "a change of the group stays in its history"
+                )
             if recall.user_id in item.group.manager_ids:
                 return None
         if recall.user_id != message.sender_id:

@@ -70,12 +70,20 @@ async def prove(machine: Machine) -> None:
         await talk_over_three_gateways(machine, ann, bob)
         await is_watched(http, ann)
         await look_after_it(machine, http, ann)
+        backup = save(machine)
         end_in_order(machine)
-        put_a_backup_back(machine)
         machine.down()
         machine.compose("up", "--detach")
         await is_open(http)
-        await all_is_there(http, ann, bob, file, content)
+        bob = await log_in(http, bob)
+        await all_is_there(ann, bob, file, content, place=103)
+        console.step("after down and up: 102 messages, the file, tokens, passwords; and one more")
+        put_back(machine, backup)
+        await is_open(http)
+        assert (await ann.request("GET", "/v1/users/me")).status_code == 401
+        ann, bob = await log_in(http, ann), await log_in(http, bob)
+        await all_is_there(ann, bob, file, content, place=10_103)
+        console.step("of the backup: 102 messages, the file, passwords, no tokens; and one more")
 
 
 async def is_open(http: httpx.AsyncClient) -> None:
@@ -232,30 +240,40 @@ def end_in_order(machine: Machine) -> None:
         assert set(codes) == {0}, (name, codes)
 
 
-def put_a_backup_back(machine: Machine) -> None:
-    """What that is worth tests/test_backup.py shows; here it speaks to the MySQL of the file."""
+def save(machine: Machine) -> Path:
+    """A backup, while all of it runs. What that is worth tests/test_backup.py shows."""
     machine.env["IM_COMPOSE"] = " ".join(map(str, machine.composing))
     file = machine.work / "im.sql.gz"
-    for what in ("save", "restore"):
-        console.step(machine.run(ROOT / "deploy/backup", what, file).strip())
+    console.step(machine.run(ROOT / "deploy/backup", "save", file).strip())
+    return file
+
+
+def put_back(machine: Machine, backup: Path) -> None:
+    """By the commands of docs/backups.md."""
+    machine.down()
+    machine.run("podman", "volume", "rm", "im_redis", "im_kafka", "im_etcd", "im_keys")
+    machine.compose("up", "--detach", "--wait", "mysql")
+    console.step(machine.run(ROOT / "deploy/backup", "restore", backup).strip())
+    machine.compose("up", "--detach")
+
+
+async def log_in(http: httpx.AsyncClient, user: User) -> User:
+    body = {"username": user.username, "password": PASSWORD}
+    logged_in = await http.post("/v1/auth/login", json=body)
+    assert logged_in.status_code == 200, logged_in.text
+    return User.of(http, user.username, logged_in.json())
 
 
 async def all_is_there(
-    http: httpx.AsyncClient, ann: User, bob: User, file: dict[str, Any], content: bytes
+    ann: User, bob: User, file: dict[str, Any], content: bytes, *, place: int
 ) -> None:
-    """The history, the file, the accounts; and the keys, so that the tokens hold."""
+    """The history, the file; and the next message has that place."""
     history = await ann.history(single(ann, bob), after_seq=0)
     assert [message["seq"] for message in history] == list(range(1, 103))
     assert (await ann.request("GET", file["url"])).content == content
-    body = {"username": bob.username, "password": PASSWORD}
-    logged_in = await http.post("/v1/auth/login", json=body)
-    assert logged_in.status_code == 200, logged_in.text
-    bob = User.of(http, bob.username, logged_in.json())
     async with await connect(ann) as a, await connect(bob) as b:
-        # The backup was put back: its places go on further.
-        assert (await a.ask(to=bob.user_id, content="again"))["seq"] == 10_103
-        await b.wait_for(lambda frame: frame.get("seq") == 10_103)
-    console.step("after down and up: 102 messages, the file, tokens and passwords; and one more")
+        assert (await a.ask(to=bob.user_id, content="again"))["seq"] == place
+        await b.wait_for(lambda frame: frame.get("seq") == place)
 
 
 def name_of(service: Service) -> str:

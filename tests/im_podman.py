@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ STORE = TOOLS / "podman"
 NETWORK = "im_im"
 # What there is of networks while they are used, by the name that is given; whichever store they are in.
 NETWORKS = Path("/run/containers/networks/aardvark-dns")
-# Whether an interface that comes up from now on says so when its hardware address changes.
-ARP_NOTIFY = Path("/proc/sys/net/ipv4/conf/default/arp_notify")
-PACKAGES = ("podman", "netavark", "aardvark-dns", "runc", "debootstrap", "iptables")
+INTERFACES = Path("/sys/class/net")
+# Of an interface's address, in addr_assign_type: somebody has set it (the kernel's NET_ADDR_SET).
+SET = "3"
+PACKAGES = ("podman", "netavark", "aardvark-dns", "runc", "debootstrap", "iptables", "iproute2")
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
@@ -118,7 +120,7 @@ class Machine:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with address_changes_told(), (self.work / "podman.log").open("wb") as log:
+        with (self.work / "podman.log").open("wb") as log:
             service = subprocess.Popen(
                 ["podman", "system", "service", "-t", "0", self.env["DOCKER_HOST"]],
                 env=self.env,
@@ -129,7 +131,8 @@ class Machine:
         checker = threading.Thread(target=self._check_health, args=(ending,))
         checker.start()
         try:
-            yield
+            with steady_bridges():
+                yield
         finally:
             ending.set()
             checker.join()
@@ -152,16 +155,31 @@ class Machine:
 
 
 @contextmanager
-def address_changes_told() -> Iterator[None]:
-    """Bridges that are made meanwhile tell everybody on them when their hardware address changes.
+def steady_bridges() -> Iterator[None]:
+    """Bridges that podman makes meanwhile keep the hardware address that they have at first.
 
-    Netavark before 1.9 gives a bridge no address of its own: it has the lowest of those on it, and
-    another one when a container starts or ends. Where no udev fixes it, the others go on with the old
-    one for a minute or more, and do not reach the server of names.
+    Netavark before 1.9 gives them none of their own, so each has the lowest of those on it, and
+    another one when a container starts or ends. Where no udev fixes it, other containers go on with
+    the old one for half a minute or more, in which they do not reach the server of names.
     """
-    before = ARP_NOTIFY.read_text()
-    ARP_NOTIFY.write_text("1\n")
-    try:
-        yield
-    finally:
-        ARP_NOTIFY.write_text(before)
+    command = ("ip", "-oneline", "monitor", "link")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as monitor:
+        assert monitor.stdout
+        keeper = threading.Thread(target=_keep_addresses, args=(monitor.stdout,))
+        keeper.start()
+        try:
+            yield
+        finally:
+            monitor.terminate()
+            keeper.join()
+
+
+def _keep_addresses(changes: Iterable[str]) -> None:
+    for change in changes:
+        found = re.match(r"\d+: (podman\d+):", change)
+        # It may be gone before it is looked at.
+        with suppress(OSError):
+            if found and (INTERFACES / found[1] / "addr_assign_type").read_text().strip() != SET:
+                address = (INTERFACES / found[1] / "address").read_text().strip()
+                command = ("ip", "link", "set", "dev", found[1], "address", address)
+                subprocess.run(command, capture_output=True, check=False)

@@ -52,7 +52,10 @@ def _chat(more: str) -> str:
         ('{"type":"offline_ack","batch_id":"\\ud83d"}', "batch_id", None),
         ('{"type":"sync","cursors":{"\\ud83d":1}}', "cursors", None),
         ('{"type":"sync","cursors":{"s:1:2":"1"}}', "cursors", None),
-        ('{"type":"ping","client_msg_id":7}', "client_msg_id", None),
+        ('{"type":"ping","client_msg_id":7}', "client_msg_id", 7),
+        ('{"type":"chat","client_msg_id":false,"content":"x"}', "client_msg_id", False),
+        ('{"type":"chat","to":1,"content":"x","client_msg_id":[7]}', "client_msg_id", None),
+        (f'{{"type":"chat","to":1,"content":"x","client_msg_id":{2**63}}}', "client_msg_id", None),
         ('{"type":null}', "type", None),
         (_chat('"content":"\\ud83d"'), "content", "c"),
         (_chat('"content":"x","ext":{"a":["\\ude00"]}'), "ext", "c"),
@@ -63,14 +66,14 @@ def _chat(more: str) -> str:
         (_chat(f'"content":"x","unknown":{DEEP}'), "unknown", "c"),
         (_chat(f'"content":{DEEP}'), "content", "c"),
         (f'{{"type":"sync","cursors":{{"a":{DEEP}}}}}', "cursors", None),
-        ('{"type":"chat","to":1,"content":"x","client_msg_id":7}', "client_msg_id", None),
+        ('{"type":"chat","to":1,"content":"x","client_msg_id":7}', "client_msg_id", 7),
         ('{"type":"chat","to":1,"content":"x","client_msg_id":"\\ud83d"}', "client_msg_id", None),
         (DEEP, None, None),
         ("[" * 60_000, None, None),
     ],
 )
 def test_what_is_wrong_with_a_frame_is_named(
-    text: str, field: str | None, client_msg_id: str | None
+    text: str, field: str | None, client_msg_id: frames.Scalar | None
 ) -> None:
     with pytest.raises(frames.BadFrame) as caught:
         frames.decode(text)

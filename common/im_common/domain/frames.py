@@ -23,6 +23,8 @@ MAX_MENTIONS = 100
 MAX_SYNC = 500
 # Of messages that tell of a change of a group; no client's.
 SYSTEM = "system"
+# What JSON has besides null, objects and lists.
+Scalar = str | int | float | bool
 # Among the mentions of a message: all members of the group.
 All = Literal["all"]
 ALL: All = "all"
@@ -140,7 +142,8 @@ class Sent(ServerFrame, tag="sent"):
 class Error(ServerFrame, tag="error"):
     code: str
     message: str
-    client_msg_id: str | UnsetType = UNSET
+    # As the client has it: what is no text either, so that it knows its frame again.
+    client_msg_id: Scalar | UnsetType = UNSET
     retry_after_ms: int | UnsetType = UNSET
     field: str | UnsetType = UNSET
 
@@ -198,7 +201,7 @@ def encode(frame: ServerFrame) -> bytes:
     return _encoder.encode(frame)
 
 
-def error_frame(error: AppError, client_msg_id: str | None = None) -> bytes:
+def error_frame(error: AppError, client_msg_id: Scalar | None = None) -> bytes:
     """The `error` frame for an error; ``client_msg_id`` says which message it answers."""
     return encode(
         Error(
@@ -237,7 +240,7 @@ def decode_answer(frame: bytes) -> Sent | Recalled | AppError:
 class BadFrame(AppError):
     """A client frame that cannot be taken; the answer names its client_msg_id when it had one."""
 
-    def __init__(self, message: str, field: str | None, client_msg_id: str | None) -> None:
+    def __init__(self, message: str, field: str | None, client_msg_id: Scalar | None) -> None:
         super().__init__(Code.INVALID_ARGUMENT, message, field=field)
         self.client_msg_id = client_msg_id
 
@@ -278,9 +281,9 @@ def _unusable(frame: dict[str, Any]) -> BadFrame | None:
     return None
 
 
-def _client_msg_id(frame: dict[str, Any]) -> str | None:
+def _client_msg_id(frame: dict[str, Any]) -> Scalar | None:
     client_msg_id = frame.get("client_msg_id")
-    if not isinstance(client_msg_id, str) or free_json.text_problem(client_msg_id):
+    if not isinstance(client_msg_id, Scalar) or free_json.problem(client_msg_id):
         return None
     return client_msg_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -119,7 +120,7 @@ def _decoded(text: str | bytes) -> frames.AnyClientFrame | frames.BadFrame:
         return error
 
 
-def _client_msg_ids(text: str | bytes) -> Sequence[str | None]:
+def _client_msg_ids(text: str | bytes) -> Sequence[frames.Scalar | None]:
     """What the error may say of which message it was."""
     if isinstance(text, bytes):
         return [None]
@@ -131,6 +132,9 @@ def _client_msg_ids(text: str | bytes) -> Sequence[str | None]:
     except ValueError:
         return [None]
     found = frame.get("client_msg_id") if isinstance(frame, dict) else None
-    if not isinstance(found, str) or any("\ud800" <= letter <= "\udfff" for letter in found):
-        return [None]
-    return [found]
+    if isinstance(found, str):
+        return [None if any("\ud800" <= letter <= "\udfff" for letter in found) else found]
+    if isinstance(found, float):
+        return [found if math.isfinite(found) else None]
+    # Of 64 bits: true and false, too.
+    return [found if isinstance(found, int) and -(2**63) <= found < 2**63 else None]

@@ -296,6 +296,8 @@ async def test_a_body_of_any_depth_is_a_problem_and_no_fault(gateway: Gateway, d
         ("PATCH", "/v1/groups/1001/members/2", {}, None),
         ("PATCH", "/v1/groups/1001/members/2", {"role": "owner"}, "role"),
         ("PATCH", "/v1/groups/1001/members/2", {"muted_until": -1}, "muted_until"),
+        ("PATCH", "/v1/groups/1001/members/2", {"role": "admin", "nickname": "x"}, "nickname"),
+        ("PATCH", "/v1/groups/1001/members/2", {"muted_until": 0, "nickname": ""}, "nickname"),
         ("POST", "/v1/groups/1001/mute", {"muted": 1}, "muted"),
         ("POST", "/v1/messages", {"content": "x"}, "to"),
         ("POST", "/v1/messages", {"content": "x", "to": 2, "group_id": 3}, "to"),

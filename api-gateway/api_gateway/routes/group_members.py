@@ -16,7 +16,7 @@ from api_gateway.routes.parts import (
 from api_gateway.schemas.base import Page
 from api_gateway.schemas.groups import ROLES, Added, InviteBody, Member, MemberChangeBody
 from im.group.v1 import group_pb2 as pb
-from im_common.errors import AppError, Code
+from im_common.errors import AppError, Code, invalid
 
 router = area(
     "/v1/groups/{group_id}/members",
@@ -60,6 +60,9 @@ async def change_member(
         raise AppError(
             Code.INVALID_ARGUMENT, "nothing to change: give role, muted_until or nickname"
         )
+    if body.nickname is not None and (body.role is not None or body.muted_until is not None):
+        # One of them is refused in any case: nothing is to be done then.
+        raise invalid("nickname", "is for oneself, and role and muted_until are for others")
     if body.role is not None:
         await svc.groups.SetMemberRole(
             pb.SetMemberRoleRequest(group_id=group_id, user_id=user_id, role=ROLES[body.role])

@@ -38,12 +38,13 @@ class NoUser:
 class Servicer(PushServiceServicer):
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        # Of each request, what it was, and by which stream it came.
-        self.seen: list[tuple[int, int]] = []
+        # Of each request, what it was, and by which stream it came. Kept, so that none is in the place
+        # of another that has ended.
+        self.seen: list[tuple[int, object]] = []
 
     async def PushStream(self, request: PushRequest, call: Any) -> PushResponse:  # type: ignore[override]
         number = request.deliveries[0].seq
-        self.seen.append((number, id(call)))
+        self.seen.append((number, call))
         await self.behaviour(request)
         return PushResponse(absent_user_ids=[number])
 

@@ -95,19 +95,20 @@ async def test_a_frame_that_is_in_the_list_of_somebody_online_is_sent_within_a_s
     """However it got there: the gateways look."""
     b = await new_user()
     device = await online(b)
-    times = list[float]()
+    sent, gone = list[float](), list[float]()
     async with open_redis_of(system) as redis:
         for seq in range(1, 6):
             frame = {"type": "message", "seq": seq, "content": "stranded"}
             stranded_at = time.monotonic()
             await redis.rpush(f"offline:msg:{b.user_id}", json.dumps(frame))
             batches = await device.wait_count("offline", seq)
-            times.append(time.monotonic() - stranded_at)
+            sent.append(time.monotonic() - stranded_at)
             assert batches[-1]["frames"] == [frame]
             async with asyncio.timeout(10):
                 while await redis.exists(f"offline:msg:{b.user_id}"):
                     await asyncio.sleep(0.01)
-            if times[-1] < 1.0:
+            gone.append(time.monotonic() - stranded_at)
+            if gone[-1] < 1.0:
                 break
     # What else the machine does only ever adds to a time.
-    assert min(times) < 1.0
+    assert (min(sent) < 1.0, min(gone) < 2.0) == (True, True), (sent, gone)

@@ -21,8 +21,9 @@ from im_common.runtime.faults import report
 if TYPE_CHECKING:
     from ws_gateway.logic.connection import Connection
 
-# A client that confirms nothing gets its live messages after this time all the same.
-HOLD_S = 2.0
+# A client that confirms nothing gets its live messages after this time all the same: nothing is to wait
+# longer for who is online.
+HOLD_S = 1.0
 RETRY_S = 0.5
 
 

@@ -10,6 +10,7 @@ from ws_parts import Chat, Log, connection, inbound, sent, take, until
 
 from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable
+from im_common.domain import in_flight
 from im_common.runtime.rate import Bucket
 from ws_gateway.logic.inbound import Inbound
 
@@ -31,6 +32,33 @@ async def test_what_the_bus_took_is_answered_later() -> None:
     await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
     await asyncio.sleep(0)
     assert (sent(one), len(answers)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("answer_s", "longest_s"), [(0.001, 0.005), (0.04, 0.014), (10.0, 0.02)], ids=str
+)
+async def test_a_message_waits_for_others_the_longer_the_busier_it_is_here(
+    answer_s: float, longest_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at all when it is the only one; where answers take long, for a part of that."""
+    log, now = Log(), [0.0]
+    frames, answers = inbound(connection(), log)
+    monkeypatch.setattr(in_flight.time, "monotonic", lambda: now[0])
+
+    async def send(count: int) -> None:
+        for _ in range(count):
+            number = len(log.records)
+            text = f'{{"type":"chat","to":8,"content":"x","client_msg_id":"{number}"}}'
+            await take(frames, text)
+
+    await send(200)
+    now[0] += answer_s
+    for record in log.records:
+        answers.settle(ChatRecord.FromString(record).origin.token, b'{"type":"sent"}')
+    del log.lingers[:]
+    await send(30)
+    assert log.lingers[:3] == pytest.approx([0.0, 0.001, 0.002])
+    assert log.lingers[-1] == pytest.approx(longest_s, rel=0.01)
 
 
 async def test_a_message_that_comes_again_on_its_way_costs_no_second_record() -> None:

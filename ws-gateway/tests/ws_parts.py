@@ -46,6 +46,8 @@ class Log:
 
     def __init__(self, outcome: Exception | None = None, *, refuse: bool = False) -> None:
         self.records: list[bytes] = []
+        # How long each might wait for others, in seconds.
+        self.lingers: list[float] = []
         self._outcome = outcome
         self._refuse = refuse
 
@@ -55,6 +57,7 @@ class Log:
         if self._refuse:
             raise BusUnavailable("full")
         self.records.append(value)
+        self.lingers.append(linger_s)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._outcome:
             future.set_exception(self._outcome)

@@ -35,6 +35,8 @@ STUCK_S = 3.0
 # Conversations of one lane share a partition, for the usual numbers of partitions.
 LANES = 48
 TICK_S = 0.25
+# What one more answer counts in the time that they take of late.
+_ANSWER_SHARE = 0.05
 RETRY_AFTER_MS = 1_000
 LONGEST_RETRY_AFTER_MS = 5_000
 
@@ -79,6 +81,8 @@ class InFlight:
         self._by_key: dict[RetryKey, _Entry] = {}
         self._stuck: set[int] = set()
         self._limit = LEAST
+        # How long answers take of late, in seconds; 0 before the first.
+        self.answer_s = 0.0
         self._answered = self._refused = 0
         self._retry_ms: float = RETRY_AFTER_MS
         # A second, of late.
@@ -133,7 +137,9 @@ class InFlight:
             entry = self._end(answer.token)
             if entry is not None:
                 self._answered += 1
-                metrics.ANSWERED.observe(now - entry.began)
+                took_s = now - entry.began
+                self.answer_s += (took_s - self.answer_s) * _ANSWER_SHARE
+                metrics.ANSWERED.observe(took_s)
                 _tell(entry, answer.frame)
 
     def settle(self, token: int, frame: bytes) -> None:

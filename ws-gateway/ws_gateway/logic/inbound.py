@@ -27,9 +27,12 @@ MOST_BAD_FRAMES = 32
 MOST_OVER_RATE = 1_000
 OVER_RATE_PER_S = 50
 # A message may wait for others to share its request to the bus: not at all when it is the only one
-# without an answer here, and the longer, the more there are.
+# without an answer here, and the longer, the more there are. Where answers take long, as the machine is
+# busy, fewer and larger requests make them quicker: then it may be a part of that time.
 LINGER_EACH_S = 0.001
-MOST_LINGER_S = 0.005
+LINGER_S = 0.005
+LINGER_SHARE = 0.35
+MOST_LINGER_S = 0.02
 
 _OVER_RATE = metrics.REFUSED.labels("rate")
 _RECEIVED = Tally(
@@ -132,12 +135,17 @@ class Inbound:
                 record.message.conversation_id.encode(),
                 record.SerializeToString(),
                 headers,
-                linger_s=min(MOST_LINGER_S, LINGER_EACH_S * (len(self._in_flight) - 1)),
+                linger_s=self._linger_s(),
             )
         except BusUnavailable:
             self._in_flight.give_up(token)
         else:
             future.add_done_callback(partial(self._produced, token))
+
+    def _linger_s(self) -> float:
+        others = len(self._in_flight) - 1
+        longest_s = min(MOST_LINGER_S, max(LINGER_S, LINGER_SHARE * self._in_flight.answer_s))
+        return min(longest_s, LINGER_EACH_S * others)
 
     def _over_limits(self, chat: frames.Chat) -> bytes | None:
         """The refusal of one that is over the connection's rate, or that there is no room for. Before

@@ -172,6 +172,19 @@ async def test_connections_of_a_user_and_from_an_address_are_bounded(redis: Redi
             pass
 
 
+async def test_a_device_that_comes_back_has_room_in_the_place_of_its_earlier_connection(
+    redis: Redis,
+) -> None:
+    async with (
+        running(redis, max_connections_per_user=2) as gateway,
+        gateway.device(7, "phone") as phone,
+        gateway.device(7, "tablet"),
+    ):
+        assert await _status(f"{gateway.url}?token=t-7&device_id=watch") == 429
+        async with gateway.device(7, "phone"):
+            assert (await _closed(phone))[0] == 4002
+
+
 async def test_pages_of_other_origins_may_not_connect_and_who_is_no_page_may(redis: Redis) -> None:
     async with running(redis, allowed_origins=["https://chat.example"]) as gateway:
         assert await _status(f"{gateway.url}?token=t-7", origin="https://evil.example") == 403

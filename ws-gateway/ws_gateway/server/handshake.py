@@ -153,7 +153,10 @@ def _admit(
     if platform not in PLATFORMS:
         return Refusal(HTTPStatus.BAD_REQUEST, f"platform: one of {', '.join(PLATFORMS)}")
     most = svc.settings.web_socket.max_connections_per_user
-    if len(svc.connections.of(identity.user_id)) >= most:
+    of_user = svc.connections.of(identity.user_id)
+    # The earlier one of a device that comes back makes room for it.
+    others = [one for one in of_user if not device_id or one.route.device_id != device_id]
+    if len(others) >= most:
         return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this user")
     return Admission(
         identity if platform == identity.platform else replace(identity, platform=platform),

@@ -174,7 +174,7 @@ async def test_a_group_and_a_message_that_is_taken_back_look_the_same_to_all(
         await until(one, lambda one=one: len(one.shown) == 4)  # type: ignore[misc]
     assert contents(ann.shown) == contents(bob.shown) == contents(eve.shown)
     assert ann.shown[0].ext["event"] == "group_created"
-    mine = next(message for message in ann.shown if message.sender == ann.id)
+    mine = next(message for message in ann.shown if message.content == f"from {ann.id}")
     await ann.client.recall(mine.message_id)
     place = mine.seq - 1
     for one in everybody:

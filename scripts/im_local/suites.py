@@ -44,6 +44,8 @@ KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"
 LENT = [f"tests/test_faults.py::test_a_server_killed[{name}]" for name in ("etcd", "ws-gateway")]
 # Of the whole system on MySQL itself, before anything is killed there.
 TALK = ["tests/test_conversation.py"]
+# Of those that run once, on real servers: there, too, whose lane ends sooner.
+MOVED = ["tests/test_files.py"]
 CLIENTS = [
     *("tests/test_js_client.py", "tests/test_python_client.py"),
     *("tests/test_web_client.py", "tests/test_web_keyboard.py"),
@@ -115,8 +117,13 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     on = kinds[-1]
     services = [f"{f}/tests" for f in folders([s for s in SERVICES if s.database])]
     faces = [f"{f}/tests" for f in folders(SERVICES) if f"{f}/tests" not in services]
+    moved = MOVED if MYSQL in servers else []
     # One lane has all that needs Kafka: the tests of the log freeze it.
-    beside = [_lane(kinds, on, "common/tests", "tests"), _lane(kinds, on, *services)]
+    log = [
+        *_lane(kinds, on, "common/tests"),
+        Suite(on, ["tests"], _without(kinds, on, "tests", *moved)),
+    ]
+    beside = [log, _lane(kinds, on, *services)]
     if EMBEDDED in kinds:
         beside.append(_lane(kinds, EMBEDDED, "scripts/tests", *(["tests"] if on == REAL else [])))
     if MYSQL in servers:
@@ -124,7 +131,7 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
         only = ("-k", "mysql")
         paths = [*OF_DATABASES, *services]
         beside.append([Suite(MYSQL, [path], _left_out(path), only) for path in paths])
-        beside[-1].append(Suite(APART, TALK))
+        beside[-1].append(Suite(APART, [*TALK, *moved]))
     if EMBEDDED in kinds:
         beside[-1] += _lane(kinds, EMBEDDED, *faces)
     if len(kinds) == 1:
@@ -139,7 +146,11 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
 
 
 def _lane(kinds: Sequence[str], on: str, *paths: str) -> Lane:
-    return [Suite(on, [path], _left_out(path, *_elsewhere(kinds, on))) for path in paths]
+    return [Suite(on, [path], _without(kinds, on, path)) for path in paths]
+
+
+def _without(kinds: Sequence[str], on: str, path: str, *more: str) -> list[str]:
+    return _left_out(path, *_elsewhere(kinds, on), *more)
 
 
 def _kills(kinds: Sequence[str]) -> list[Lane]:

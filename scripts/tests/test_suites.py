@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,18 @@ from im_local.paths import ROOT
 from im_local.suites import APART, EMBEDDED, MYSQL, ONCE, REAL, Run, Suite, stages
 
 
-@pytest.mark.parametrize("servers", [[EMBEDDED], [REAL], [EMBEDDED, REAL]])
+@pytest.mark.parametrize(
+    "servers", [[EMBEDDED], [REAL], [EMBEDDED, REAL], [REAL, MYSQL], [EMBEDDED, REAL, MYSQL]]
+)
 def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
     every = [suite for lanes in stages(servers) for lane in lanes for suite in lane]
+    # What runs there runs elsewhere, too, or is of those on real servers.
+    every = [suite for suite in every if suite.servers != MYSQL]
+    every = [
+        replace(s, paths=[p for p in s.paths if p not in suites.TALK or s.servers != APART])
+        for s in every
+    ]
+    servers = [kind for kind in servers if kind != MYSQL]
     if EMBEDDED in servers:
         for file in ROOT.glob("*/tests/**/test_*.py"):
             assert len([s for s in every if _runs(s, file)]) == 1, file
@@ -71,7 +81,7 @@ def test_what_is_about_a_database_runs_on_mysql_too(tmp_path: Path) -> None:
         assert any(_runs(suite, file) for suite in on_mysql), file
     without = [suite for lane in stages([EMBEDDED, REAL])[0] for suite in lane]
     (talk,) = [suite for suite in every if suite.servers == APART]
-    assert talk.paths == ["tests/test_conversation.py"]
+    assert talk.paths == [*suites.TALK, *suites.MOVED]
     both = {s.name for s in on_mysql} | {talk.name}
     assert {s.name for s in every} - both == {s.name for s in without}
 

@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 
 import httpx
 import pytest
 from im_infra import open_redis_of
 from im_load import Load
 from im_people import Device, User, make_group, register, single
+from im_receiver import Receiver
 from redis.asyncio import Redis
 
 from im_local.testing import System
@@ -106,15 +108,20 @@ async def _is_online(asker: User, user: User) -> bool:
 async def test_routes_that_were_lost_are_written_again_and_what_came_meanwhile_is_not(
     wide: System, api: httpx.AsyncClient
 ) -> None:
+    """It comes by itself, or to a device that was told to connect again."""
     ann, bob, carl = [await register(api) for _ in range(3)]
     group_id = await make_group(ann, bob, carl)
-    async with (
-        await Device.connect(wide.ready.ws_gateways[0], bob) as on_bob,
-        await Device.connect(wide.ready.ws_gateways[1], carl) as on_carl,
-        open_redis_of(wide) as redis,
-    ):
+    wrong: list[str] = []
+    to_bob, to_all = single(ann, bob), f"g:{group_id}"
+    devices = [
+        Receiver(of, partial(wide.ready.ws_gateways.__getitem__, number), user, of, wrong)
+        for number, user, of in ((0, bob, to_bob), (0, bob, to_all), (1, carl, to_all))
+    ]
+    running = [asyncio.create_task(device.run(lambda: None)) for device in devices]
+    async with open_redis_of(wide) as redis:
         assert (await ann.request("POST", "/v1/messages", json=_to(bob))).status_code == 201
-        await on_bob.wait_received(1)
+        # The group's first is that it was made.
+        await _have(devices, 1)
         for kind in ("route:*", "gateways:*"):
             async for key in redis.scan_iter(kind):
                 await redis.delete(key)
@@ -128,27 +135,18 @@ async def test_routes_that_were_lost_are_written_again_and_what_came_meanwhile_i
             assert asked_at < lost_at + WRITTEN_AGAIN_WITHIN_S
             await asyncio.sleep(0.1)
             asked_at = time.monotonic()
-        # The group's first is that it was made.
-        await _have(on_bob, {single(ann, bob): 5, f"g:{group_id}": 5})
-        await _have(on_carl, {f"g:{group_id}": 5})
+        await _have(devices, 5)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert wrong == []
 
 
-async def _have(device: Device, wanted: dict[str, int]) -> None:
-    """Waits until it has so many messages of each conversation, and has had each once, in order."""
-    while True:
-        count = len(device.frames)
-        seqs: dict[str, list[int]] = {of: [] for of in wanted}
-        for frame in device.received():
-            if frame["type"] == "message":
-                seqs[frame["conversation_id"]].append(frame["seq"])
-        if {of: len(have) for of, have in seqs.items()} == wanted:
-            assert seqs == {of: list(range(1, most + 1)) for of, most in wanted.items()}
-            return
-        await _more_than(count, device)
-
-
-async def _more_than(count: int, device: Device) -> None:
-    await device.wait_for(lambda _: len(device.frames) > count)
+async def _have(devices: Sequence[Receiver], count: int) -> None:
+    """Waits until each has so many messages; that it has each once, in order, they see themselves."""
+    async with asyncio.timeout(30):
+        while not all(list(device.received) == [*range(1, count + 1)] for device in devices):
+            await asyncio.sleep(0.05)
 
 
 async def _has_routes(redis: Redis, *users: User) -> bool:

@@ -33,8 +33,7 @@ async def test_a_system_that_was_offered_too_much_comes_back_by_itself(
             await asyncio.sleep(KILLED_AFTER_S)
             await kill_and_start(system, victim)
         during = await overload
-        # Where nothing has to be started again, a third of the time must do.
-        recovering = await crowd.offer(rate / 2, RECOVER_S if victim else RECOVER_S / 3)
+        recovering = await crowd.offer(rate / 2, RECOVER_S)
         after = await crowd.offer(rate / 2, AFTER_S)
         settled_s = await crowd.settle()
         await crowd.check(system.ready.api)

@@ -46,10 +46,8 @@ LENT = [f"tests/test_faults.py::test_a_server_killed[{name}]" for name in ("etcd
 TALK = ["tests/test_conversation.py"]
 # Of those that run once, on real servers: there, too, whose lane ends sooner.
 MOVED = ["tests/test_files.py"]
-CLIENTS = [
-    *("tests/test_js_client.py", "tests/test_python_client.py"),
-    *("tests/test_web_client.py", "tests/test_web_keyboard.py"),
-]
+CLIENTS = ["tests/test_js_client.py", "tests/test_python_client.py"]
+PAGES = ["tests/test_web_client.py", "tests/test_web_keyboard.py"]
 # They count what happens in a time, under a load of their own.
 OVERLOAD = ["tests/test_overload.py"]
 # With both kinds of servers, each of it on one of them.
@@ -158,15 +156,18 @@ def _kills(kinds: Sequence[str]) -> list[Lane]:
     lanes = []
     for on in kinds:
         elsewhere = _elsewhere(kinds, on)
-        clients = [path for path in CLIENTS if path not in elsewhere]
         apart, lent = (APART, LENT) if on == REAL else (on, [])
         left = [f"--deselect={test}" for test in lent]
-        lanes += [[Suite(on, FAULTS, options=left)], [Suite(apart, [*KILLS, *lent])]]
-        if clients and on == EMBEDDED:
-            # Such a system is its suite's own.
-            lanes.append([])
-        if clients:
-            lanes[-1].append(Suite(apart, clients))
+        killing = [Suite(apart, [*KILLS, *lent])]
+        lanes += [[Suite(on, FAULTS, options=left)], killing]
+        if clients := [path for path in CLIENTS if path not in elsewhere]:
+            killing.append(Suite(apart, clients))
+        if pages := [path for path in PAGES if path not in elsewhere]:
+            # An embedded system is its suite's own.
+            if on == EMBEDDED:
+                lanes.append([Suite(on, pages)])
+            else:
+                killing.append(Suite(apart, pages))
     return lanes
 
 
@@ -176,7 +177,7 @@ def _elsewhere(kinds: Sequence[str], on: str) -> list[str]:
 
 def _left_out(path: str, *more: str) -> list[str]:
     """What of a suite has a stage of its own, and of ``more``."""
-    files = (*FAULTS, *KILLS, *CLIENTS, *OVERLOAD, *LOGINS, *CLUSTERS, *more)
+    files = (*FAULTS, *KILLS, *CLIENTS, *PAGES, *OVERLOAD, *LOGINS, *CLUSTERS, *more)
     return [file for file in files if file.startswith(f"{path}/")]
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from api_gateway import __version__, docs, page
-from api_gateway.errors import SPELLINGS, http_problem, problem, validation_error
+from api_gateway.errors import NOT_JSON, SPELLINGS, http_problem, problem, validation_error
 from api_gateway.files.upload import FRAMING_BYTES
 from api_gateway.middleware import FileLimits, RequestMiddleware
 from api_gateway.rates import RateMiddleware
@@ -59,7 +59,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:
             # What FastAPI cannot read at all.
-            unread = AppError(Code.INVALID_ARGUMENT, "the body is not JSON")
+            unread = AppError(Code.INVALID_ARGUMENT, NOT_JSON)
             return problem(await unless_refused(request, unread))
         if error.status_code == 404:
             return http_problem(404, "there is no such route")

@@ -15,6 +15,7 @@ from im_common.runtime import context
 
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_S = 1
+NOT_JSON = "the body is not JSON"
 
 # Fields that the API calls by another name than the services.
 SPELLINGS = {"query": "q", "to_user_id": "to", "ext_json": "ext", "request_id": "id"}
@@ -53,7 +54,7 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> AppError:
     place, *path = first["loc"]
     field = str(path[0]) if path and isinstance(path[0], str) else None
     if first["type"] == "json_invalid":
-        field, said = None, "the body is not JSON"
+        field, said = None, NOT_JSON
     elif field is None:
         said = f"the {place} must be a JSON object, sent as application/json"
     else:

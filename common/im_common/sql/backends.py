@@ -283,7 +283,9 @@ def _bound_sending(engine: Engine, silent_s: float) -> None:
 
     def bound(connection: Any, _entry: object) -> None:
         sock = connection.driver_connection._transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silent_s * 1000))
+        # A server that is reached by a file is on this machine.
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silent_s * 1000))
 
     event.listen(engine, "connect", bound)
 

@@ -135,15 +135,23 @@ class Connection:
             return End(code, token=token, retry_after_s=float(after) if after.isdecimal() else 0)
         except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
             return End(close_codes.NOT_CLOSED, token=token)
-        async with socket:
-            writing = asyncio.create_task(self._write(socket, self._outgoing))
-            try:
-                await self._read(socket)
-            finally:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+        writing = asyncio.create_task(self._write(socket, self._outgoing))
+        try:
+            await self._read(socket)
             code = socket.close_code or close_codes.NOT_CLOSED
             return End(code, socket.close_reason or "", token, self._kicked_for)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._leave(socket)
+
+    async def _leave(self, socket: ClientConnection) -> None:
+        """Also where a gateway that is gone takes nothing any more: websockets waits until it does
+        before its own close_timeout begins."""
+        try:
+            await within(_CLOSE_S, socket.close())
+        except TimeoutError:
+            socket.transport.abort()
 
     async def _read(self, socket: ClientConnection) -> None:
         """Until it has ended, or the gateway says nothing any more."""

@@ -227,6 +227,24 @@ async def test_a_gateway_that_says_nothing_is_asked_whether_it_is_there(
     assert {frame["type"] for frame in world.frames} == {"hello"}
 
 
+async def test_it_comes_back_while_much_waits_for_a_gateway_that_reads_nothing_any_more(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("im_client.connection._PONG_S", 0.2)
+
+    async def gone(socket: ServerConnection) -> None:
+        await greet(socket, heartbeat_ms=200)
+        socket.transport.pause_reading()
+        await world.until(lambda: len(world.came) == 2)
+        socket.transport.abort()
+
+    world.scenes.append(gone)
+    await world.until(lambda: connection.state is State.ONLINE)
+    # More than the buffers of both ends take.
+    connection.send({"type": "chat", "to": 1002, "content": "x" * 30_000_000})
+    await world.until(lambda: len(world.came) == 2 and connection.state is State.ONLINE)
+
+
 async def test_a_nudge_ends_a_wait(world: World, connection: Connection) -> None:
     world.scenes.append(closing(4004))
     await world.until(lambda: connection.state is State.WAITING)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 
 from chat_service.gateways import Gateways
 from chat_service.mq.entry import Entry
 from chat_service.mq.groups import GroupBatch, Groups, Routes
 from chat_service.mq.last_routes import LastRoutes, together
 from chat_service.mq.listed import ListedUsers
-from chat_service.mq.requests import Requests
+from chat_service.mq.requests import Requests, only_answers
 from im.gateway.v1.push_pb2 import PushRequest, PushResponse
+from im_common.bus import Committed
 from im_common.domain.ids import now_ms
 from im_common.domain.missed import Missed, MissedLog
 from im_common.domain.offline import OfflineList
@@ -57,23 +59,29 @@ class Deliverer:
         self._untold: dict[str, dict[Missed, int]] = defaultdict(dict)
         self._times = 0
 
-    async def deliver(self, items: Sequence[Entry]) -> bool:
-        """Whether somebody was told that something is not done: by what holds when its record comes
-        again, it might be. Raises only when Redis or the database is away: then the whole is to be
-        repeated."""
-        placed = [item for item in items if item.to_deliver]
+    async def deliver(self, items: Sequence[Entry]) -> Committed | None:
+        """Gives the refusals among the answers, to be told when no record of these comes again: by
+        what holds then it might be done. Raises only when Redis or the database is away: then the
+        whole is to be repeated."""
+        done = [item for item in items if item.error is None]
+        placed = [item for item in done if item.to_deliver]
         groups = await self._groups.look_up(placed)
         # Before the look at the routes: who comes online after it finds them.
         await self._remember([item for item in placed if item.is_kept_for_devices], groups)
         for item in items:
             self._gateways.seen_alive(item.origin.address, item.timestamp)
-        routes = await self._look(items, placed, groups)
+        routes = await self._look(done, placed, groups)
         if routes is not None:
-            await self._hand_out(items, placed, groups, routes)
+            await self._hand_out(done, placed, groups, routes)
         now = now_ms()
         for item in placed:
             metrics.DELIVERED.observe((now - item.timestamp) / 1000)
-        return any(item.error is not None for item in items)
+        if len(done) == len(items):
+            return None
+        return partial(self._refuse, [item for item in items if item.error is not None])
+
+    async def _refuse(self, items: Sequence[Entry]) -> None:
+        await self._gateways.push(only_answers(items))
 
     async def _look(
         self, items: Sequence[Entry], placed: Sequence[Entry], groups: GroupBatch
@@ -104,7 +112,7 @@ class Deliverer:
         return (
             len(items) <= _FEW
             and not self._untold
-            and all(item.pair is not None and item.error is None for item in items)
+            and all(item.pair is not None for item in items)
             and not any(user_id in self._listed for user_id in sought)
         )
 

@@ -22,7 +22,7 @@ from chat_service.mq import traces
 from chat_service.mq.deliver import Deliverer
 from chat_service.mq.entry import Entry, Poison
 from im.bus.v1.event_pb2 import UserEvent
-from im_common.bus import Finish, Producer, Record, dead_letter
+from im_common.bus import Committed, Finish, Producer, Record, at_once, dead_letter
 from im_common.bus.topics import DEAD_LETTER_TOPIC
 from im_common.domain import frames
 
@@ -105,11 +105,11 @@ class EventWorker:
                 await dead_letter(self._producer, DEAD_LETTER_TOPIC, record, str(poison))
         return traces.delivered(entries, partial(self._deliver, entries))
 
-    async def _deliver(self, entries: Sequence[EventEntry]) -> bool:
+    async def _deliver(self, entries: Sequence[EventEntry]) -> Committed:
         """It is committed at once: what is repeated after a crash a device may hear after younger ones,
         as nothing says to it which are older."""
         await self._deliverer.deliver(entries)
-        return True
+        return at_once
 
     def _is_first(self, entry: EventEntry) -> bool:
         """Whether the log had it nowhere before. It may come again at its own place: batches are

@@ -11,6 +11,16 @@ from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest
 
 
+def only_answers(items: Iterable[Entry]) -> dict[str, PushRequest]:
+    """What is to be said to who waits for these, and nothing else."""
+    by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
+    for item in items:
+        if item.origin.address:
+            add = by_gateway[item.origin.address].answers.add
+            add(token=item.origin.token, frame=item.answer())
+    return by_gateway
+
+
 class Requests:
     """One request for each gateway that has somebody to tell, with everything in order."""
 

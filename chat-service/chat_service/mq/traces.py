@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from chat_service.mq.entry import Entry
-from im_common.bus import Finish, Record
+from im_common.bus import Committed, Finish, Record
 from im_common.runtime import context, tracing
 from im_common.runtime.context import TRACEPARENT, RequestContext
 
@@ -50,7 +50,7 @@ def delivered(entries: Sequence[Entry], deliver: Finish) -> Finish:
     if tracing.maker is None:
         return deliver
 
-    async def traced() -> bool | None:
+    async def traced() -> Committed | None:
         with stage("deliver", [entry.record for entry in entries]) as spans:
             for entry in entries:
                 entry.traceparent = spans.get(_place(entry.record), "")

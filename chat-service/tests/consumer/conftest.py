@@ -224,9 +224,10 @@ class World:
     changes: int = 0
 
     async def handle(self, records: list[Record]) -> None:
-        """Both stages of a batch."""
+        """Both stages of a batch, and what follows its commit."""
         finish = await self.consumer.handle(records)
-        await finish()
+        if (committed := await finish()) is not None:
+            await committed()
 
     async def make(self, group_id: int, *members: int, managers: Sequence[int] = ()) -> None:
         """A group with these members, of which the conversation knows."""

@@ -163,10 +163,24 @@ async def test_refusals_go_to_the_sender_and_take_no_place(world: World) -> None
         ]
     )
     codes = [f.get("code", "sent") for f in world.gateway.answers()]
+    # What is refused is told when the batch is committed.
     assert codes == [
-        "BLOCKED", "NOT_FOUND", "sent", "NOT_FOUND", "NOT_GROUP_MEMBER", "MUTED", "MUTED", "sent",
+        "sent", "sent", "BLOCKED", "NOT_FOUND", "NOT_FOUND", "NOT_GROUP_MEMBER", "MUTED", "MUTED",
     ]  # fmt: skip
     assert await world.stored() == [("g:6", 1, "manager"), ("s:1001:1003", 1, "fine")]
+
+
+async def test_nobody_is_refused_what_is_stored_when_its_record_comes_again(world: World) -> None:
+    world.owners.blocked = {(A, B)}
+    records = [world.record(A, B, "refused, by what holds now"), world.record(A, C, "fine")]
+    finish = await world.consumer.handle(records)
+    # Here the consumer is killed: nothing is committed, and the next one has the batch.
+    assert await finish() is not None
+    assert [f["type"] for f in world.gateway.answers()] == ["sent"]
+    world.owners.blocked = set()
+    await world.handle(records)
+    assert [f["type"] for f in world.gateway.answers()] == ["sent", "sent", "sent"]
+    assert len(await world.stored()) == 2
 
 
 async def test_what_is_stored_keeps_its_place_when_it_would_be_refused_by_now(world: World) -> None:
@@ -204,7 +218,7 @@ async def test_one_message_that_cannot_be_stored_does_not_hold_up_the_others(wor
     message.content.client_msg_id = "other"
     await world.handle([world.wrap(message), world.record(A, B, "fine")])
     assert [content for *_, content in await world.stored()] == ["first", "fine"]
-    assert [f.get("code", "sent") for f in world.gateway.answers()] == ["sent", "INTERNAL", "sent"]
+    assert [f.get("code", "sent") for f in world.gateway.answers()] == ["sent", "sent", "INTERNAL"]
     assert len(world.letters.sent) == 1
 
 
@@ -252,7 +266,7 @@ async def test_what_was_refused_is_committed_at_once(world: World) -> None:
     that it is not."""
     for to, soon in ((B, False), (GHOST, True)):
         finish = await world.consumer.handle([world.record(A, to, "x")])
-        assert await finish() is soon
+        assert (await finish() is not None) is soon
 
 
 async def test_that_somebody_exists_is_asked_once_and_that_nobody_does_each_time(

@@ -97,9 +97,9 @@ async def test_recalls_of_a_group_ask_for_it_together_with_the_messages(world: W
     )
     assert world.owners.calls == calls + 1
     assert [f.get("code", f["type"]) for f in world.gateway.answers()[1:]] == [
-        "PERMISSION_DENIED",
         "sent",
         "recalled",
+        "PERMISSION_DENIED",
     ]
     assert [f["type"] for f in world.gateway.delivered(C)] == ["message", "message", "recalled"]
 

@@ -5,6 +5,7 @@ from im_common.bus.dead_letter import dead_letter
 from im_common.bus.interface import (
     Bus,
     BusUnavailable,
+    Committed,
     Consumer,
     Finish,
     Handler,
@@ -12,11 +13,13 @@ from im_common.bus.interface import (
     Producer,
     Record,
     Volume,
+    at_once,
 )
 
 __all__ = [
     "Bus",
     "BusUnavailable",
+    "Committed",
     "Consumer",
     "Finish",
     "Handler",
@@ -24,5 +27,6 @@ __all__ = [
     "Producer",
     "Record",
     "Volume",
+    "at_once",
     "dead_letter",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import chain
 
-from im_common.bus.interface import Finish, Record
+from im_common.bus.interface import Committed, Finish, Record
 
 # A partition with so many records makes batches of its own, in parallel with the others. Those with
 # fewer share one batch, and the next gathers while it is in stage one: what a batch costs however
@@ -100,7 +100,10 @@ class Flow:
         self._due: dict[Track, str] = {}
         # Records that went through both stages since the last commit.
         self._uncommitted = 0
-        # Whether one of them asked for it.
+        # Finished batches with what is to be done when they are committed, ours in all their parts.
+        self._awaiting: dict[Batch, Committed] = {}
+        # Those that the commit in hand has, and whether another one waits.
+        self._covered: list[Batch] = []
         self._soon = False
 
     # --- partitions ----------------------------------------------------------------------------
@@ -128,6 +131,8 @@ class Flow:
         self._empty(track)
         self._tracks.pop(track, None)
         self._due.pop(track, None)
+        for batch in [batch for batch in self._awaiting if track in batch.parts]:
+            del self._awaiting[batch]
 
     # --- batches -------------------------------------------------------------------------------
 
@@ -152,12 +157,14 @@ class Flow:
         if batch.stage is Stage.ONE:
             batch.stage, batch.finish = Stage.BETWEEN, finish
 
-    def finished(self, batch: Batch, *, commit_soon: bool = False) -> None:
-        """Stage two has ended, and may want that its records do not come again."""
+    def finished(self, batch: Batch, committed: Committed | None = None) -> None:
+        """Stage two has ended, and may want something done when its records will not come again."""
         if batch.stage is not Stage.TWO:
             return  # revoked, and the handler overheard it
         batch.stage = Stage.FINISHED
-        self._soon |= commit_soon
+        if committed is not None and all(t.hold is not Hold.LOST for t in batch.parts):
+            self._soon = True
+            self._awaiting[batch] = committed
         self._in_hand.remove(batch)
         for track, part in batch.parts.items():
             track.batches.remove(batch)
@@ -237,10 +244,12 @@ class Flow:
 
     def commit_begins(self) -> dict[Track, str]:
         self._uncommitted, self._soon = 0, False
+        self._covered = list(self._awaiting)
         return self.due()
 
-    def committed(self, positions: Mapping[Track, str], lost: Collection[Track]) -> None:
-        """``lost`` are those of them that somebody else owns now."""
+    def committed(self, positions: Mapping[Track, str], lost: Collection[Track]) -> list[Committed]:
+        """``lost`` are those of them that somebody else owns now. Gives what is to be done: not for a
+        batch that was lost in part, which may come again."""
         for track, position in positions.items():
             if track in lost:
                 self.lose(track)
@@ -248,3 +257,5 @@ class Flow:
             track.committed = position
             if self._due.get(track) == position:
                 del self._due[track]
+        covered, self._covered = self._covered, []
+        return [self._awaiting.pop(batch) for batch in covered if batch in self._awaiting]

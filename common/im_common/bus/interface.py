@@ -50,14 +50,21 @@ class BusUnavailable(Exception):
     trying again is safe, because consumers are idempotent."""
 
 
-Finish = Callable[[], Awaitable[bool | None]]
+Committed = Callable[[], Awaitable[None]]
+"""What is done when the batch will not come again, its commit being confirmed; repeated as a stage is,
+and not done where the process or its hold of a partition ends first."""
+Finish = Callable[[], Awaitable[Committed | None]]
 Handler = Callable[[Sequence[Record]], Awaitable[Finish | None]]
 """Stage 1 of a batch (say, store it). What it returns is stage 2 (say, deliver it), which runs
 while the next batch of its partitions is in stage 1, and never before the stage 2 of the batch
-before. The batch is committed soon after both have ended, and at once when stage 2 gives True: for what
-must not be worked on anew after a crash. A stage that raises is repeated, with growing
-pauses, until it succeeds or the partition is given up: what can never succeed the handler must
-recognise itself."""
+before. The batch is committed soon after both have ended, and at once when stage 2 gives something to
+do after that: for what must not be worked on anew after a crash, or not be told before that is so. A
+stage that raises is repeated, with growing pauses, until it succeeds or the partition is given up: what
+can never succeed the handler must recognise itself."""
+
+
+async def at_once() -> None:
+    """What stage 2 gives when its batch is to be committed at once, and nothing follows."""
 
 
 class Producer(Protocol):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from im_common.bus.flow import Batch, Flow, Hold, Stage, Track
-from im_common.bus.interface import Handler, Record
+from im_common.bus.interface import Committed, Handler, Record
 from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import is_told_to_end
@@ -133,6 +133,8 @@ class Pipeline:
         self._turn: asyncio.TimerHandle | None = None
         self._awake = False
         self._committer: asyncio.Task[None] | None = None
+        # What follows commits: whoever is slow there holds none up.
+        self._following: set[asyncio.Task[None]] = set()
         # What is finished is to be committed at once.
         self._hurry = asyncio.Event()
 
@@ -172,7 +174,7 @@ class Pipeline:
             self._waited_for.discard(partition)
 
     async def close(self) -> None:
-        """Ends at once; what is in hand is not committed."""
+        """Ends at once; what is in hand is not committed. What follows a commit has a moment to end."""
         for track in self._partitions:
             self._flow.lose(track)
         if self._turn is not None:
@@ -181,6 +183,10 @@ class Pipeline:
             self._committer.cancel()
             await asyncio.wait({self._committer}, timeout=_CANCEL_WAIT_S)
         await self._interrupt()
+        if self._following:
+            _, late = await asyncio.wait(self._following, timeout=_CANCEL_WAIT_S)
+            for task in late:
+                task.cancel()
         self._partitions.clear()
         self._waited_for.clear()
 
@@ -226,11 +232,11 @@ class Pipeline:
         self._go()
 
     async def _deliver(self, batch: Batch) -> None:
-        commit_soon = False
+        committed: Committed | None = None
         if batch.finish is not None:
             with metrics.BUS_STAGE.labels(next(iter(batch.parts)).topic, "2").time():
-                commit_soon = bool(await self._persist("second stage", batch.finish))
-        self._flow.finished(batch, commit_soon=commit_soon)
+                committed = await self._persist("second stage", batch.finish)
+        self._flow.finished(batch, committed)
         self._go()
 
     def _time_turn(self, batch: Batch) -> None:
@@ -270,7 +276,10 @@ class Pipeline:
         due = self._flow.commit_begins()
         positions = {self._partitions[track]: position for track, position in due.items()}
         lost = await self._commit_to(positions) if positions else ()
-        self._flow.committed(due, {partition.track for partition in lost})
+        for then in self._flow.committed(due, {partition.track for partition in lost}):
+            task = asyncio.create_task(self._persist("after the commit", then), name="bus-after")
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
         self._go()
         for partition in lost:
             log.warning("bus.partition_lost", topic=partition.topic, partition=partition.number)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from im_common.bus import Record
 from im_common.bus.flow import OWN_BATCH, Batch, Flow, Hold, Stage, Track
-from im_common.bus.interface import NO_HEADERS
+from im_common.bus.interface import NO_HEADERS, Committed, at_once
 
 MAX_BATCH = 60
 
@@ -50,6 +50,8 @@ class Consuming(RuleBasedStateMachine):
         self.twos: list[Batch] = []
         self.commit: dict[Track, str] | None = None
         self.revoking = False
+        # What is to be done when a batch is committed.
+        self.awaiting: dict[Committed, Batch] = {}
 
     def ours(self) -> list[Track]:
         return [track for track in self.lives if track.hold is Hold.OURS]
@@ -93,11 +95,11 @@ class Consuming(RuleBasedStateMachine):
         self.flow.stored(batch, None)
 
     @precondition(lambda self: self.twos)
-    @rule(data=st.data())
-    def a_second_stage_ends(self, data: st.DataObject) -> None:
-        self.finish(data.draw(st.sampled_from(self.twos)))
+    @rule(data=st.data(), wants_more=st.booleans())
+    def a_second_stage_ends(self, data: st.DataObject, wants_more: bool) -> None:
+        self.finish(data.draw(st.sampled_from(self.twos)), wants_more=wants_more)
 
-    def finish(self, batch: Batch) -> None:
+    def finish(self, batch: Batch, *, wants_more: bool = False) -> None:
         self.twos.remove(batch)
         if batch.stage is Stage.TWO:
             for track in batch.parts:
@@ -106,7 +108,15 @@ class Consuming(RuleBasedStateMachine):
                 # Each record once, in order, none left out.
                 assert part == list(range(life.finished, life.finished + len(part)))
                 life.finished += len(part)
-        self.flow.finished(batch)
+        then = None
+        if wants_more:
+
+            async def then() -> None:
+                """One of a kind."""
+
+            if batch.stage is Stage.TWO:
+                self.awaiting[then] = batch
+        self.flow.finished(batch, then)
 
     @precondition(lambda self: self.flow.shared is not None)
     @rule()
@@ -158,10 +168,18 @@ class Consuming(RuleBasedStateMachine):
         for track, position in self.commit.items():
             if track not in lost:
                 self.lives[track].committed = int(position) + 1
-        self.flow.committed(self.commit, lost)
+        self.done_after(self.flow.committed(self.commit, lost))
         self.commit = None
         if lost:
             self.revoke()
+
+    def done_after(self, thens: list[Committed]) -> None:
+        """Once for each batch, when all of it is committed, and not if a part of it was lost."""
+        for then in thens:
+            batch = self.awaiting.pop(then)
+            for track in batch.parts:
+                assert track.hold is not Hold.LOST
+                assert numbers(track, batch)[-1] < self.lives[track].committed
 
     @precondition(lambda self: self.commit is not None)
     @rule()
@@ -239,7 +257,12 @@ class Consuming(RuleBasedStateMachine):
                 self.flow.stored(batch, None)
             for batch in list(self.twos):
                 self.finish(batch)
-        self.flow.committed(self.flow.commit_begins(), set())
+        due = self.flow.commit_begins()
+        for track, position in due.items():
+            self.lives[track].committed = int(position) + 1
+        self.done_after(self.flow.committed(due, set()))
+        for batch in self.awaiting.values():
+            assert any(track.hold is Hold.LOST for track in batch.parts)
         for track, life in self.lives.items():
             if track.hold is Hold.OURS:
                 assert life.fed == 0 or track.committed == f"{life.fed - 1:09}"
@@ -345,7 +368,7 @@ def test_a_batch_that_wants_it_is_committed_at_once(flow: Flow) -> None:
         (batch,) = flow.begin()
         flow.stored(batch, None)
         flow.begin()
-        flow.finished(batch, commit_soon=soon)
+        flow.finished(batch, at_once if soon else None)
         # A partition's first is, too.
         assert flow.is_urgent() is (soon or number == 0)
         flow.committed(flow.commit_begins(), set())

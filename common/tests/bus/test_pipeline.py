@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 
 import pytest
 
-from im_common.bus import Finish, Record, pipeline
+from im_common.bus import Committed, Finish, Record, pipeline
 from im_common.bus.interface import NO_HEADERS
 from im_common.bus.pipeline import Partition, Pipeline
 from im_common.testing.waiting import eventually
@@ -48,8 +48,12 @@ class Handler:
         self.cancelled = 0
         self.may_end = asyncio.Event()
         self.may_end.set()
-        # Whether what is finished is to be committed at once.
+        # Whether something is to be done when a batch is committed, and of which that was done, by its
+        # last record.
         self.soon = False
+        self.done: list[int] = []
+        self.may_be_done = asyncio.Event()
+        self.may_be_done.set()
 
     async def __call__(self, batch: Sequence[Record]) -> Finish:
         self.begun.append([(record.partition, int(record.position)) for record in batch])
@@ -60,8 +64,12 @@ class Handler:
             raise
         soon = self.soon
 
-        async def finish() -> bool:
-            return soon
+        async def committed() -> None:
+            await self.may_be_done.wait()
+            self.done.append(int(batch[-1].position))
+
+        async def finish() -> Committed | None:
+            return committed if soon else None
 
         return finish
 
@@ -125,6 +133,59 @@ async def test_one_commit_covers_what_is_finished_meanwhile_but_for_what_wants_i
     partition.feed(records(0, 3))
     await eventually(lambda: len(log.commits) == 2)
     assert log.commits[1] == {0: "003"}
+
+
+async def test_what_follows_a_commit_waits_for_it_and_holds_none_up(
+    pipe: Pipeline, log: Log, handler: Handler
+) -> None:
+    handler.soon = True
+    handler.may_be_done.clear()
+    log.failures = 1
+    partition = pipe.add("t", 0)
+    partition.feed(records(0, 0))
+    await eventually(lambda: not log.failures)
+    assert partition.committed == ""
+    await eventually(lambda: partition.committed == "000")
+    partition.feed(records(0, 1))
+    await eventually(lambda: partition.committed == "001")
+    assert handler.done == []
+    handler.may_be_done.set()
+    await eventually(lambda: handler.done == [0, 1])
+
+
+async def test_nothing_follows_for_a_partition_that_is_somebody_elses_by_then(
+    pipe: Pipeline, log: Log, handler: Handler
+) -> None:
+    handler.soon = True
+    log.may_answer.clear()
+    ours, others = pipe.add("t", 0), pipe.add("t", 1)
+    others.feed(records(1, 0))
+    await _begun(handler, 1)
+    await _settle()
+    log.lost = {1}
+    log.may_answer.set()
+    await eventually(others.ended)
+    ours.feed(records(0, 7))
+    await eventually(lambda: handler.done)
+    assert (handler.done, log.commits) == ([7], [{1: "000"}, {0: "007"}])
+
+
+async def test_who_gives_a_partition_up_or_ends_has_done_what_follows_its_commits(
+    pipe: Pipeline, log: Log, handler: Handler
+) -> None:
+    handler.soon = True
+    log.may_answer.clear()
+    partition = pipe.add("t", 0)
+    partition.feed(records(0, 0))
+    await _begun(handler, 1)
+    await _settle()
+    draining = asyncio.create_task(partition.drain(30))
+    await _settle()
+    assert (draining.done(), handler.done) == (False, [])
+    log.may_answer.set()
+    await draining
+    await pipe.close()
+    assert (log.commits, handler.done) == ([{0: "000"}], [0])
 
 
 async def test_commits_follow_one_another_at_the_latest_after_the_interval(

@@ -24,6 +24,8 @@ GALERA = "/usr/lib/galera/libgalera_smm.so"
 _PACKAGES = {
     "mariadbd": "mariadb-server-core",
     "my_print_defaults": "mariadb-client-core",
+    # For deploy/backup.
+    "mysqldump": "mariadb-client",
     # With Galera, and what brings a node all that it has not.
     "wsrep_sst_rsync": "mariadb-server",
     "haproxy": "haproxy",
@@ -59,7 +61,7 @@ def install(servers: list[str], *, log: Path, console: Console) -> None:
     `etcd`, `s3`)."""
     wanted: list[str] = []
     if "mysql" in servers:
-        wanted += ["mariadbd", "my_print_defaults"]
+        wanted += ["mariadbd", "my_print_defaults", "mysqldump"]
     if "galera" in servers:
         wanted += ["mariadbd", "my_print_defaults", "wsrep_sst_rsync", "haproxy"]
     if "redis" in servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -191,3 +192,22 @@ def test_the_secrets_are_made_once(tmp_path: Path) -> None:
     assert len(set(secrets)) == 6
     assert all(len(secret) == 48 for secret in secrets)
     assert written.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["mysqldump", "mariadb-dump"])
+def test_a_backup_is_made_by_the_programs_that_are_there(tmp_path: Path, name: str) -> None:
+    """MariaDB's have had MySQL's names as well for long, and have no more where it is new."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for used in ("bash", "dirname", "gzip", "mv"):
+        (folder / used).symlink_to(shutil.which(used) or used)
+    program = folder / name
+    program.write_text('#!/bin/sh\necho "all of $*"\n')
+    program.chmod(0o755)
+    file = tmp_path / "im.sql.gz"
+    command = [DEPLOY / "backup", "save", file, "--defaults-file", tmp_path / "client.cnf"]
+    environ = {"PATH": str(folder)}
+    bash = str(folder / "bash")
+    subprocess.run([bash, *command], env=environ, check=True, capture_output=True)
+    with gzip.open(file, "rt") as dump:
+        assert dump.read().startswith(f"all of --defaults-file={tmp_path}/client.cnf --single-tra")

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Chromium 153: after some fifteen WebSockets of a page that could not connect, each further one waits one to five seconds
-# inside the browser before a byte goes out, though the server is there again.
+# Chromium 153: after some fifteen WebSockets of a page that could not connect, each further one waits one to five
+# seconds inside the browser before a byte goes out, though the server is there again.
 #
-# One would expect that `new WebSocket()` connects now, and that when to try again is the page's own decision. But Chromium
-# counts what failed for all pages of one process, and puts a delay in front of the next handshake that doubles with each
-# failure: nothing up to the fifth, a third of a second at the twelfth, one to five seconds, by chance, from
-# the sixteenth on. readyState says CONNECTING all that time, as if the server were slow, and neither `online` nor a
-# click on "try now" makes it shorter; fetch() to the same server is not held up. So a page that tried each second for the
-# half minute of a restart comes back seconds later than the others, one that gives a handshake two seconds
-# gives up most of its attempts before they have begun, by which they count as failed again, and a test
-# that stops a server is slow the more often the pages of that browser have tried. One success takes
-# nearly all of the delay away.
+# One would expect that `new WebSocket()` connects now, and that when to try again is the page's own decision. But
+# Chromium counts what failed for all pages of one process, and puts a delay in front of the next handshake that
+# doubles with each failure: nothing up to the fifth, a third of a second at the twelfth, one to five seconds, by
+# chance, from the sixteenth on. readyState says CONNECTING all that time, as if the server were slow, and neither
+# `online` nor a click on "try now" makes it shorter; fetch() to the same server is not held up. So a page that tried
+# each second for the half minute of a restart comes back seconds later than the others, one that gives a handshake two
+# seconds gives up most of its attempts before they have begun, by which they count as failed again, and a test that
+# stops a server is slow the more often the pages of that browser have tried. One success takes nearly all of the delay
+# away.
 #
-# Seen, 20 attempts at a port where nobody listens: the first five failed after 8 ms at most, the last three after 1.1 to
-# 4.7 s, a fetch after 6 ms. Then with a server: a page of another process open after 9 ms, this page's first
+# Seen, 20 attempts at a port where nobody listens: the first five failed after 8 ms at most, the last three after 1.1
+# to 4.7 s, a fetch after 6 ms. Then with a server: a page of another process open after 9 ms, this page's first
 # WebSocket after 2.1 s, its second after 60 ms.
 # Exits 1 when that is no longer so. Needs Python, Node and npm, and Chromium's shared libraries.
 set -euo pipefail
@@ -97,7 +97,8 @@ async def main():
             async with serve(until_closed, "127.0.0.1", port):
                 elsewhere, is_open = await other.evaluate(CONNECT, port)
                 opened = [await page.evaluate(CONNECT, port) for _ in range(2)]
-            print(f"server there, a page of another process: {elsewhere:.0f}; this page: {in_ms(ms for ms, _ in opened)}")
+            here = in_ms(ms for ms, _ in opened)
+            print(f"server there, a page of another process: {elsewhere:.0f}; this page: {here}")
             print(f"Chromium {browser.version}")
             await browser.close()
     as_stated = (

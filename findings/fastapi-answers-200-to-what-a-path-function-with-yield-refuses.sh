@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# FastAPI 0.165.0 with uvicorn 0.54.0: a path function that yields its answer (JSON Lines, server-sent events) and raises
-# HTTPException before its first item is answered 200, and then the connection breaks.
+# FastAPI 0.165.0 with uvicorn 0.54.0: a path function that yields its answer (JSON Lines, server-sent events) and
+# raises HTTPException before its first item is answered 200, and then the connection breaks.
 #
-# One would expect the 403 or 404 that the same lines give in every other path function: nothing has been sent when they
-# run. But the status and the headers go out before the function is begun. So "is there such a room, may this user read it",
-# written where it always is, reaches the client as a success whose body ends too early: clients that look at the status take it
-# for done or for a fault of the network, and try again; an EventSource, which a 403 ends for good, connects again
-# every few seconds for ever; the access log and the metrics say 200, and the exception, which is no fault at all, is logged as
-# one. Handlers of exceptions never see it, nor does one for an error of one's own. What is to refuse belongs into a dependency.
+# One would expect the 403 or 404 that the same lines give in every other path function: nothing has been sent when
+# they run. But the status and the headers go out before the function is begun. So "is there such a room, may this user
+# read it", written where it always is, reaches the client as a success whose body ends too early: clients that look at
+# the status take it for done or for a fault of the network, and try again; an EventSource, which a 403 ends for good,
+# connects again every few seconds for ever; the access log and the metrics say 200, and the exception, which is no
+# fault at all, is logged as one. Handlers of exceptions never see it, nor does one for an error of one's own. What is
+# to refuse belongs into a dependency.
 #
-# Seen: without yield: 403; with yield, JSON Lines: 200 and the body broken off; events: 200 and the body broken off; refused
-# by a dependency of either: 403.
+# Seen: without yield: 403; with yield, JSON Lines: 200 and the body broken off; events: 200 and the body broken off;
+# refused by a dependency of either: 403.
 # Exits 1 when that is no longer so.
 set -euo pipefail
 folder=$(mktemp -d)

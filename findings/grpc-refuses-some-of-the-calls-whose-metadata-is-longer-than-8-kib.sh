@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# grpcio 1.85.1: a call with 8 to 16 KiB of metadata is refused by chance. A part of the calls that grows with the length
-# gets RESOURCE_EXHAUSTED, the others are done; and a long error text is metadata, too.
+# grpcio 1.85.1: a call with 8 to 16 KiB of metadata is refused by chance. A part of the calls that grows with the
+# length gets RESOURCE_EXHAUSTED, the others are done; and a long error text is metadata, too.
 #
-# One would expect a limit: what is too long is refused, always, and found the first time. But between a "soft" limit of 8 KiB
-# and a hard one of 16 KiB grpc draws lots for each call, at both ends and by default. A token with many roles in it, baggage
-# of a trace or a cookie that is handed on passes the tests and then fails one call in four, and as the next try mostly
-# goes through nobody sees why. What a server says of an error (the text of abort(), or its details) is metadata of the
-# answer: with a long complaint of a validator or a statement of SQL in it, the client has INVALID_ARGUMENT three times,
-# and the fourth time RESOURCE_EXHAUSTED, which retry policies and callers take for "too busy, try again", though
-# the call was worked on. Who receives sets the limits: grpc.max_metadata_size and
+# One would expect a limit: what is too long is refused, always, and found the first time. But between a "soft" limit
+# of 8 KiB and a hard one of 16 KiB grpc draws lots for each call, at both ends and by default. A token with many roles
+# in it, baggage of a trace or a cookie that is handed on passes the tests and then fails one call in four, and as the
+# next try mostly goes through nobody sees why. What a server says of an error (the text of abort(), or its details) is
+# metadata of the answer: with a long complaint of a validator or a statement of SQL in it, the client has
+# INVALID_ARGUMENT three times, and the fourth time RESOURCE_EXHAUSTED, which retry policies and callers take for "too
+# busy, try again", though the call was worked on. Who receives sets the limits: grpc.max_metadata_size and
 # grpc.absolute_max_metadata_size.
 #
 # Seen, of 400 calls each: a header of 7,000 characters: 400 OK; of 10,000: 299 OK, 101 RESOURCE_EXHAUSTED; of 13,000:

@@ -3,14 +3,14 @@
 # INTERNAL, "Internal error from Core". The status that the server gave, and the answers that it had sent before and
 # that nobody had read yet, are gone.
 #
-# One would expect what gRPC says of writing: that it fails tells only that the call is over; how it ended, RESOURCE_EXHAUSTED
-# and a text here, is told by reading, after the answers. But grpc.aio puts a status of its own in the place of the server's
-# and gives it to whoever reads, as long as the server's has not been reached behind the answers. So who sends a few
-# requests and reads their answers afterwards learns neither why it ended nor which were done, though all of that is in
-# his buffer; INTERNAL is not tried again, and a retry_after that stood in the text is not kept. It is the same for write()
-# and for a generator of requests, and a question of who is faster: the third request is refused, and only the
-# fourth one hides it. A task that reads all the time meets it less often. grpcio's synchronous client has
-# answers and status.
+# One would expect what gRPC says of writing: that it fails tells only that the call is over; how it ended,
+# RESOURCE_EXHAUSTED and a text here, is told by reading, after the answers. But grpc.aio puts a status of its own in
+# the place of the server's and gives it to whoever reads, as long as the server's has not been reached behind the
+# answers. So who sends a few requests and reads their answers afterwards learns neither why it ended nor which were
+# done, though all of that is in his buffer; INTERNAL is not tried again, and a retry_after that stood in the text is
+# not kept. It is the same for write() and for a generator of requests, and a question of who is faster: the third
+# request is refused, and only the fourth one hides it. A task that reads all the time meets it less often. grpcio's
+# synchronous client has answers and status.
 #
 # Seen, the server answers two requests and refuses the third: three requests, then reading: two answers and
 # RESOURCE_EXHAUSTED; four requests, by write() or by a generator: no answer, and INTERNAL from read(), code() and
@@ -61,7 +61,7 @@ async def written(channel, count):
         except grpc.RpcError as error:
             print(f"write() of request {number}: {error.code().name}")
             break
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
     seen = await answers(call)
     print(f"{count} by write(): {seen}; code() says {(await call.code()).name}")
     return seen
@@ -71,10 +71,10 @@ async def generated(channel, count):
     async def requests():
         for number in range(count):
             yield b"%d" % number
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
 
     call = channel.stream_stream(METHOD)(requests())
-    await asyncio.sleep(0.3 * count + 0.3)
+    await asyncio.sleep(0.5 * count + 0.5)
     seen = await answers(call)
     print(f"{count} by a generator: {seen}")
     return seen
@@ -84,12 +84,12 @@ def synchronous(target, count):
     def requests():
         for number in range(count):
             yield b"%d" % number
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     found = []
     with grpc.insecure_channel(target) as channel:
         call = channel.stream_stream(METHOD)(requests())
-        time.sleep(0.3 * count + 0.3)
+        time.sleep(0.5 * count + 0.5)
         try:
             for answer in call:
                 found.append(answer)

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# httpx 0.28.1 with JSON Lines as FastAPI 0.165.0 writes them: iter_lines() and aiter_lines() break a line inside a JSON string,
-# at U+2028, U+2029 and U+0085, and no half of it can be parsed.
+# httpx 0.28.1 with JSON Lines as FastAPI 0.165.0 writes them: iter_lines() and aiter_lines() break a line inside a
+# JSON string, at U+2028, U+2029 and U+0085, and no half of it can be parsed.
 #
-# One would expect lines that end at a line feed, as JSON Lines and server-sent events have them, and as `async for line in
-# response.content` of aiohttp gives them. But httpx breaks where str.splitlines() would. JSON need not escape these three
-# characters, and pydantic, msgspec, orjson and JSON.stringify don't; only json.dumps does, which is why it works in tests. Each of
-# them comes in with text that was copied from a word processor, a PDF or a web page. Then one message
-# of somebody's ends every client that follows the stream: json.loads raises in the middle of a line that the server wrote
-# right, and again after each new connection, as long as that message is in the history. Whoever ignores lines that cannot
-# be parsed loses it without a word. Splitting aiter_bytes() at b"\n" has the lines as they are.
+# One would expect lines that end at a line feed, as JSON Lines and server-sent events have them, and as `async for
+# line in response.content` of aiohttp gives them. But httpx breaks where str.splitlines() would. JSON need not escape
+# these three characters, and pydantic, msgspec, orjson and JSON.stringify don't; only json.dumps does, which is why it
+# works in tests. Each of them comes in with text that was copied from a word processor, a PDF or a web page. Then one
+# message of somebody's ends every client that follows the stream: json.loads raises in the middle of a line that the
+# server wrote right, and again after each new connection, as long as that message is in the history. Whoever ignores
+# lines that cannot be parsed loses it without a word. Splitting aiter_bytes() at b"\n" has the lines as they are.
 #
-# Seen, three messages, the second with U+2028 in its text: httpx 4 lines, of which 2 are no JSON; aiohttp 3.14.5: 3 lines, all
-# of them JSON.
+# Seen, three messages, the second with U+2028 in its text: httpx 4 lines, of which 2 are no JSON; aiohttp 3.14.5: 3
+# lines, all of them JSON.
 # Exits 1 when that is no longer so.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Node.js 24.19.0, its own WebSocket (undici 7.29.0): after close() to a server that does not answer any more there is no
-# `close` event, readyState stays 2 (CLOSING), and nothing ends the connection.
+# Node.js 24.19.0, its own WebSocket (undici 7.29.0): after close() to a server that does not answer any more there is
+# no `close` event, readyState stays 2 (CLOSING), and nothing ends the connection.
 #
 # One would expect what Chromium (after a minute) and the package ws (after 30 s) do: to wait for the other end's close
-# frame for some time, and then to end the connection with 1006. A client closes just when it hears nothing any more (its heartbeat was not answered, the
-# laptop was asleep, the server stands still), and comes back in `onclose`: written for browsers, where that works, it
-# stays away for ever under Node, silently, with state "closing". And nothing else helps: there is no terminate(), no timeout
-# to set, no `error`; the socket keeps the process from ending. Where the network is gone TCP gives up after a
-# quarter of an hour; where the server just hangs, never. So the code that reconnects must not wait for `close`, and a
-# process that is to end needs process.exit().
+# frame for some time, and then to end the connection with 1006. A client closes just when it hears nothing any more
+# (its heartbeat was not answered, the laptop was asleep, the server stands still), and comes back in `onclose`:
+# written for browsers, where that works, it stays away for ever under Node, silently, with state "closing". And
+# nothing else helps: there is no terminate(), no timeout to set, no `error`; the socket keeps the process from ending.
+# Where the network is gone TCP gives up after a quarter of an hour; where the server just hangs, never. So the code
+# that reconnects must not wait for `close`, and a process that is to end needs process.exit().
 #
 # Seen, a server that shakes hands and then says nothing: 35 s after close(): Node's WebSocket: state 2, no event; ws
 # 8.23.0: `close` 1006 after 30 s.

@@ -3,13 +3,13 @@
 # everything that it was parsed together with, until the last reference to any part of it is gone.
 #
 # One would expect that a field that is set again, Clear(), a deleted entry of a list or map, or a message parsed into
-# anew gives back what was there before, and that who keeps one entry of an answer keeps that entry. But all of a message
-# lives in one arena that only grows: text and bytes that are set, entries that are added, each ParseFromString, CopyFrom and
-# MergeFrom add to it, and nothing takes away. So a message that a service holds for long (its state, a
-# counter with a name, a reused request, a queue in a repeated field) grows for ever by what passes through it, though len() and
-# ByteSize() say it is small; and a cache of one profile out of each answer keeps the answers whole. No Python tool
-# shows it: the memory is none of Python's. Numbers alone cost nothing. What helps is a new message, or keeping plain values or a
-# copy (CopyFrom into a new one) of the part.
+# anew gives back what was there before, and that who keeps one entry of an answer keeps that entry. But all of a
+# message lives in one arena that only grows: text and bytes that are set, entries that are added, each
+# ParseFromString, CopyFrom and MergeFrom add to it, and nothing takes away. So a message that a service holds for long
+# (its state, a counter with a name, a reused request, a queue in a repeated field) grows for ever by what passes
+# through it, though len() and ByteSize() say it is small; and a cache of one profile out of each answer keeps the
+# answers whole. No Python tool shows it: the memory is none of Python's. Numbers alone cost nothing. What helps is a
+# new message, or keeping plain values or a copy (CopyFrom into a new one) of the part.
 #
 # Seen, 100,000 times 1,000 characters, how much the process has grown: a new message each time: not at all; one
 # message, its text set: 101 MB; with Clear() before: 101 MB; ParseFromString into one: 101 MB; a list with one entry

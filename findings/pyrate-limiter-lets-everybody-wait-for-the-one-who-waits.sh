@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# pyrate-limiter 4.5.1, asyncio: while one caller waits for its own limit, every other caller of the same Limiter waits with it,
-# also of keys that have used nothing, and also those who said that they do not want to wait.
+# pyrate-limiter 4.5.1, asyncio: while one caller waits for its own limit, every other caller of the same Limiter waits
+# with it, also of keys that have used nothing, and also those who said that they do not want to wait.
 #
-# One would expect what a limiter with a bucket for each key is for: that a busy user waits and the others do not, as it is for
-# threads, where the lock is let go during the wait. But try_acquire_async() holds one asyncio.Lock for the whole Limiter
-# from its beginning to its end, the sleep for the bucket included. So with a limit for each user one who sends too
-# quickly stops all of a process for as long as his own limit lasts; blocking=False, documented to "return immediately",
-# comes back after seconds; and with a timeout a user who has sent nothing is refused for somebody else's limit. The limits add up,
-# too: as many calls get through as the slowest key allows. One Limiter for each key, or blocking=False everywhere and a
-# sleep of one's own, keeps them apart.
+# One would expect what a limiter with a bucket for each key is for: that a busy user waits and the others do not, as
+# it is for threads, where the lock is let go during the wait. But try_acquire_async() holds one asyncio.Lock for the
+# whole Limiter from its beginning to its end, the sleep for the bucket included. So with a limit for each user one who
+# sends too quickly stops all of a process for as long as his own limit lasts; blocking=False, documented to "return
+# immediately", comes back after seconds; and with a timeout a user who has sent nothing is refused for somebody else's
+# limit. The limits add up, too: as many calls get through as the slowest key allows. One Limiter for each key, or
+# blocking=False everywhere and a sleep of one's own, keeps them apart.
 #
-# Seen, two calls each 3 s for each key, "ann" waiting for her third: bob, his first: done after 3.0 s, with threads at once;
-# carol, her first with blocking=False: True after 3.0 s; dave, his first with timeout=1: False after 1.0 s.
+# Seen, two calls each 3 s for each key, "ann" waiting for her third: bob, his first: done after 3.0 s, with threads at
+# once; carol, her first with blocking=False: True after 3.0 s; dave, his first with timeout=1: False after 1.0 s.
 # Exits 1 when that is no longer so.
 set -euo pipefail
 folder=$(mktemp -d)

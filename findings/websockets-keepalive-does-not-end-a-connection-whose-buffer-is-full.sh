@@ -5,17 +5,17 @@
 #
 # One would expect what is documented: a peer that does not answer a ping within ping_timeout is taken for lost, and
 # with broadcast() a slow connection's messages pile up "until the connection times out". But the keepalive's own ping
-# waits, as each send does, until the buffer has room, before the time of its answer begins; of a peer that is gone,
-# it never has. So just the connection to which something was being sent when its network went (a phone that left while
-# it got its history, or one of a busy group) is there until TCP gives up, a quarter of an hour on Linux: its user is
+# waits, as each send does, until the buffer has room, before the time of its answer begins; of a peer that is gone, it
+# never has. So just the connection to which something was being sent when its network went (a phone that left while it
+# got its history, or one of a busy group) is there until TCP gives up, a quarter of an hour on Linux: its user is
 # online, send() does not come back, and broadcast() adds to the buffer all that time. close() waits for the same room
-# before its close_timeout begins. With a keepalive the next turn of that ends it after all, if it was not in the
-# ping yet; with ping_interval=None nothing does. What helps: asyncio.timeout() around send() and close(), and
+# before its close_timeout begins. With a keepalive the next turn of that ends it after all, if it was not in the ping
+# yet; with ping_interval=None nothing does. What helps: asyncio.timeout() around send() and close(), and
 # transport.abort() when it is over.
 #
 # Seen, with 1 s for ping_interval, ping_timeout and close_timeout, and a client that answers nothing any more: at rest
-# the connection ends after 3 s; with 20 MB on their way it is open after 12 s; without a keepalive close() has
-# not come back after 8 s.
+# the connection ends after 3 s; with 20 MB on their way it is open after 12 s; without a keepalive close() has not
+# come back after 8 s.
 # Exits 1 when that is no longer so.
 set -euo pipefail
 folder=$(mktemp -d)

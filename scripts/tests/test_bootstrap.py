@@ -1,5 +1,6 @@
 """scripts/bootstrap in a copy of the checkout, with a stand-in for uv that installs nothing."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -32,7 +33,8 @@ class Checkout:
             shutil.copy(ROOT / "scripts" / name, folder / "scripts")
         for name in ("runtime", "dev", "uv"):
             (folder / "requirements" / f"{name}.txt").write_text(f"# {name}\n")
-        (folder / "bin").mkdir()
+        for name in ("bin", "common", "chat-service"):
+            (folder / name).mkdir()
         uv = folder / "bin" / "uv"
         uv.write_text(UV.format(folder=folder))
         uv.chmod(0o755)
@@ -57,10 +59,17 @@ class Checkout:
         file = self.folder / "calls"
         return file.read_text().splitlines() if file.exists() else []
 
-    @property
-    def workspace(self) -> list[str]:
-        (file,) = self.folder.glob(".venv/lib/python3*/site-packages/im_workspace.pth")
-        return file.read_text().splitlines()
+    def workspace(self, **env: str) -> list[str]:
+        """The folders of the checkout that its Python looks in."""
+        done = subprocess.run(
+            [self.folder / ".venv" / "bin" / "python", "-c", "import sys; print(ascii(sys.path))"],
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found: list[str] = ast.literal_eval(done.stdout)
+        return [folder for folder in found if folder.startswith(f"{self.folder}/")]
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def test_the_first_run_makes_all_and_the_second_nothing(checkout: Checkout) -> N
     begin = time.monotonic()
     assert "making .venv" in checkout.run()
     first_s = time.monotonic() - begin
-    assert f"{checkout.folder}/chat-service" in checkout.workspace
+    assert f"{checkout.folder}/chat-service" in checkout.workspace()
     begin = time.monotonic()
     assert checkout.run() == ""
     # Compared in one run, as a machine may be slow.
@@ -117,7 +126,7 @@ def test_a_moved_checkout_gets_its_new_folders(checkout: Checkout, tmp_path: Pat
     checkout.folder.rename(tmp_path / "moved")
     checkout.folder = tmp_path / "moved"
     checkout.run()
-    assert all(folder.startswith(str(tmp_path / "moved")) for folder in checkout.workspace)
+    assert f"{checkout.folder}/common" in checkout.workspace()
     assert len(checkout.calls()) == 1
 
 
@@ -154,6 +163,14 @@ def test_python_variables_of_the_user_do_not_reach_it(checkout: Checkout, tmp_pa
     (tmp_path / "venv.py").write_text("raise SystemExit('hostile')")
     said = checkout.run(PYTHONPATH=str(tmp_path), PYTHONHOME=str(tmp_path), PYTHONINSPECT="1")
     assert "installing the packages" in said
+
+
+def test_a_folder_of_any_name_will_do_in_any_locale(tmp_path: Path) -> None:
+    """LC_ALL=C, unlike LANG=C, has Python read its own files as ASCII."""
+    checkout = Checkout(tmp_path / "mé")
+    checkout.run(LC_ALL="C")
+    assert f"{checkout.folder}/common" in checkout.workspace(LC_ALL="C")
+    assert checkout.run(LC_ALL="C") == ""
 
 
 def test_a_machine_without_python_is_told_what_to_install(checkout: Checkout) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from im_local.console import Console
+from im_local.errors import LocalError
 from im_local.files import is_held, rotate, tail
 from im_local.paths import ROOT, DataDir
 
@@ -45,7 +46,17 @@ def detach(data: DataDir, command: list[str]) -> int:
 
 
 def down(data: DataDir, console: Console) -> int:
-    """End what `up` started on the folder; 0 when it is gone, 1 when it cannot be ended."""
+    """End what `up` started on the folder; 0 when it is gone, 1 when it cannot be ended.
+
+    Raises LocalError when it is another user's.
+    """
+    try:
+        return _down(data, console)
+    except PermissionError as error:
+        raise LocalError(f"{data.path}, or what runs on it, is another user's.") from error
+
+
+def _down(data: DataDir, console: Console) -> int:
     pid = _supervisor(data)
     if pid is None:
         console.step(f"nothing runs on {data.path}")

@@ -1,8 +1,11 @@
 """Where things are: the checkout, its Python, and what a data folder holds."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from im_local.errors import LocalError
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
@@ -50,7 +53,23 @@ class DataDir:
         return self.logs / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folder, for its owner alone, and those in it that every use needs."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        """Make the folder, for its owner alone, and those in it that every use needs.
+
+        Raises LocalError when this user cannot have them.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError as error:
+            raise self._unfit(f"{error.filename} is no folder") from error
+        except OSError as error:
+            raise self._unfit(f"{error.filename}: {error.strerror}") from error
+        for folder in (self.path, self.logs, self.secrets):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise self._unfit(f"this user may not write to {folder}")
+
+    def _unfit(self, why: str) -> LocalError:
+        return LocalError(
+            f"The data cannot be in {self.path}: {why}. Choose another folder with --data DIR."
+        )

@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from im_local import background
+from im_local.console import Console
+from im_local.errors import LocalError
+from im_local.paths import DataDir
+
 FakeUpMaker = Callable[..., Any]
 Gone = Callable[[int], bool]
 
@@ -202,6 +207,31 @@ def test_a_second_start_on_the_same_folder_is_refused(fake_up: FakeUpMaker) -> N
     assert second.returncode == 1
     assert f"already runs on {up.data} (pid {process.pid})" in said
     assert up.answers("edge") == "edge"
+
+
+def test_a_folder_that_cannot_be_had_is_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalError, match="file is no folder"):
+        DataDir.at(tmp_path / "file").make()
+    with pytest.raises(LocalError, match="Not a directory"):
+        DataDir.at(tmp_path / "file" / "data").make()
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LocalError, match="may not write"):
+        DataDir.at(tmp_path / "another").make()
+
+
+def test_down_says_that_a_folder_is_another_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_lock: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(background, "is_held", refuse)
+    with pytest.raises(LocalError, match="another user's"):
+        background.down(DataDir.at(tmp_path), Console())
 
 
 def test_detach_returns_when_ready_and_down_ends_it(fake_up: FakeUpMaker, is_gone: Gone) -> None:

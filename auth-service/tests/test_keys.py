@@ -78,6 +78,19 @@ def test_a_new_key_is_published_before_it_signs(file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_rotation_by_root_leaves_the_file_to_whom_it_belongs(file: Path) -> None:
+    """Else a service that runs as another user could not start with it any more."""
+    os.chown(file, 10001, 10002)
+    file.chmod(0o640)
+
+    rotate(file, token_life_ms=LIFE_MS)
+
+    status = file.stat()
+    assert (status.st_uid, status.st_gid) == (10001, 10002)
+    assert stat.S_IMODE(status.st_mode) == 0o640
+
+
 def test_an_old_key_stays_until_its_last_token_has_expired(file: Path) -> None:
     (oldest,) = read_keys(file)
     second = rotate(file, token_life_ms=LIFE_MS)

@@ -12,9 +12,10 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ def _write(path: Path, keys: Sequence[SigningKey]) -> None:
     # mkstemp makes the file for its owner alone (0600); the rename shows all of it or nothing.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
+        if path.exists():
+            _keep_readers(path, descriptor)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
@@ -137,6 +140,15 @@ def _write(path: Path, keys: Sequence[SigningKey]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _keep_readers(path: Path, descriptor: int) -> None:
+    """Who could read the keys still can: an operator who is root is not whom the services run as."""
+    before = path.stat()
+    # For others than root, whose own the file is then.
+    with suppress(PermissionError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
 @contextmanager

@@ -146,6 +146,25 @@ async def test_a_handler_that_is_cancelled_from_inside_is_answered_at_once() -> 
         assert error.code is Code.INTERNAL
 
 
+async def test_a_server_that_stops_waits_for_what_a_handler_does_at_its_end() -> None:
+    begun, done = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.2)
+            done.append(True)
+
+    async with serving(work, timeout_ms=30_000) as (stub, _, _, server):
+        calling = asyncio.create_task(refusal(call(stub.BlockUser, BLOCK, token="good")))
+        await begun.wait()
+        await server.stop(0)
+        assert done
+        assert (await calling).code is Code.UNAVAILABLE
+
+
 async def test_an_error_of_ours_arrives_as_it_was() -> None:
     async def fail() -> None:
         raise AppError(Code.GROUP_FULL, "full", field="user_ids", retry_after_ms=5)

@@ -39,6 +39,9 @@ _AGE_LIMITS = [
     ("grpc.max_connection_age_grace_ms", 70_000),
 ]
 
+# For what handlers that are cancelled still have to do, before what they use is closed.
+_LAST_WORK_S = 1.0
+
 Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
@@ -67,8 +70,9 @@ class RpcServer:
         self._streams = ServedStreams()
         self._listen_on = listen_on
         self._tls = tls
+        self._guard = _Guard(table, gatekeeper, timeout_ms / 1000, self._streams)
         self._server = grpc.aio.server(
-            interceptors=[_Guard(table, gatekeeper, timeout_ms / 1000, self._streams)],
+            interceptors=[self._guard],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -97,10 +101,15 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
-        """Refuses new calls, waits for those in flight, at most ``grace_s``."""
+        """Refuses new calls, waits for those in flight, at most ``grace_s``, and for what their
+        handlers do at their end."""
         self._health.end_watches()
         self._streams.end()
         await self._server.stop(grace_s)
+        # It does not wait for handlers whose calls are over
+        # (findings/grpcio-asyncio-servers-stop-before-their-handlers-have-ended.sh).
+        if self._guard.at_work:
+            await asyncio.wait(self._guard.at_work, timeout=_LAST_WORK_S)
 
 
 class _Guard(grpc.aio.ServerInterceptor):
@@ -116,6 +125,7 @@ class _Guard(grpc.aio.ServerInterceptor):
         self._timeout_s = timeout_s
         self._streams = streams
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.at_work: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(
         self,
@@ -138,10 +148,22 @@ class _Guard(grpc.aio.ServerInterceptor):
             make = grpc.unary_unary_rpc_method_handler
             behaviour = self._guard(path, cast("Behaviour", handler.unary_unary))
         made: grpc.RpcMethodHandler[Any, Any] = make(
-            behaviour, handler.request_deserializer, handler.response_serializer
+            self._known(behaviour), handler.request_deserializer, handler.response_serializer
         )
         self._wrapped[path] = made
         return made
+
+    def _known(self, behaviour: Behaviour) -> Behaviour:
+        async def known(message: Any, call: Call) -> Any:
+            task = asyncio.current_task()
+            assert task is not None
+            self.at_work.add(task)
+            try:
+                return await behaviour(message, call)
+            finally:
+                self.at_work.discard(task)
+
+        return known
 
     def _guard(self, path: str, behaviour: Behaviour) -> Behaviour:
         access = self._table[path]

@@ -7,8 +7,8 @@
 # topic, with a time too far ahead) gets the error, and that the next record is taken, as without idempotence, and as by
 # confluent-kafka with it and by Java's producer. But aiokafka has counted the refused record, so that the broker
 # misses a number from then on, and nothing begins a new count; kafka-python takes any error that is not worth a
-# repetition as the end of the producer, and says so to its log alone. So one user's record is everybody's outage, which
-# lasts until the process is started anew, and with kafka-python each later error blames a record that is fine ("too
+# repetition as the end of the producer. So one user's record is everybody's outage, which lasts until the process is
+# started anew, and with kafka-python each later error blames a record that is fine ("too
 # large", for a byte). A new producer after each error is what helps.
 #
 # Seen, to two topics, a byte, 5,000 bytes where 1,000 are allowed, and then a byte to each: confluent-kafka 2.16.1:

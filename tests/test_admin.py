@@ -25,6 +25,8 @@ from im_common.domain.ids import now_ms
 from im_local.paths import ROOT
 from im_local.testing import System
 
+AWAY = {"IM_INTERNAL_SECRET": "x" * 32, "IM_AUTH_RPC__ENDPOINTS": "127.0.0.1:9"}
+
 
 class Refused(Exception):
     """Exit code and what it said."""
@@ -323,21 +325,31 @@ async def test_messages_that_are_too_old_are_removed_when_days_are_given(
 
 async def test_a_system_that_is_away_is_told_by_an_exit_code_of_its_own() -> None:
     """As in a container: by variables, among them those of another process."""
+    variables = AWAY | {"IM_DB__DATA_SOURCE": "of another process"}
+    told = await _told_that_it_is_away("users", "disable", "ann", "--json", **variables)
+    assert json.loads(told)["error"]["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+async def test_where_nothing_runs_it_is_said_what_starts_it(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "im-admin.json").write_text(json.dumps(AWAY))
+    command = ("users", "find", "--data", str(tmp_path))
+    assert f"`scripts/up --data {tmp_path}` starts it" in await _told_that_it_is_away(*command)
+    (tmp_path / "ready.json").touch()
+    assert "scripts/up" not in await _told_that_it_is_away(*command)
+
+
+async def _told_that_it_is_away(*arguments: str, **variables: str) -> str:
     mine = {name: text for name, text in os.environ.items() if not name.startswith("IM_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "im_admin", "users", "disable", "ann", "--json"),
-        env=mine
-        | {
-            "IM_INTERNAL_SECRET": "x" * 32,
-            "IM_AUTH_RPC__ENDPOINTS": "127.0.0.1:9",
-            "IM_DB__DATA_SOURCE": "of another process",
-        },
+        *(sys.executable, "-P", "-m", "im_admin", *arguments),
+        env=mine | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     said, errors = await process.communicate()
     assert (process.returncode, said) == (3, b"")
-    assert json.loads(errors)["error"]["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    return errors.decode()
 
 
 async def _frames_of(admin: Admin, user: User) -> list[int]:

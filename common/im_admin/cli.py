@@ -67,10 +67,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         answer = asyncio.run(_run(command, settings, options))
     except AppError as error:
-        is_away = error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-        return _fail(options, AWAY if is_away else REFUSED, error.code.value, error.message)
+        if error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+            return _away(options, error.code.value, error.message)
+        return _fail(options, REFUSED, error.code.value, error.message)
     except (BusUnavailable, RedisError, OSError) as error:
-        return _fail(options, AWAY, Code.UNAVAILABLE.value, str(error))
+        return _away(options, Code.UNAVAILABLE.value, str(error))
     _say(as_json(answer) if options.json else as_text(answer))
     return DONE
 
@@ -84,6 +85,14 @@ def _agrees(command: Command) -> bool:
     if not sys.stdin.isatty():
         return False
     return input(f"{command.asks} Type yes to go on: ").strip() == "yes"
+
+
+def _away(options: argparse.Namespace, code: str, message: str) -> int:
+    # scripts/up writes it when all is ready, and removes it at its end.
+    if options.data and not (options.data / "ready.json").exists():
+        start = f"`scripts/up --data {options.data}` starts it"
+        message = f"{message}; nothing is ready on {options.data}: {start}"
+    return _fail(options, AWAY, code, message)
 
 
 def _fail(options: argparse.Namespace, exit_code: int, code: str, message: str) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from functools import partial
@@ -21,6 +22,9 @@ from im_local.up import Envs, Launch
 
 # The tool that looks after the system.
 ADMIN = "im-admin"
+# What the embedded servers and databases take at once, most of it etcd for what it will write; and what
+# a system that was there before must have at least.
+NEW_MIB, OLD_MIB = 160, 10
 
 
 def backend(
@@ -34,11 +38,12 @@ def backend(
     """The whole backend, with so many instances of a service as `scale` says, and the caller's settings
     in `environ`.
 
-    Raises LocalError when the infra file cannot be used.
+    Raises LocalError when the infra file cannot be used, or when the disk is full.
     """
     infra = read_infra(infra_file) if infra_file else None
     system = System(data, port_offset, infra, scale)
     if infra is None:
+        _ensure_room(data)
         # Valkey does not make its own folder, as etcd does.
         (data.path / "redis").mkdir(exist_ok=True)
 
@@ -46,6 +51,17 @@ def backend(
         return await _prepare(system, environ)
 
     return Launch(data, system, prepare, base_environment(), infra_file)
+
+
+def _ensure_room(data: DataDir) -> None:
+    """None of those who would find the disk full says so plainly."""
+    wanted = OLD_MIB if (data.path / "etcd").exists() else NEW_MIB
+    free = shutil.disk_usage(data.path).free // 2**20
+    if free < wanted:
+        raise LocalError(
+            f"The disk of {data.path} has {free} MiB left, and {wanted} are needed. Make room there, "
+            "or choose another folder with --data DIR."
+        )
 
 
 async def _prepare(system: System, environ: Mapping[str, str]) -> Envs:

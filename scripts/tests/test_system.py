@@ -1,7 +1,9 @@
 """The table of processes: ports, variables, and what ready.json says of them."""
 
 import asyncio
+import contextlib
 import itertools
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from im_local.errors import LocalError, PortTaken
 from im_local.infra_file import read_infra
+from im_local.launch import backend
 from im_local.paths import DataDir
 from im_local.ports import HOST, Wanted, ensure_free, spare_ports
 from im_local.processes import parse_scale
@@ -169,6 +172,22 @@ def test_an_infra_file_that_lacks_a_server_is_refused(infra_file: Path) -> None:
     infra_file.write_text(INFRA.replace("kafka: {b", "other: {b"))
     with pytest.raises(LocalError, match="kafka is missing"):
         read_infra(infra_file)
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "is_new", "is_refused"), [(100, True, True), (9, False, True), (100, False, False)]
+)
+def test_a_full_disk_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, is_new: bool, is_refused: bool
+) -> None:
+    """A system that was there has what etcd takes at once."""
+    if not is_new:
+        (tmp_path / "etcd").mkdir()
+    free = shutil.disk_usage(tmp_path)._replace(free=free_mib * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
+    refused = pytest.raises(LocalError, match=f"has {free_mib} MiB left")
+    with refused if is_refused else contextlib.nullcontext():
+        backend(DataDir(tmp_path), port_offset=0, infra_file=None)
 
 
 async def test_an_offset_past_the_last_port_is_refused(tmp_path: Path) -> None:

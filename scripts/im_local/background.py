@@ -37,8 +37,9 @@ def detach(data: DataDir, command: list[str]) -> int:
             pass_fds=[writing],
         )
     os.close(writing)
+    said: list[str] = []
     try:
-        return 0 if _follow(reading) else _reason(process, log)
+        return 0 if _follow(reading, said) else _reason(process, log, said)
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
@@ -72,19 +73,20 @@ def _down(data: DataDir, console: Console) -> int:
     return 0
 
 
-def _follow(reading: int) -> bool:
+def _follow(reading: int, said: list[str]) -> bool:
     with os.fdopen(reading, encoding="utf-8") as lines:
         for line in lines:
             if line.rstrip("\n") == _READY:
                 return True
             print(line, end="", flush=True)
+            said.append(line)
     return False
 
 
-def _reason(process: subprocess.Popen[bytes], log: Path) -> int:
+def _reason(process: subprocess.Popen[bytes], log: Path, said: list[str]) -> int:
     code = process.wait()
-    if code <= 0:
-        # It ended without a word of its own.
+    if not any(line.startswith("error: ") for line in said):
+        # It ended without a word of its own: killed, or by a fault, whose traceback is in its log.
         print(f"error: the start failed; the end of {log}:\n{tail(log)}", file=sys.stderr)
     return code if code > 0 else 1
 

@@ -259,6 +259,14 @@ def test_detach_tells_why_the_start_failed(fake_up: FakeUpMaker) -> None:
     assert "this is why" in said
 
 
+def test_detach_shows_the_log_of_a_start_that_ended_by_a_fault(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fault = [sys.executable, "-c", "raise OSError('too many open files')"]
+    assert background.detach(DataDir.at(tmp_path), fault) == 1
+    assert "OSError: too many open files" in capfd.readouterr().err
+
+
 def test_down_leaves_a_stranger_with_the_old_pid_alone(tmp_path: Path) -> None:
     """A pid in the file means nothing once the lock is free."""
     (tmp_path / "lock").touch()

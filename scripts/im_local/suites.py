@@ -1,8 +1,8 @@
 """`scripts/test`: the tests in suites, those that share no server side by side.
 
 Each suite is a pytest of its own, on ports that it finds free and in folders of its own. What it says
-is shown whole when it ends. Then come the tests that kill servers, side by side, too, as each lane has
-its own, and at the end, alone, those whose limits a busy machine would break.
+is shown whole when it ends. Then come the tests that kill real servers, each lane with its own, and at
+the end, alone, those whose limits a busy machine would break.
 """
 
 import contextlib
@@ -25,13 +25,15 @@ from im_local.errors import LocalError
 from im_local.paths import PYTHON, ROOT
 from im_local.processes import SERVICES, folders
 
+# More take no less time on two cores, and each test waits longer for its turn.
+AT_ONCE = 5
 # A test that hangs ends its suite after five minutes (pyproject.toml); this is for all else.
 LIMIT_S = 1800.0
 # Of pytest: the exit code when it ran no test.
 NOTHING_RUN = 5
 EMBEDDED, REAL = "embedded", "real"
-# Real servers once more, for tests that kill theirs beside others that do. Their database is MySQL
-# itself where that can be had.
+# Real servers once more, for tests that kill or freeze theirs beside others that do. Their database is
+# MySQL itself where that can be had.
 APART = "real, apart"
 # MySQL itself, where the real servers are MariaDB and others: for what a database alone is for.
 MYSQL = "MySQL"
@@ -44,8 +46,6 @@ KILLS = ["tests/test_events.py", "tests/test_gateways.py", "tests/test_kills.py"
 LENT = [f"tests/test_faults.py::test_a_server_killed[{name}]" for name in ("etcd", "ws-gateway")]
 # Of the whole system on MySQL itself, before anything is killed there.
 TALK = ["tests/test_conversation.py"]
-# Of those that run once, on real servers: there, too, whose lane ends sooner.
-MOVED = ["tests/test_files.py"]
 CLIENTS = ["tests/test_js_client.py", "tests/test_python_client.py"]
 PAGES = ["tests/test_web_client.py", "tests/test_web_keyboard.py"]
 # They count what happens in a time, under a load of their own.
@@ -53,7 +53,7 @@ OVERLOAD = ["tests/test_overload.py"]
 # With both kinds of servers, each of it on one of them.
 OVERLOAD_ON_EMBEDDED = ("-k", "ws-gateway")
 OVERLOAD_ON_REAL = ("-k", "not ws-gateway")
-LOGINS = ["auth-service/tests/test_login.py"]
+LOGINS = ["auth-service/tests/test_login_times.py"]
 # Six servers that take one another for dead when none has a turn for a second.
 CLUSTERS = ["common/tests/test_redis_cluster.py"]
 # With both kinds of servers once is enough, there: what is about pages, clients, the door or what goes
@@ -106,7 +106,8 @@ Lane = list[Suite]
 
 
 def stages(servers: Sequence[str]) -> list[list[Lane]]:
-    """What runs one after the other; of each, the lanes that run side by side.
+    """What runs one after the other; of each, the lanes that run side by side, those that take
+    long first.
 
     On the real servers a suite runs the embedded kinds of database and log too, so with both it is
     not run twice; the tests of the whole system are, for that is another one.
@@ -115,23 +116,24 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     on = kinds[-1]
     services = [f"{f}/tests" for f in folders([s for s in SERVICES if s.database])]
     faces = [f"{f}/tests" for f in folders(SERVICES) if f"{f}/tests" not in services]
-    moved = MOVED if MYSQL in servers else []
-    # One lane has all that needs Kafka: the tests of the log freeze it.
-    log = [
-        *_lane(kinds, on, "common/tests"),
-        Suite(on, ["tests"], _without(kinds, on, "tests", *moved)),
-    ]
-    beside = [log, _lane(kinds, on, *services)]
-    if EMBEDDED in kinds:
-        beside.append(_lane(kinds, EMBEDDED, "scripts/tests", *(["tests"] if on == REAL else [])))
+    beside: list[Lane] = [[_suite(kinds, kind, "tests")] for kind in reversed(kinds)]
+    # Those of the log freeze it.
+    common = [_suite(kinds, APART if on == REAL else on, "common/tests")]
     if MYSQL in servers:
-        # Only what runs on such a database: the rest has run by then.
-        only = ("-k", "mysql")
-        paths = [*OF_DATABASES, *services]
-        beside.append([Suite(MYSQL, [path], _left_out(path), only) for path in paths])
-        beside[-1].append(Suite(APART, [*TALK, *moved]))
+        common.append(Suite(APART, TALK))
+    beside.append(common)
     if EMBEDDED in kinds:
-        beside[-1] += _lane(kinds, EMBEDDED, *faces)
+        # Their servers are their own.
+        beside += _embedded_kills(kinds)
+        beside.append([_suite(kinds, EMBEDDED, "scripts/tests")])
+    beside += [[_suite(kinds, on, path)] for path in services]
+    if MYSQL in servers:
+        # Only what runs on such a database: the rest runs elsewhere. On MySQL itself is what is apart.
+        only = ("-k", "mysql")
+        beside += [[Suite(MYSQL, [path], _left_out(path), only)] for path in services]
+        beside.append([Suite(REAL, OF_DATABASES, options=only)])
+    if EMBEDDED in kinds:
+        beside += [[_suite(kinds, EMBEDDED, path)] for path in faces]
     if len(kinds) == 1:
         alone = [Suite(on, OVERLOAD)]
     else:
@@ -140,35 +142,32 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
             Suite(REAL, OVERLOAD, options=OVERLOAD_ON_REAL),
         ]
     alone += [Suite(on, paths) for paths in (LOGINS, CLUSTERS)]
-    return [beside, _kills(kinds), [alone]]
+    real_kills = _real_kills(kinds) if REAL in kinds else []
+    return [lanes for lanes in (beside, real_kills, [alone]) if lanes]
 
 
-def _lane(kinds: Sequence[str], on: str, *paths: str) -> Lane:
-    return [Suite(on, [path], _without(kinds, on, path)) for path in paths]
+def _suite(kinds: Sequence[str], on: str, path: str) -> Suite:
+    return Suite(on, [path], _left_out(path, *_elsewhere(kinds, REAL if on == APART else on)))
 
 
-def _without(kinds: Sequence[str], on: str, path: str, *more: str) -> list[str]:
-    return _left_out(path, *_elsewhere(kinds, on), *more)
+def _embedded_kills(kinds: Sequence[str]) -> list[Lane]:
+    elsewhere = _elsewhere(kinds, EMBEDDED)
+    parts = [
+        FAULTS,
+        KILLS,
+        *([path for path in paths if path not in elsewhere] for paths in (PAGES, CLIENTS)),
+    ]
+    return [[Suite(EMBEDDED, paths)] for paths in parts if paths]
 
 
-def _kills(kinds: Sequence[str]) -> list[Lane]:
+def _real_kills(kinds: Sequence[str]) -> list[Lane]:
     """No two of these lanes share a server."""
-    lanes = []
-    for on in kinds:
-        elsewhere = _elsewhere(kinds, on)
-        apart, lent = (APART, LENT) if on == REAL else (on, [])
-        left = [f"--deselect={test}" for test in lent]
-        killing = [Suite(apart, [*KILLS, *lent])]
-        lanes += [[Suite(on, FAULTS, options=left)], killing]
-        if clients := [path for path in CLIENTS if path not in elsewhere]:
-            killing.append(Suite(apart, clients))
-        if pages := [path for path in PAGES if path not in elsewhere]:
-            # An embedded system is its suite's own.
-            if on == EMBEDDED:
-                lanes.append([Suite(on, pages)])
-            else:
-                killing.append(Suite(apart, pages))
-    return lanes
+    elsewhere = _elsewhere(kinds, REAL)
+    left = [f"--deselect={test}" for test in LENT]
+    apart = [Suite(APART, [*KILLS, *LENT])]
+    if others := [path for path in (*CLIENTS, *PAGES) if path not in elsewhere]:
+        apart.append(Suite(APART, others))
+    return [[Suite(REAL, FAULTS, options=left)], apart]
 
 
 def _elsewhere(kinds: Sequence[str], on: str) -> list[str]:
@@ -194,8 +193,8 @@ class Run:
         self._interrupted = threading.Event()
 
     def all(self, lanes: list[Lane]) -> None:
-        """Side by side: each lane in a thread."""
-        with ThreadPoolExecutor(len(lanes)) as pool:
+        """Side by side, so many at once."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
                 list(pool.map(self._lane, lanes))
             except KeyboardInterrupt:

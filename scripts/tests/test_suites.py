@@ -21,8 +21,8 @@ from im_local.suites import APART, EMBEDDED, MYSQL, ONCE, REAL, Run, Suite, stag
 )
 def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
     every = [suite for lanes in stages(servers) for lane in lanes for suite in lane]
-    # What runs there runs elsewhere, too, or is of those on real servers.
-    every = [suite for suite in every if suite.servers != MYSQL]
+    # What runs once more is of one database alone.
+    every = [suite for suite in every if "mysql" not in suite.options]
     every = [
         replace(s, paths=[p for p in s.paths if p not in suites.TALK or s.servers != APART])
         for s in every
@@ -41,6 +41,7 @@ def test_every_test_file_runs_once_on_each_system(servers: list[str]) -> None:
 @pytest.mark.parametrize("servers", [[REAL], [EMBEDDED, REAL]])
 def test_what_is_left_out_of_a_file_runs_in_another_lane(servers: list[str]) -> None:
     kills = [suite for lane in stages(servers)[1] for suite in lane]
+    assert {suite.servers for suite in kills} == {REAL, APART}
     left = [(s, o.partition("=")[2]) for s in kills for o in s.options if "--deselect=" in o]
     assert [test for _, test in left] == suites.LENT
     for suite, test in left:
@@ -56,34 +57,34 @@ def test_what_is_left_out_of_a_file_runs_in_another_lane(servers: list[str]) -> 
 @pytest.mark.parametrize("servers", [[REAL], [EMBEDDED, REAL]])
 def test_a_server_that_is_frozen_or_killed_is_no_other_lanes(servers: list[str]) -> None:
     beside, kills, alone = stages(servers)
-    (log,) = [lane for lane in beside if any("common/tests" in suite.paths for suite in lane)]
-    rest = [suite for lane in beside if lane is not log for suite in lane]
-    assert not [s for s in rest if s.servers == REAL and _mentions(s, "kafka")]
-    (system,) = [suite for suite in log if "tests" in suite.paths]
+    # Tests of the log freeze it.
+    (log,) = [lane for lane in beside if any(suite.servers == APART for suite in lane)]
+    assert "common/tests" in log[0].paths
+    (system,) = [s for lane in beside for s in lane if s.servers == REAL and "tests" in s.paths]
     for file in ROOT.glob("tests/test_*.py"):
         # One with servers of its own may do with them what it likes.
         text = file.read_text()
         is_about_ours = '"mysql"' in text and "scripts/infra" not in text
         assert not (_runs(system, file) and is_about_ours), file
-    # An embedded system is its suite's own.
-    real = [{suite.servers for suite in lane} - {EMBEDDED} for lane in kills]
-    assert sum(map(len, real)) == len(set().union(*real)) == 2
+    assert [{suite.servers for suite in lane} for lane in kills] == [{REAL}, {APART}]
     assert len(alone) == 1
 
 
 def test_what_is_about_a_database_runs_on_mysql_too(tmp_path: Path) -> None:
-    """Its tests on such a database alone, a conversation of the whole system, and nothing that kills a
-    server that another lane has."""
+    """Its tests on such a database alone, and a conversation of the whole system; and of what is apart
+    those on the other one."""
     every = [suite for lane in stages([EMBEDDED, REAL, MYSQL])[0] for suite in lane]
     on_mysql = [suite for suite in every if suite.servers == MYSQL]
     assert all(suite.command([])[-3:-1] == ["-k", "mysql"] for suite in on_mysql)
     for file in ROOT.glob("*/tests/**/test_*plans.py"):
-        assert any(_runs(suite, file) for suite in on_mysql), file
+        for kinds in ({MYSQL, APART}, {REAL}):
+            assert any(_runs(suite, file) for suite in every if suite.servers in kinds), file
     without = [suite for lane in stages([EMBEDDED, REAL])[0] for suite in lane]
-    (talk,) = [suite for suite in every if suite.servers == APART]
-    assert talk.paths == [*suites.TALK, *suites.MOVED]
-    both = {s.name for s in on_mysql} | {talk.name}
-    assert {s.name for s in every} - both == {s.name for s in without}
+    (talk,) = [suite for suite in every if suite.paths == suites.TALK]
+    (databases,) = [suite for suite in every if suite.paths == suites.OF_DATABASES]
+    assert (talk.servers, databases.servers) == (APART, REAL)
+    more = {s.name for s in (*on_mysql, talk, databases)}
+    assert {s.name for s in every} - more == {s.name for s in without}
 
 
 def test_where_mysql_cannot_be_had_that_is_said(
@@ -169,9 +170,3 @@ def test_a_path_is_run_by_itself(tmp_path: Path) -> None:
 def _runs(suite: Suite, file: Path) -> bool:
     without = [ROOT / path for path in suite.without]
     return file not in without and any(file.is_relative_to(ROOT / p) for p in suite.paths)
-
-
-def _mentions(suite: Suite, word: str) -> bool:
-    files = [file for path in suite.paths for file in (ROOT / path).rglob("*.py")]
-    assert files
-    return any(word in file.read_text().lower() for file in files)

@@ -129,8 +129,10 @@ async def silent_user_service(backend: Backend) -> AsyncIterator[asyncio.Future[
     add_UserServiceServicer_to_server(Silent(), server)
     server.add_insecure_port(backend.user_settings.listen_on)
     await server.start()
-    yield asked
-    await server.stop(None)
+    try:
+        yield asked
+    finally:
+        await server.stop(None)
 
 
 async def start_process(backend: Backend, folder: Path) -> Process:

@@ -75,9 +75,11 @@ async def serving(
         timeout_ms=timeout_ms,
     )
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield FriendServiceStub(channel), servicer, channel, server
-    await server.stop(0)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield FriendServiceStub(channel), servicer, channel, server
+    finally:
+        await server.stop(0)
 
 
 BLOCK = pb.BlockUserRequest(user_id=8)

@@ -79,9 +79,11 @@ async def _exchanging(
     server = _server(servicer, port)
     await server.start()
     endpoints = [f"127.0.0.1:{port}"]
-    async with BalancedChannel("ws", tokens, timeout_ms=20_000, endpoints=endpoints) as channel:
-        yield cast("Exchange", PushServiceStub(channel).PushStream), servicer, server
-    await server.stop(0)
+    try:
+        async with BalancedChannel("ws", tokens, timeout_ms=20_000, endpoints=endpoints) as channel:
+            yield cast("Exchange", PushServiceStub(channel).PushStream), servicer, server
+    finally:
+        await server.stop(0)
 
 
 async def test_requests_are_answered_in_turn_by_one_stream() -> None:
@@ -191,15 +193,17 @@ async def test_a_server_that_is_there_again_is_asked_by_a_new_stream() -> None:
         again = _server(servicer, server.port)
         await again.start()
         deadline = time.monotonic() + 30
-        while True:
-            try:
-                answer = await exchange.ask(_request(3), timeout=20)
-                break
-            except AppError:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-        assert list(answer.absent_user_ids) == [3]
-        await again.stop(0)
+        try:
+            while True:
+                try:
+                    answer = await exchange.ask(_request(3), timeout=20)
+                    break
+                except AppError:
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.05)
+            assert list(answer.absent_user_ids) == [3]
+        finally:
+            await again.stop(0)
 
 
 async def test_a_stream_grows_only_so_old(monkeypatch: pytest.MonkeyPatch) -> None:

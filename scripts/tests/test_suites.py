@@ -121,6 +121,23 @@ def test_a_suite_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert suites.wait(suites.start(hanging, dict(os.environ))) == -signal.SIGABRT
 
 
+def test_a_suite_that_does_not_end_after_its_tests_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "test_left.py").write_text("""if True:
+        import threading, time
+        from im_common.testing import pytest_settings
+        pytest_settings.END_WITHIN_S = 0.2
+        def test_it(): threading.Thread(target=time.sleep, args=(600,)).start()
+        """)
+    with (tmp_path / "output").open("wb") as output:
+        suite = Suite(EMBEDDED, [str(tmp_path / "test_left.py")])
+        options = ["-p", "im_common.testing.pytest_settings"]
+        process = suites.start(suite.command(options), dict(os.environ), output.fileno())
+        assert suites.wait(process) == 1
+    said = (tmp_path / "output").read_text()
+    assert "1 passed" in said
+    assert "Timeout" in said
+
+
 def test_an_interruption_ends_what_runs_in_order(tmp_path: Path) -> None:
     """The fixtures of the running suites are taken down, and no other suite begins."""
     (tmp_path / "test_slow.py").write_text(f"""if True:

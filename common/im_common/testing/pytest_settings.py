@@ -2,13 +2,26 @@
 
 Logs that cost little: a traceback with all the values in it, as structlog draws one by itself, takes
 seconds then, in which the event loop stands still. And hypothesis without limits of time: the first
-text that it makes on a new machine takes some seconds.
+text that it makes on a new machine takes some seconds. And an end: a server of gRPC that a test has
+left behind holds the interpreter up for ever.
 """
 
+import faulthandler
+
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
 from im_common.runtime.log import console
+
+# After the last test. It then says where each thread is, and fails.
+END_WITHIN_S = 60.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    faulthandler.dump_traceback_later(END_WITHIN_S, exit=True, file=2)
+
 
 structlog.configure(
     processors=[

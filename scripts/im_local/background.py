@@ -1,5 +1,6 @@
 """`scripts/up --detach` and `scripts/down`."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from im_local.console import Console
 from im_local.errors import LocalError
-from im_local.files import is_held, rotate, tail
+from im_local.files import FileLock, Taken, is_held, rotate, tail
 from im_local.paths import ROOT, DataDir
 
 DOWN_LIMIT_S = 12.0
@@ -60,6 +61,7 @@ def down(data: DataDir, console: Console) -> int:
 def _down(data: DataDir, console: Console) -> int:
     pid = _supervisor(data)
     if pid is None:
+        _tidy(data)
         console.step(f"nothing runs on {data.path}")
         return 0
     os.kill(pid, signal.SIGTERM)
@@ -102,6 +104,14 @@ def _supervisor(data: DataDir) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if ours else None
+
+
+def _tidy(data: DataDir) -> None:
+    """A supervisor that was killed has left word that all is ready."""
+    if data.lock.exists():
+        with contextlib.suppress(Taken), FileLock(data.lock):
+            data.ready.unlink(missing_ok=True)
+            data.supervisor_pid.unlink(missing_ok=True)
 
 
 def _released(data: DataDir, limit_s: float) -> bool:

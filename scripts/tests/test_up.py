@@ -267,6 +267,17 @@ def test_detach_shows_the_log_of_a_start_that_ended_by_a_fault(
     assert "OSError: too many open files" in capfd.readouterr().err
 
 
+def test_down_tidies_up_after_a_killed_supervisor(fake_up: FakeUpMaker) -> None:
+    """Nobody is to take what is gone for ready."""
+    up = fake_up()
+    process = up.start_ready()
+    process.kill()
+    process.wait()
+    assert (up.data / "ready.json").exists()
+    assert "nothing runs" in _down(up.data)
+    assert not (up.data / "ready.json").exists()
+
+
 def test_down_leaves_a_stranger_with_the_old_pid_alone(tmp_path: Path) -> None:
     """A pid in the file means nothing once the lock is free."""
     (tmp_path / "lock").touch()

@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 UV = """#!/bin/sh
 echo "$@" >> {folder}/calls
 env | grep -E '^(UV|SSL)_' >> {folder}/environment
+[ ! -e {folder}/traps ] || trap 'exit 1' INT
 sleep 0.3
 [ ! -e {folder}/hangs ] || sleep 20
 [ ! -e {folder}/fails ] || exit 1
@@ -42,7 +44,7 @@ class Checkout:
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         path = f"{self.folder}/bin:{os.environ['PATH']}"
         return subprocess.Popen(
-            [str(self.folder / "scripts" / "bootstrap"), *arguments],
+            [self.folder / "scripts" / "bootstrap", *arguments],
             env={**os.environ, "PATH": path, **env},
             stderr=subprocess.PIPE,
             text=True,
@@ -119,6 +121,25 @@ def test_an_interrupted_run_is_repaired(checkout: Checkout) -> None:
     assert "making .venv" in said
     assert "installing the packages" in said
     assert checkout.run() == ""
+
+
+def test_ctrl_c_ends_it_whatever_it_runs(checkout: Checkout) -> None:
+    """And not just that, upon which the next thing would be tried."""
+    (checkout.folder / "traps").touch()
+    (checkout.folder / "hangs").touch()
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = checkout.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 20
+    while not checkout.calls():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert "using pip" not in said
 
 
 def test_a_moved_checkout_gets_its_new_folders(checkout: Checkout, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Progress in plain lines, each with the seconds since the start."""
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -44,4 +46,11 @@ class Console:
                 stream.flush()
             except OSError:
                 # The terminal or the waiting caller is gone; the system must go on without it.
-                pass
+                _lead_nowhere(stream)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    # Also for others: who starts a process by the fork server flushes standard output first, and none
+    # would be started any more.
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())

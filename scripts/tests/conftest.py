@@ -43,7 +43,13 @@ class FakeUp:
         plan = ["--plan", json.dumps(self._plan)]
         self._process = subprocess.Popen(
             [sys.executable, str(FAKE), str(self.data), *plan, *arguments],
-            env={**os.environ, "PYTHONPATH": f"{SCRIPTS}{os.pathsep}{FAKE.parent}"},
+            # Nor has scripts/up what else the caller has for Python.
+            env={
+                **{
+                    name: text for name, text in os.environ.items() if not name.startswith("PYTHON")
+                },
+                "PYTHONPATH": f"{SCRIPTS}{os.pathsep}{FAKE.parent}",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

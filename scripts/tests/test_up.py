@@ -149,6 +149,16 @@ def test_services_come_from_one_process_that_has_their_imports(fake_up: FakeUpMa
     up.wait(lambda: up.answers("logic") == "logic" and up.answers("edge") == "edge")
 
 
+def test_it_goes_on_when_nobody_reads_what_it_says(fake_up: FakeUpMaker) -> None:
+    """As with `scripts/up | head -1`: services are started all the same."""
+    up = fake_up(("store", "SERVER", "good"), ("logic", "SERVICE", "forked"))
+    process = up.start()
+    process.stdout.close()
+    process.stdout = None
+    up.wait(lambda: (up.data / "ready.json").exists() or process.poll() is not None)
+    assert up.answers("logic") == "logic"
+
+
 def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
     up = fake_up(("store", "SERVER", "mute"))
     process = up.start()

@@ -106,8 +106,8 @@ Lane = list[Suite]
 
 
 def stages(servers: Sequence[str]) -> list[list[Lane]]:
-    """What runs one after the other; of each, the lanes that run side by side, those that take
-    long first.
+    """What runs one after the other; of each, the lanes that run side by side, in order: those that
+    take long come first, so that none of them is left to run alone.
 
     On the real servers a suite runs the embedded kinds of database and log too, so with both it is
     not run twice; the tests of the whole system are, for that is another one.
@@ -125,15 +125,13 @@ def stages(servers: Sequence[str]) -> list[list[Lane]]:
     if EMBEDDED in kinds:
         # Their servers are their own.
         beside += _embedded_kills(kinds)
-        beside.append([_suite(kinds, EMBEDDED, "scripts/tests")])
+        beside += [[_suite(kinds, EMBEDDED, path)] for path in ("scripts/tests", *faces)]
     beside += [[_suite(kinds, on, path)] for path in services]
     if MYSQL in servers:
         # Only what runs on such a database: the rest runs elsewhere. On MySQL itself is what is apart.
         only = ("-k", "mysql")
         beside += [[Suite(MYSQL, [path], _left_out(path), only)] for path in services]
         beside.append([Suite(REAL, OF_DATABASES, options=only)])
-    if EMBEDDED in kinds:
-        beside += [[_suite(kinds, EMBEDDED, path)] for path in faces]
     if len(kinds) == 1:
         alone = [Suite(on, OVERLOAD)]
     else:

@@ -60,8 +60,7 @@ def mysql_argv(folder: Path, port: int, accounts: Path) -> list[str]:
     common = common_options(folder, port, accounts)
     if not (folder / "data").exists():
         _make_data(folder, common, options)
-    # In the folder of the data: a path cannot be too long.
-    return [*_mysqld(), *common, *options, "--socket=socket"]
+    return [*_mysqld(), *common, *options]
 
 
 def _root() -> Path:

@@ -29,13 +29,7 @@ def mariadb_argv(
     file ``accounts`` first."""
     if make and not (folder / "data").exists():
         make_mariadb(folder)
-    # No socket file: root may log in only by one, so nobody can, and a path cannot be too long.
-    return [
-        program("mariadbd"),
-        *common_options(folder, port, accounts),
-        "--socket=",
-        *settings,
-    ]
+    return [program("mariadbd"), *common_options(folder, port, accounts), *settings]
 
 
 def write_accounts(path: Path, statements: Iterable[str]) -> Path:
@@ -58,8 +52,11 @@ def account(user: str, password: str, rights: str) -> list[str]:
 def common_options(folder: Path, port: int, accounts: Path) -> list[str]:
     """What MariaDB and MySQL are both told."""
     user = ["--user=root"] if os.geteuid() == 0 else []
+    # No socket file: root may log in only by one, so nobody can; a path cannot be too long; and MySQL
+    # does not start while one that was killed has the file and nobody has asked how it ended.
     return [
         "--no-defaults",
+        "--socket=",
         *user,
         f"--datadir={folder / 'data'}",
         f"--port={port}",

@@ -81,6 +81,8 @@ class RedisCluster:
         # heard of the move gives the slot back to the one that no longer takes it.
         for number in (to, source, 3 - to - source):
             await self.clients[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        # The move has made an epoch. Who makes the next one without having heard of it makes the same.
+        await eventually(self._have_one_epoch, within_s=20)
 
     async def id_of(self, number: int) -> str:
         said: Any = await self.clients[number].execute_command("CLUSTER", "MYID")
@@ -105,6 +107,10 @@ class RedisCluster:
     async def _all_know_all(self) -> bool:
         infos = [await client.cluster("INFO") for client in self.clients]
         return all(info["cluster_known_nodes"] == "6" for info in infos)
+
+    async def _have_one_epoch(self) -> bool:
+        infos = [await client.cluster("INFO") for client in self.clients[:3]]
+        return len({info["cluster_current_epoch"] for info in infos}) == 1
 
     async def _is_whole(self) -> bool:
         infos = [await client.info("replication") for client in self.clients[3:]]

@@ -19,7 +19,9 @@ END_WITHIN_S = 60.0
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # What has been said would be lost with the rest of a process that is ended.
+    config.get_terminal_writer().flush()
     faulthandler.dump_traceback_later(END_WITHIN_S, exit=True, file=2)
 
 

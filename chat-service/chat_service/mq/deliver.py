@@ -156,8 +156,7 @@ class Deliverer:
     ) -> dict[str, PushRequest]:
         requests = Requests(self._groups, groups, routes)
         for item in items:
-            if item.origin.address:
-                requests.answer(item)
+            requests.answer(item)
         for item in placed:
             requests.tell(item)
         return requests.by_gateway

@@ -15,9 +15,7 @@ def only_answers(items: Iterable[Entry]) -> dict[str, PushRequest]:
     """What is to be said to who waits for these, and nothing else."""
     by_gateway: dict[str, PushRequest] = defaultdict(PushRequest)
     for item in items:
-        if item.origin.address:
-            add = by_gateway[item.origin.address].answers.add
-            add(token=item.origin.token, frame=item.answer())
+        _answer(by_gateway, item)
     return by_gateway
 
 
@@ -33,8 +31,8 @@ class Requests:
         self._said: set[tuple[str, str]] = set()
 
     def answer(self, item: Entry) -> None:
-        answers = self.by_gateway[item.origin.address].answers
-        answers.add(token=item.origin.token, frame=item.answer())
+        """Nobody waits for what has no origin."""
+        _answer(self.by_gateway, item)
 
     def tell(self, item: Entry) -> None:
         if item.group_id is None:
@@ -120,6 +118,11 @@ class Requests:
 
     def _is_at(self, gateway: str, user_id: int) -> bool:
         return any(route.gateway == gateway for route in self._routes.get(user_id, ()))
+
+
+def _answer(by_gateway: dict[str, PushRequest], item: Entry) -> None:
+    if address := item.origin.address:
+        by_gateway[address].answers.add(token=item.origin.token, frame=item.answer())
 
 
 def _has_left(user_id: int, target: Target) -> bool:

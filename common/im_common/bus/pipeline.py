@@ -15,7 +15,7 @@ from im_common.bus.flow import Batch, Flow, Hold, Stage, Track
 from im_common.bus.interface import Committed, Handler, Record
 from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
-from im_common.runtime.tasks import is_told_to_end
+from im_common.runtime.tasks import end, is_told_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -184,9 +184,8 @@ class Pipeline:
             await asyncio.wait({self._committer}, timeout=_CANCEL_WAIT_S)
         await self._interrupt()
         if self._following:
-            _, late = await asyncio.wait(self._following, timeout=_CANCEL_WAIT_S)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._following, timeout=_CANCEL_WAIT_S)
+            await end(*self._following)
         self._partitions.clear()
         self._waited_for.clear()
 

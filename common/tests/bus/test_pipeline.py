@@ -188,6 +188,21 @@ async def test_who_gives_a_partition_up_or_ends_has_done_what_follows_its_commit
     assert (log.commits, handler.done) == ([{0: "000"}], [0])
 
 
+async def test_closing_ends_what_follows_a_commit_for_too_long(
+    pipe: Pipeline, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_CANCEL_WAIT_S", 0.1)
+    handler.soon = True
+    handler.may_be_done.clear()
+    partition = pipe.add("t", 0)
+    partition.feed(records(0, 0))
+    await eventually(lambda: partition.committed == "000")
+    async with asyncio.timeout(10):
+        await pipe.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "bus-after"]
+    assert handler.done == []
+
+
 async def test_commits_follow_one_another_at_the_latest_after_the_interval(
     pipe: Pipeline, log: Log, handler: Handler
 ) -> None:

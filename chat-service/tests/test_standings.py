@@ -32,3 +32,18 @@ async def test_nobody_is_in_no_group_and_too_many_are_refused(desk: Any) -> None
     assert await list_group_standings(desk.svc, range(MOST_USERS)) == {}
     error = await refusal(list_group_standings(desk.svc, range(MOST_USERS + 1)))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "user_ids")
+
+
+async def test_no_list_is_so_long_that_mariadb_reads_all_conversations_of_its_users(
+    desk: Any,
+) -> None:
+    """From a thousand values on it takes the list for a table, and the groups by none but the user."""
+    users = range(A, A + MOST_USERS)
+    await desk.make(5, users[0])
+    await desk.make(6, users[-1])
+    await desk.say(users[0], 0, "x", group=5)
+    await desk.say(users[-1], 0, "x", group=6)
+    with counted_queries() as statements:
+        found = await list_group_standings(desk.svc, users)
+    assert [group.conversation_id for of in found.values() for group in of] == ["g:5", "g:6"]
+    assert max(text.count("?") + text.count("%s") for text in statements) < 1000

@@ -15,7 +15,7 @@ MOST_USERS = 1000
 async def list_group_standings(
     svc: ServiceContext, user_ids: Collection[int]
 ) -> Mapping[int, Sequence[UserGroup]]:
-    """By user, by one query; without users who are in no group. INVALID_ARGUMENT."""
+    """By user; without users who are in no group. INVALID_ARGUMENT."""
     if len(user_ids) > MOST_USERS:
         raise invalid("user_ids", f"may be at most {MOST_USERS}")
     return await svc.db.read(windows.groups_of, set(user_ids)) if user_ids else {}

@@ -12,7 +12,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from api_gateway import admin, server
 from api_gateway.config import Settings
+from api_gateway.counters import counters_folder
 from im_common.runtime import process
 from im_common.runtime.backoff import Backoff
 from im_common.runtime.dev_server import listening_socket
@@ -72,10 +72,7 @@ async def _work(
 
 
 async def _serve_all(settings: Settings, resources: Resources) -> None:
-    with (
-        listening_socket(settings.http.listen_on) as listener,
-        tempfile.TemporaryDirectory(prefix="api-gateway-") as folder,
-    ):
+    with listening_socket(settings.http.listen_on) as listener, counters_folder() as folder:
         workers = [
             Worker(number, listener, folder) for number in range(1, settings.http.workers + 1)
         ]

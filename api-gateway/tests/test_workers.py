@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class Process:
         with self._log.open("wb") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "api_gateway", "serve", "-f", str(path)],
-                env=os.environ | {"IM_INTERNAL_SECRET": secret, "IM_RATE_LIMITS": "off"},
+                env=os.environ
+                | {"IM_INTERNAL_SECRET": secret, "IM_RATE_LIMITS": "off", "TMPDIR": str(folder)},
                 stderr=log,
             )
 
@@ -89,7 +91,14 @@ class Process:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def process(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Process]:
-    process = Process(gateway.settings, tmp_path)
+    async with running(gateway, tmp_path) as process:
+        yield process
+
+
+@asynccontextmanager
+async def running(gateway: Gateway, folder: Path) -> AsyncIterator[Process]:
+    """One that is ready; killed at the end."""
+    process = Process(gateway.settings, folder)
     try:
         await eventually(process.is_ready, within_s=60)
         yield process
@@ -98,6 +107,11 @@ async def process(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Process]:
         process.popen.wait()
     # Whoever listened is gone with the first of them.
     await eventually(lambda: is_free(process.api))
+
+
+def counting(folder: Path) -> set[Path]:
+    """The folders in which gateways count."""
+    return set(folder.glob("im-api-gateway-*"))
 
 
 async def test_the_first_process_has_the_page_of_the_operators(process: Process) -> None:
@@ -138,6 +152,20 @@ async def test_a_worker_that_stands_still_makes_the_gateway_not_ready(process: P
     assert not await process.is_ready()
     os.kill(stopped, signal.SIGCONT)
     await eventually(process.is_ready)
+
+
+async def test_what_a_killed_one_counted_goes_with_the_next_start(
+    process: Process, gateway: Gateway, tmp_path: Path
+) -> None:
+    """And not what one counts that lives."""
+    left = counting(tmp_path)
+    process.popen.kill()
+    process.popen.wait()
+    async with running(gateway, tmp_path):
+        lives = counting(tmp_path)
+        assert (len(lives), lives & left) == (1, set())
+        async with running(gateway, tmp_path):
+            assert len(counting(tmp_path) - lives) == 1
 
 
 async def test_all_end_in_order_after_what_is_in_hand(

@@ -159,6 +159,15 @@ def test_it_goes_on_when_nobody_reads_what_it_says(fake_up: FakeUpMaker) -> None
     assert up.answers("logic") == "logic"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_the_scripts_run_where_a_standard_stream_is_closed(tmp_path: Path, closed: str) -> None:
+    """Nothing else is opened in its place, for what is printed to be written there."""
+    down = f'"$0" --data "$1" {closed}'
+    command = ["bash", "-c", down, str(Path(__file__).parents[1] / "down"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_ctrl_c_during_the_start_ends_it(fake_up: FakeUpMaker) -> None:
     up = fake_up(("store", "SERVER", "mute"))
     process = up.start()

@@ -1,6 +1,6 @@
 """`scripts/bench` and what is measured:
 `messages | mixed | hops | group | overload | friends | history | logins | me | http | files | idle |
-reconnect | slow | guard | stored | scale`"""
+reconnect | slow | guard | stored | scale | bare`"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -34,10 +35,11 @@ from im_bench import (
     slow,
     stored,
 )
+from im_bench.bare import scenario as bare
 from im_bench.options import whole
 from im_bench.report import Failed, Row, figures, print_table, write_json
 from im_bench.runs import measured
-from im_bench.target import target
+from im_bench.target import own_servers, target
 from im_bench.turns import Ratios
 
 # A load on one system, which is there for it.
@@ -59,7 +61,7 @@ BENCHMARKS = {
     "slow": slow,
 }
 # Loads on systems of their own, in turns.
-COMPARISONS = {"stored": stored, "scale": scale}
+COMPARISONS = {"stored": stored, "scale": scale, "bare": bare}
 # Cheap hashes make a hundred accounts in no time; only `logins` measures them. A token lasts as
 # long as any run.
 SETTINGS = {
@@ -105,13 +107,19 @@ def main(argv: Sequence[str]) -> int:
 
 def _measure(options: argparse.Namespace) -> list[Row]:
     benchmark = BENCHMARKS[options.what]
-    with target(
-        data=options.data,
-        ready=options.ready,
-        infra=options.infra,
-        env=_settings(options.what),
-        scale={"ws-gateway": options.gateways, "chat-mq": options.consumers},
-    ) as ready:
+    if options.real and (options.ready or options.infra):
+        raise Failed("--real starts servers of its own: no --ready or --infra")
+    with ExitStack() as stack:
+        infra = stack.enter_context(own_servers()) if options.real else options.infra
+        ready = stack.enter_context(
+            target(
+                data=options.data,
+                ready=options.ready,
+                infra=infra,
+                env=_settings(options.what),
+                scale={"ws-gateway": options.gateways, "chat-mq": options.consumers},
+            )
+        )
         return measured(benchmark.run(options, ready), benchmark.longest_s(options))
 
 

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--real",
         action="store_true",
-        help="with --beside: on MariaDB, Kafka, Redis and etcd, new ones for each side",
+        help="on MariaDB, Kafka, Redis and etcd, new ones; with --beside, for each side",
     )
 
 
@@ -63,7 +63,7 @@ def compare(
         sides = [Checkout("this"), Checkout(commit, root=other)]
         for side in sides if real else []:
             # Schemas of two versions do not share a database.
-            side.infra = stack.enter_context(own_servers(data / f"infra-{side.root.name}"))
+            side.infra = stack.enter_context(own_servers())
         for turn, side in in_turns(sides, turns):
             known = {name: value for name, value in env.items() if _knows(side, name)}
             print(f"turn {turn}: {side.name}", file=sys.stderr, flush=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,8 +14,7 @@ import grpc
 import uvloop
 import websockets.asyncio.server as websockets
 
-from im_bench.report import Failed
-from im_local.paths import PYTHON
+from im_bench.started import started
 
 HOST = "127.0.0.1"
 METHOD = "/im.bench.Echo/Say"
@@ -25,19 +23,9 @@ METHOD = "/im.bench.Echo/Say"
 @contextlib.asynccontextmanager
 async def echoing() -> AsyncIterator[tuple[str, str]]:
     """Runs it during the block: the WebSocket's address, and host:port of the other. Raises Failed."""
-    process = await asyncio.create_subprocess_exec(
-        *(PYTHON, "-P", "-m", "im_bench.echo"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        ports = (await process.stdout.readline()).decode().split()
-        if len(ports) != 2:
-            raise Failed("the process that echoes did not start")
-        yield f"ws://{HOST}:{ports[0]}/", f"{HOST}:{ports[1]}"
-    finally:
-        process.stdin.close()
-        await process.wait()
+    async with started("im_bench.echo") as process:
+        web_socket, rpc = process.said
+        yield f"ws://{HOST}:{web_socket}/", f"{HOST}:{rpc}"
 
 
 class _Rpc(grpc.GenericRpcHandler):

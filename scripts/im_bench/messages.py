@@ -65,23 +65,24 @@ async def put_on(
     """The load of these pairs, which are not connected yet, and what came of it."""
     receivers = [pair.acknowledge for pair in pairs]
     async with connected(ready.ws_gateways, pairs), acknowledging(options.acks, receivers):
-        rows = await _measure(options, ready, pairs, window)
+        rows = await measure(options, ready.pids, pairs, window)
     await check(ready.api, pairs)
     checked = f"all {window.offered}: answered once, delivered once, in order, stored"
     return [*rows, ("checked", checked)]
 
 
-async def _measure(
-    options: argparse.Namespace, ready: Ready, pairs: Sequence[Pair], window: Window
+async def measure(
+    options: argparse.Namespace, pids: Mapping[str, int], pairs: Sequence[Pair], window: Window
 ) -> list[Row]:
-    memory = machine.Growth(ready.pids, machine.CONSUMER, window.most)
+    """The load of pairs that are connected, and what it took of these processes."""
+    memory = machine.Growth(pids, machine.CONSUMER, window.most)
     window.begin = clock() + WARM_UP_S
     if options.messages is None:
         window.end = window.begin + options.seconds
     offering = asyncio.create_task(_offer(options, pairs, window))
-    warmed_up = asyncio.create_task(_usage_in(WARM_UP_S, ready.pids))
+    warmed_up = asyncio.create_task(_usage_in(WARM_UP_S, pids))
     await run_out(pairs, window, memory.note)
-    after = machine.usage(ready.pids)
+    after = machine.usage(pids)
     if window.end <= window.begin:
         raise Failed(f"all {window.most} messages went out in the {WARM_UP_S:g} s of warm-up")
     await offering

@@ -95,7 +95,7 @@ def compare(options: argparse.Namespace, env: Mapping[str, str]) -> tuple[list[R
 def _start(
     stack: ExitStack, data: Path, options: argparse.Namespace, env: Mapping[str, str], rows: int
 ) -> Store:
-    file = stack.enter_context(own_servers(data / "servers")) if options.real else None
+    file = stack.enter_context(own_servers()) if options.real else None
     system = target(data=data / "system", ready=None, infra=file, env=env, scale={})
     ready = stack.enter_context(system)
     return Store(str(rows), ready=ready, infra=read_infra(file) if file else None)

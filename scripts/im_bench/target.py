@@ -57,15 +57,16 @@ def _with_servers(ready: Ready, infra: Path | None) -> Ready:
 
 
 @contextmanager
-def own_servers(data: Path) -> Iterator[Path]:
-    """MariaDB, Kafka, Redis and etcd in a folder, as long as the block lasts: the file that names them.
+def own_servers() -> Iterator[Path]:
+    """New MariaDB, Kafka, Redis and etcd, as long as the block lasts: the file that names them.
     The tool is this checkout's: an older one may not know this machine. Raises Failed."""
     infra = str(ROOT / "scripts/infra")
-    must(infra, "up", "--data", str(data), "--port-offset", str(free_port_offset()))
-    try:
-        yield data / "infra.yaml"
-    finally:
-        must(infra, "down", "--data", str(data))
+    with tempfile.TemporaryDirectory(prefix="im-servers-") as data:
+        must(infra, "up", "--data", data, "--port-offset", str(free_port_offset()))
+        try:
+            yield Path(data) / "infra.yaml"
+        finally:
+            must(infra, "down", "--data", data)
 
 
 def must(*command: str, env: Mapping[str, str] | None = None) -> None:

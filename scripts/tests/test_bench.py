@@ -84,6 +84,14 @@ def test_a_picture_that_cannot_be_is_refused_before_the_run(tmp_path: Path) -> N
         plot.check(tmp_path / "none" / "a.svg")
 
 
+@pytest.mark.parametrize("other", ["--ready", "--infra"])
+def test_new_servers_are_not_put_beside_servers_that_run(
+    other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["messages", "--real", other, "none"]) == 1
+    assert "--real starts servers of its own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("of_rows", "of_work"), [(0.029, 20.0), (0.1, 60.5)])
 def test_a_clear_fall_fails_and_says_both_ratios(of_rows: float, of_work: float) -> None:
     assert len(guard.verdict(of_rows=0.031, least=0.03, of_work=59.5)) == 2

@@ -63,6 +63,11 @@ class Raw:
         assert length is not None
         return int(head.split()[1]), await self._reader.readexactly(int(length[1]))
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the other side takes nothing more, as far as is seen by what was sent."""
+        return self._writer.is_closing()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -168,6 +173,16 @@ async def test_a_byte_now_and_then_buys_no_time(start: Start, sent: bytes) -> No
                 await raw.send(b"x")
                 await asyncio.sleep(0.05)
         assert ended.result() == [(408, "DEADLINE_EXCEEDED")]
+
+
+async def test_who_goes_on_sending_what_was_refused_is_cut_off_in_the_end(start: Start) -> None:
+    async with start(**QUICK) as gateway, talking(gateway.url) as raw:
+        await raw.send(LOGIN + b"Content-Length: 99999999\r\n\r\n")
+        assert await raw.answers() == [(413, "PAYLOAD_TOO_LARGE")]
+        async with asyncio.timeout(20):
+            while not raw.is_cut_off:
+                await raw.send(b"x")
+                await asyncio.sleep(0.05)
 
 
 async def test_an_idle_connection_is_no_shelter_for_half_a_header(start: Start) -> None:

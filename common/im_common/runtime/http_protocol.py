@@ -4,6 +4,7 @@ a body, connections."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
@@ -19,7 +20,8 @@ from im_common.runtime.http_limits import Guests, HttpLimits
 
 # Of a body, or what follows it, that is parsed at once.
 _PIECE_BYTES = 32 * 1024
-# A client that is still sending reads its answer only then; so long it is waited for.
+# A client that is still sending reads its answer only then: it is waited for until nothing has come
+# for so long.
 _LINGER_S = 2.0
 
 
@@ -60,6 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timed: tuple[_Phase, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
+        self._lingers_until: float | None = None
 
     # --- asyncio ---------------------------------------------------------------------------------
 
@@ -77,6 +80,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
+            if self._lingers_until is not None:
+                self._linger(self._lingers_until)
             return
         self._unset_keepalive_if_required()
         try:
@@ -112,6 +117,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if size > self._limits.header_bytes:
             raise _TooLong
         super().on_headers_complete()
+        # Closed with bytes unread, a socket takes back what it has sent: the answer, too.
+        self.cycle.transport = cast("asyncio.Transport", _Transport(self.transport, self._close))
         self._phase = _Phase.BODY
         self._header_bytes = 0
 
@@ -129,7 +136,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self._lingers_until is not None:
+            self._unset_keepalive_if_required()
+        elif self.transport.is_closing():
             # A client that does not read its answer holds nothing for ever.
             self._stop_timer()
             self._timer = self.loop.call_later(self._limits.body_timeout_s, self.transport.abort)
@@ -189,7 +198,22 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write_eof()
             self.flow.resume_reading()
-        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+        # Once more the time that it had.
+        seconds = self._seconds(self._phase) or self._limits.body_timeout_s
+        self._lingers_until = self.loop.time() + seconds
+        self._linger(self._lingers_until)
+
+    def _linger(self, at_most_until: float) -> None:
+        self._stop_timer()
+        until = min(self.loop.time() + _LINGER_S, at_most_until)
+        self._timer = self.loop.call_at(until, self.transport.abort)
+
+    def _close(self) -> None:
+        """What was answered is over; the client may be still sending its body."""
+        if self._phase is _Phase.BODY and not self.pipeline:
+            self._end()
+        else:
+            self.transport.close()
 
     def _watch(self) -> None:
         """Sets the timer for what is to come next. It goes on while the same is waited for."""
@@ -238,6 +262,15 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Transport:
+    """As the answer to one request sees it."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 def _problem(status: HTTPStatus, code: Code, detail: str) -> bytes:

@@ -3,16 +3,16 @@
 # stream of Node.js and leaves the gRPC call as it is. The server is not told and goes on to send.
 #
 # One would expect what every readable stream of Node.js does, whose documentation says that the loop destroys it in
-# these cases, and what a destroyed stream of its http2 does: that the server sees the call cancelled. But destroy() ends
-# only the wrapper: it says destroyed, no more messages come out, and as it is the wrapper that one has, all looks well.
+# these cases, and what a destroyed stream of its http2 does: that the server sees the call cancelled. But destroy()
+# ends only the wrapper: it says destroyed, no more messages come out, and as it is what one has, all looks well.
 # The call goes on for as long as the connection, as a subscription has no deadline, and client.close() does not end it.
 # Who waits for the first message that fits and leaves has one more subscriber of himself on the server each time, and
 # with the reader's window full all that is written to him stays in the server's memory. call.cancel() in a `finally`
 # around the loop is what helps.
 #
 # Seen, 20 times the first message of a stream of 10 messages of 1 KB each 20 ms: 3 s after `break` 20 calls go on, none
-# is cancelled, and 29,000 messages wait in the server; 3 s after client.close() 58,000 do; after an exception in the loop
-# the same. With call.cancel(): 20 cancelled, none waits.
+# is cancelled, and 29,000 messages wait in the server; 3 s after client.close() 58,000 do; after an exception in the
+# loop the same. With call.cancel(): 20 cancelled, none waits.
 # Exits 1 when that is no longer so. Needs Python and npm.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -99,7 +99,8 @@ async function show(name, leave) {
     for (let n = 0; n < 30 && cancelled < TIMES; n++) await sleep(100);
     const waiting = [...calls].reduce((sum, call) => sum + call.writableLength, 0);
     const destroyed = left.filter((call) => call.destroyed).length;
-    console.log(`${name}: ${what}: ${destroyed} destroyed, ${cancelled} cancelled, ${calls.size} go on, ${waiting} messages wait`);
+    const ended = `${destroyed} destroyed, ${cancelled} cancelled`;
+    console.log(`${name}: ${what}: ${ended}, ${calls.size} go on, ${waiting} messages wait`);
     seen.push(cancelled);
   }
   for (const call of left) call.cancel();

@@ -3,17 +3,18 @@
 # reconnect() does nothing from then on either.
 #
 # One would expect of the package with this name that a URL that could not be had counts as an attempt that failed, as
-# a server that is away does: the function may be asynchronous just so that it can fetch a token each time, which is the
-# README's own example, and both are lost together, as when a laptop wakes up and its network is there a second later.
-# But a lock is taken before the function is called, and only given back where it has answered. No `error` and no `close`
-# tells of it, only an unhandled rejection, which in a browser is a line of the console (and ends a Node process);
-# reconnect() finds the lock and returns, and send() goes on to take messages into a queue without a limit that nobody
-# sends. Such a client is online again when the page is loaded anew. What helps is a function that does not fail: one that
-# tries again itself, or gives a URL without a token, which the server refuses.
+# a server that is away does: the function may be asynchronous just so that it can fetch a token each time, which is
+# the README's own example, and both are lost together, as when a laptop wakes up and its network is there a second
+# later. But a lock is taken before the function is called, and only given back where it has answered. No `error` and
+# no `close` tells of it, only an unhandled rejection, which in a browser is a line of the console (and ends a Node
+# process); reconnect() finds the lock and returns, and send() goes on to take messages into a queue without a limit
+# that nobody sends. Such a client is online again when the page is loaded anew. What helps is a function that does not
+# fail: one that tries again itself, or gives a URL without a token, which the server refuses.
 #
 # Seen, a server that ends each of the first two connections, ws 8.23.0, delays of 50 ms: URL always had: third
-# connection open; the second time it is asked the function throws, once: one connection, function asked twice, no `error`,
-# none more in 3 s after reconnect(), 1,000 messages in the queue. partysocket 1.3.0, a fork: `error`, and it comes back.
+# connection open; the second time it is asked the function throws, once: one connection, function asked twice, no
+# `error`, none more in 3 s after reconnect(), 1,000 messages in the queue. partysocket 1.3.0, a fork: `error`, and it
+# comes back.
 # Exits 1 when that is no longer so. Needs Node.js and npm.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -7,7 +7,8 @@ from typing import Any
 
 from chat_service.config import Settings
 from chat_service.logic.audience import MOST_TOLD
-from chat_service.logic.typists import MOST_AT_ONCE, Typing, relay_typing
+from chat_service.logic.typists import Typing, relay_typing
+from im_common.domain.call_limits import MOST_MOVES
 from im_common.errors import Code
 from im_common.testing.services import refusal
 
@@ -55,8 +56,8 @@ async def test_a_group_of_one_and_nobody_at_all_cost_nothing(desk: Any) -> None:
 
 
 async def test_too_many_typists_are_refused_and_as_many_as_may_be_are_not(desk: Any) -> None:
-    many = [Typing(A, to_user_id=2000 + n) for n in range(MOST_AT_ONCE + 1)]
+    many = [Typing(A, to_user_id=2000 + n) for n in range(MOST_MOVES + 1)]
     error = await refusal(relay_typing(desk.svc, many, "gateway:1"))
     assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "typing")
     await relay_typing(desk.svc, many[1:], "gateway:1")
-    assert len(desk.notes.told) == MOST_AT_ONCE
+    assert len(desk.notes.told) == MOST_MOVES

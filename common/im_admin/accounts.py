@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
@@ -11,12 +10,10 @@ from im.auth.v1 import admin_pb2 as pb
 from im.auth.v1.auth_pb2 import DisableAccountRequest
 from im_admin.operator import Operator
 from im_admin.plain import Row, pages, row
-from im_common.domain.ids import now_ms
+from im_common.domain.ids import now_ms, read_id
 from im_common.domain.offline import OfflineList
 from im_common.domain.routes import RouteTable
 from im_common.errors import AppError, Code
-
-_ID = re.compile(r"[1-9][0-9]{0,17}")
 
 
 async def find_users(
@@ -119,9 +116,10 @@ async def end_sessions(operator: Operator, user: str, session_id: str = "") -> R
 
 
 async def _by_id(operator: Operator, text: str) -> Row | None:
-    if not _ID.fullmatch(text):
+    user_id = read_id(text)
+    if user_id is None:
         return None
-    request = pb.FindAccountsRequest(user_id=int(text), limit=1)
+    request = pb.FindAccountsRequest(user_id=user_id, limit=1)
     found = (await (await operator.accounts()).FindAccounts(request)).accounts
     return row(found[0]) if found else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
@@ -12,9 +11,9 @@ from im.group.v1.group_pb2 import JoinPolicy, Role
 from im_admin.accounts import get_user
 from im_admin.operator import Operator
 from im_admin.plain import Row, pages
+from im_common.domain.ids import read_id
 from im_common.errors import AppError, Code
 
-_ID = re.compile(r"[1-9][0-9]{0,17}")
 _SHOWN = ("group_id", "name", "owner_id", "member_count", "muted", "join_policy", "created_at")
 
 
@@ -62,8 +61,9 @@ async def dismiss_group(operator: Operator, group: str) -> Row:
 
 
 async def _get(operator: Operator, group: str) -> Row:
-    if _ID.fullmatch(group):
-        for found in await _find(operator, group_id=int(group), most=1):
+    group_id = read_id(group)
+    if group_id is not None:
+        for found in await _find(operator, group_id=group_id, most=1):
             return found
     raise AppError(Code.NOT_FOUND, f"GROUP {group}: there is no such group", field="GROUP")
 

@@ -13,13 +13,13 @@ from api_gateway.schemas.base import Page
 from api_gateway.schemas.users import DeletionBody, Me, Presence, Presences, ProfileBody, User
 from im.auth.v1.auth_pb2 import DeleteAccountRequest
 from im.user.v1 import user_pb2 as pb
+from im_common.domain.call_limits import MOST_PRESENCES
 from im_common.domain.ids import read_id
 from im_common.errors import AppError, Code, invalid, spelling
 
 router = area("/v1/users", tags=["users"], dependencies=[signed_in])
 
 SEARCH_LIMIT = 20
-MAX_PRESENCES = 1000
 
 
 @router.get("/me", summary="The caller's own profile")
@@ -75,8 +75,8 @@ async def search_users(
 
 def _ids(text: str) -> list[int]:
     ids = [read_id(part.strip()) for part in text.split(",")]
-    if len(ids) > MAX_PRESENCES:
-        raise invalid("ids", f"may be at most {MAX_PRESENCES}")
+    if len(ids) > MOST_PRESENCES:
+        raise invalid("ids", f"may be at most {MOST_PRESENCES}")
     found = [user_id for user_id in ids if user_id is not None]
     if len(found) < len(ids):
         raise invalid("ids", "must be user ids, separated by commas")

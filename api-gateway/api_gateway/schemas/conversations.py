@@ -7,9 +7,7 @@ from pydantic import Field
 from api_gateway.schemas.base import Absent, Body, Seq, Text, View
 from api_gateway.schemas.messages import Message
 from im.chat.v1 import chat_pb2 as pb
-
-MAX_SYNC = 500
-MAX_CURSORS = 20_000
+from im_common.domain.call_limits import MOST_CURSORS, MOST_SYNCED
 
 
 class ReadBody(Body):
@@ -19,10 +17,10 @@ class ReadBody(Body):
 class SyncBody(Body):
     cursors: dict[Text, Seq] = Field(
         {},
-        max_length=MAX_CURSORS,
+        max_length=MOST_CURSORS,
         description="conversation_id to the last seq that the client has.",
     )
-    limit: int | None = Field(None, ge=1, le=MAX_SYNC, description="Messages in all; 200.")
+    limit: int | None = Field(None, ge=1, le=MOST_SYNCED, description="Messages in all; 200.")
 
 
 class Conversation(View):

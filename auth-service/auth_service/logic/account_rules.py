@@ -6,10 +6,9 @@ import re
 import unicodedata
 
 from auth_service.model.credentials import NewAccount
-from im_common.domain.names import MAX_NICKNAME, clean_text
+from im_common.domain.names import MAX_EMAIL, MAX_NICKNAME, clean_text
 from im_common.errors import invalid
 
-MAX_EMAIL = 254
 _USERNAME = re.compile(r"[A-Za-z0-9_.-]{3,32}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 

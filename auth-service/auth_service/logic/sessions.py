@@ -13,11 +13,11 @@ import structlog
 from auth_service.model.sessions import SEEN_EVERY_MS, Pair, Rotation, Session
 from auth_service.svc import ServiceContext
 from auth_service.tokens import make_access_token, new_pair, new_session_id
+from im_common.domain.devices import check_device_id, check_platform
 from im_common.domain.events import SessionRevoked, user_event
 from im_common.domain.ids import now_ms
-from im_common.domain.names import clean_text
 from im_common.domain.paging import Int64, page_limit, read_cursor_as, write_cursor
-from im_common.errors import AppError, Code, invalid, not_found, unauthenticated
+from im_common.errors import AppError, Code, not_found, unauthenticated
 from im_common.runtime import context
 from im_common.runtime.context import Identity
 from im_common.runtime.faults import report
@@ -25,10 +25,8 @@ from im_common.sql.outbox import Change
 
 log = structlog.get_logger(__name__)
 
-PLATFORMS = ("ios", "android", "web", "desktop", "other")
 # Of sessions of the operators' page: no client names it, and they are good for nothing else.
 ADMIN = "admin"
-MAX_DEVICE_ID = 64
 # Nobody who ends a session waits longer than that for a database that is away.
 TELL_WITHIN_S = 1.0
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
@@ -52,16 +50,9 @@ class TokenPair:
 
 def check_device(device: Device) -> Device:
     """With a name when it has none. INVALID_ARGUMENT when it cannot be one."""
-    device_id = _device_id(device.device_id)
-    platform = device.platform or "other"
-    if platform not in PLATFORMS:
-        raise invalid("platform", f"must be one of {', '.join(PLATFORMS)}")
+    device_id = check_device_id(device.device_id)
+    platform = check_platform(device.platform or "other")
     return Device(device_id or secrets.token_hex(8), platform)
-
-
-def _device_id(device_id: str) -> str:
-    """INVALID_ARGUMENT when it cannot be one."""
-    return clean_text("device_id", device_id, most=MAX_DEVICE_ID)
 
 
 def client_address() -> str:
@@ -106,7 +97,7 @@ async def refresh_token(svc: ServiceContext, token: str, device_id: str = "") ->
         AppError: INVALID_ARGUMENT; UNAUTHENTICATED; SESSION_REVOKED, also when it was used before
             and may not be used again, which ends the session; UNAVAILABLE.
     """
-    device_id = _device_id(device_id)
+    device_id = check_device_id(device_id)
     used = svc.refresh_tokens.read(token)
     session = await svc.sessions.get(used.session_id)
     if session is None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from chat_service.svc import ServiceContext
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 
-# As many as one call may ask for.
-MOST_PAIRS = 1000
 Pair = tuple[int, int]
 
 

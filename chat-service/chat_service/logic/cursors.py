@@ -13,11 +13,11 @@ from chat_service.model.members import Cursors, MemberKey, Position
 from chat_service.model.messages import Range
 from chat_service.svc import ServiceContext
 from im_common.domain import frames
+from im_common.domain.call_limits import MOST_MOVES
 from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, invalid
 from im_common.runtime.faults import report
 
-MOST_MOVES = 1000
 # In a group those hear of it who wrote one of the newest so many of the messages that a cursor passed.
 MOST_PASSED = 100
 

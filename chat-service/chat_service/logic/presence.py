@@ -15,6 +15,7 @@ from chat_service.logic.notify import Note, Notifier
 from im.friend.v1.friend_pb2 import BatchListFriendIdsRequest
 from im.user.v1.user_pb2 import ListHiddenRequest
 from im_common.domain import frames
+from im_common.domain.call_limits import MOST_LISTS
 from im_common.domain.comings import HIDES, Claim, Comings, Look
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import RouteTable
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
 GONE_AFTER_MS = 5_000
 LOOK_EVERY_S = 0.25
-# Users in hand at once, and friends' lists in a call.
+# Users in hand at once.
 BATCH = 500
-_LISTS = 100
 _RETRY_MS = 2_000
 # A route that is about to run out has had its chance.
 _LATE_MS = 200
@@ -93,8 +93,8 @@ class PresenceTeller:
             if look.user_id in hidden:
                 look.after = look.again_at = None
         told = [look for look in news if look.user_id not in hidden]
-        for start in range(0, len(told), _LISTS):
-            some = told[start : start + _LISTS]
+        for start in range(0, len(told), MOST_LISTS):
+            some = told[start : start + MOST_LISTS]
             wanted = BatchListFriendIdsRequest(user_ids=[look.user_id for look in some])
             answer = await self._friends.BatchListFriendIds(wanted)
             for look, friends in zip(some, answer.lists, strict=True):

@@ -19,12 +19,11 @@ from chat_service.model import messages, overview
 from chat_service.model.messages import Range
 from chat_service.model.overview import Standing
 from chat_service.svc import ServiceContext
+from im_common.domain.call_limits import MOST_CURSORS, MOST_SYNCED
 from im_common.domain.paging import page_limit
 from im_common.errors import invalid
 
 DEFAULT_MESSAGES = 200
-MOST_MESSAGES = 500
-MOST_CURSORS = 20_000
 # Of encoded contents; clients' libraries refuse frames beyond 1 MiB by default.
 MOST_BYTES = 512 * 1024
 # Conversations that one query reads.
@@ -46,7 +45,7 @@ async def sync(
     is that of the user's conversations, however many cursors there are."""
     if len(cursors) > MOST_CURSORS:
         raise invalid("cursors", f"may be at most {MOST_CURSORS}")
-    answer = _Answer(user_id, page_limit(limit, default=DEFAULT_MESSAGES, most=MOST_MESSAGES))
+    answer = _Answer(user_id, page_limit(limit, default=DEFAULT_MESSAGES, most=MOST_SYNCED))
     await svc.db.read(answer.read, cursors)
     return answer.deltas, answer.has_more
 

@@ -6,15 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chat_service.logic.apart import MOST_PAIRS, apart
+from chat_service.logic.apart import apart
 from chat_service.logic.notify import Note
 from chat_service.svc import ServiceContext
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders
 from im_common.domain import frames
+from im_common.domain.call_limits import MOST_MOVES
 from im_common.domain.ids import group_conversation, single_conversation
 from im_common.errors import invalid
-
-MOST_AT_ONCE = MOST_PAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Typing:
 async def relay_typing(svc: ServiceContext, typists: Sequence[Typing], gateway: str) -> None:
     """Tells the other user unless one of the two blocked the other, or the other members of a group
     that is not too big. Two calls to other services at most; raises AppError when one is away."""
-    if len(typists) > MOST_AT_ONCE:
-        raise invalid("typing", f"may be at most {MOST_AT_ONCE}")
+    if len(typists) > MOST_MOVES:
+        raise invalid("typing", f"may be at most {MOST_MOVES}")
     await _tell_users(svc, [typist for typist in typists if typist.to_user_id], gateway)
     await _tell_groups(svc, [typist for typist in typists if typist.group_id], gateway)
 

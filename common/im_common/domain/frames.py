@@ -20,7 +20,6 @@ MAX_FRAME_BYTES = 64 * 1024
 MAX_CONTENT_BYTES = 16 * 1024
 MAX_CLIENT_MSG_ID = 64
 MAX_MENTIONS = 100
-MAX_SYNC = 500
 # Of messages that tell of a change of a group; no client's.
 SYSTEM = "system"
 # What JSON has besides null, objects and lists.

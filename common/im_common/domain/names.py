@@ -7,6 +7,7 @@ import unicodedata
 from im_common.errors import invalid
 
 MAX_NICKNAME = 64
+MAX_EMAIL = 254
 
 
 def clean_text(field: str, text: str, *, most: int, least: int = 0, lines: bool = False) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jwt
 
 from im_common.errors import AppError, unauthenticated
+from im_common.runtime.config import MIN_SECRET_BYTES
 from im_common.runtime.signed_claims import read_claims
 
 AUDIENCE = "im-internal"
@@ -15,7 +16,6 @@ ALGORITHM = "HS256"
 LIFETIME_S = 60
 # A token is replaced while it still has this long to live.
 RENEW_BEFORE_S = 30
-MIN_SECRET_BYTES = 32
 _CACHED = 1024
 
 

@@ -13,11 +13,10 @@ from friend_service.model import blocks, requests
 from friend_service.model.blocks import BlockedUser
 from friend_service.model.cache import Kind, Question
 from friend_service.svc import ServiceContext
+from im_common.domain.call_limits import MOST_PAIRS
 from im_common.domain.events import BlockListChanged
 from im_common.domain.paging import page_limit, read_cursor, write_cursor
 from im_common.errors import invalid
-
-MOST_PAIRS = 1000
 
 
 @dataclass(frozen=True, slots=True)

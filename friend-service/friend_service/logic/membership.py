@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from friend_service.model import blocks, friendships
 from friend_service.model.cache import Kind, Question
 from friend_service.svc import ServiceContext
+from im_common.domain.call_limits import MOST_LISTS
 from im_common.errors import invalid
 
-MOST_LISTS = 100
 _TABLES = {Kind.FRIENDS: friendships, Kind.BLOCKS: blocks}
 
 

@@ -13,11 +13,9 @@ from im.user.v1.user_pb2 import (
     Presence,
 )
 from im_common.domain import people
+from im_common.domain.call_limits import MOST_CHECKED
 from im_common.domain.people import Person
 from im_common.errors import AppError, Code
-
-# As many as one GetNames takes.
-CHUNK = 10_000
 
 __all__ = [
     "Person",
@@ -49,8 +47,8 @@ async def people_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int
 async def names_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, str]:
     """The nickname, or else the username, of any number of users."""
     names: dict[int, str] = {}
-    for start in range(0, len(user_ids), CHUNK):
-        asked = GetNamesRequest(user_ids=user_ids[start : start + CHUNK])
+    for start in range(0, len(user_ids), MOST_CHECKED):
+        asked = GetNamesRequest(user_ids=user_ids[start : start + MOST_CHECKED])
         for one in (await svc.users.GetNames(asked)).names:
             names[one.user_id] = one.nickname or one.username
     return names

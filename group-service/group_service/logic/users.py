@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from group_service.svc import ServiceContext
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
 from im.user.v1.user_pb2 import CheckUsersRequest
+from im_common.domain.call_limits import MOST_CHECKED, MOST_PAIRS
 from im_common.errors import AppError, Code
-
-# As many as one CheckUsers takes.
-CHUNK = 10_000
-# As many as one BatchIsBlocked takes.
-_PAIRS = 1000
 
 
 async def check_may_be_added(
@@ -21,10 +17,10 @@ async def check_may_be_added(
     """NOT_FOUND when one of the users is not there (or disabled), BLOCKED when one has blocked the
     inviter; both name ``field``."""
     await _check_exist(svc, field, user_ids)
-    for start in range(0, len(user_ids), _PAIRS):
+    for start in range(0, len(user_ids), MOST_PAIRS):
         pairs = [
             IsBlockedRequest(user_id=inviter_id, target_id=user_id)
-            for user_id in user_ids[start : start + _PAIRS]
+            for user_id in user_ids[start : start + MOST_PAIRS]
         ]
         answer = await svc.friends.BatchIsBlocked(BatchIsBlockedRequest(pairs=pairs))
         for pair, blocked in zip(pairs, answer.blocked, strict=True):
@@ -35,8 +31,8 @@ async def check_may_be_added(
 
 async def _check_exist(svc: ServiceContext, field: str, user_ids: Sequence[int]) -> None:
     known: set[int] = set()
-    for start in range(0, len(user_ids), CHUNK):
-        asked = CheckUsersRequest(user_ids=user_ids[start : start + CHUNK])
+    for start in range(0, len(user_ids), MOST_CHECKED):
+        asked = CheckUsersRequest(user_ids=user_ids[start : start + MOST_CHECKED])
         known.update((await svc.users.CheckUsers(asked)).user_ids)
     unknown = next((user_id for user_id in user_ids if user_id not in known), None)
     if unknown is not None:

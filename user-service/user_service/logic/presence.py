@@ -12,13 +12,12 @@ from collections.abc import Collection, Sequence
 from redis.exceptions import RedisError
 
 from im.friend.v1.friend_pb2 import BatchIsBlockedRequest, IsBlockedRequest
+from im_common.domain.call_limits import MOST_PRESENCES
 from im_common.errors import invalid
 from im_common.runtime.faults import report
 from user_service.model import users
 from user_service.model.presence import Presence
 from user_service.svc import ServiceContext
-
-MOST_USERS = 1000
 
 
 async def get_online_users(
@@ -26,8 +25,8 @@ async def get_online_users(
 ) -> list[Presence]:
     """One for each id, in order. Unknown users are not online. Where one of the two has blocked the
     other they are strangers; UNAVAILABLE when friend-service cannot say that."""
-    if len(user_ids) > MOST_USERS:
-        raise invalid("user_ids", f"may be at most {MOST_USERS}")
+    if len(user_ids) > MOST_PRESENCES:
+        raise invalid("user_ids", f"may be at most {MOST_PRESENCES}")
     found = await svc.presence.get(user_ids)
     known = {p.user_id for p in found if p.online or p.last_seen} - {caller_id}
     hidden = await hidden_users(svc, known)
@@ -43,8 +42,8 @@ async def record(svc: ServiceContext, devices: Collection[tuple[int, str]]) -> N
 
 async def list_hidden(svc: ServiceContext, user_ids: Collection[int]) -> set[int]:
     """Those of the users who hide their presence; one query."""
-    if len(user_ids) > MOST_USERS:
-        raise invalid("user_ids", f"may be at most {MOST_USERS}")
+    if len(user_ids) > MOST_PRESENCES:
+        raise invalid("user_ids", f"may be at most {MOST_PRESENCES}")
     return await hidden_users(svc, user_ids)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from im_common.domain.call_limits import MOST_CHECKED
 from im_common.domain.ids import now_ms
-from im_common.domain.names import MAX_NICKNAME, clean_text
+from im_common.domain.names import MAX_EMAIL, MAX_NICKNAME, clean_text
 from im_common.errors import AppError, Code, invalid, not_found
 from im_common.sql.contention import transact
 from im_common.sql.db import is_duplicate_key
@@ -22,8 +23,6 @@ from user_service.model.users import Names, Profile, User
 from user_service.svc import ServiceContext
 
 MOST_USERS = 100
-MOST_CHECKED = 10_000
-MAX_EMAIL = 254
 
 
 async def get_user(svc: ServiceContext, user_id: int) -> User:

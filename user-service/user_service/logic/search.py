@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from im_common.domain.ids import read_id
 from im_common.domain.names import MAX_NICKNAME, clean_text
 from im_common.domain.paging import Int64, bad_cursor, page_limit, read_cursor_as, write_cursor
 from user_service.model import users
@@ -19,8 +20,6 @@ from user_service.svc import ServiceContext
 
 DEFAULT_LIMIT = 20
 _USERNAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-_ID = re.compile(r"[1-9][0-9]{0,18}")
-_MAX_ID = 2**63 - 1
 _BY_USERNAME: Literal[0] = 0
 _BY_NICKNAME: Literal[1] = 1
 
@@ -102,6 +101,7 @@ def _begin(connection: Connection, text: str) -> _Search:
     username = text.lower() if _USERNAME.fullmatch(text) else None
     exact = users.id_of_username(connection, username) if username else None
     wanted = [exact] if exact is not None else []
-    if _ID.fullmatch(text) and int(text) <= _MAX_ID:
-        wanted.append(int(text))
+    user_id = read_id(text)
+    if user_id is not None:
+        wanted.append(user_id)
     return _Search(users.listed(connection, wanted), username, nickname_key(text))

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from im.chat.v1 import chat_pb2 as pb
+from im_common.domain.call_limits import MOST_MOVES
 from im_common.domain.frames import error_frame
-from im_common.domain.ids import check_id, parse_conversation
+from im_common.domain.ids import MAX_ID, check_id, parse_conversation
 from im_common.errors import AppError, Code, invalid
 from ws_gateway.logic.connection import Connection
 
@@ -31,7 +32,6 @@ RETRY_S = 0.5
 # What a connection may say of typing: so often for long, so many at once.
 TYPING_EVERY_S = 0.5
 TYPING_BURST = 5
-BATCH = 1000
 # What waits beyond this while chat-service is away is dropped; a later ack makes up for it.
 MOST_WAITING = 50_000
 
@@ -80,7 +80,7 @@ class Relay:
         # A bucket that empties at a steady rate: what would make it overflow is dropped unanswered.
         now = time.monotonic()
         level = max(connection.typing_until, now)
-        if level - now > (TYPING_BURST - 1) * TYPING_EVERY_S or len(self._typing) >= BATCH:
+        if level - now > (TYPING_BURST - 1) * TYPING_EVERY_S or len(self._typing) >= MOST_MOVES:
             return
         connection.typing_until = level + TYPING_EVERY_S
         user_id = connection.user_id
@@ -110,7 +110,7 @@ class Relay:
             with suppress(AppError):
                 await self._chat.RelayTyping(request)
         while self._moves:
-            batch = dict(itertools.islice(self._moves.items(), BATCH))
+            batch = dict(itertools.islice(self._moves.items(), MOST_MOVES))
             for key in batch:
                 del self._moves[key]
             try:
@@ -148,5 +148,5 @@ class Relay:
 def _check(conversation_id: str, seq: int) -> None:
     if parse_conversation(conversation_id) is None:
         raise invalid("conversation_id", "is not the id of a conversation")
-    if not 0 <= seq < 2**63:
+    if not 0 <= seq <= MAX_ID:
         raise invalid("seq", "must be a 64-bit number, not negative")

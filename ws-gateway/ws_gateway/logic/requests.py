@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from im.chat.v1 import chat_pb2 as pb
 from im_common.domain import content, frames
+from im_common.domain.call_limits import MOST_SYNCED
+from im_common.domain.ids import MAX_ID
 from im_common.errors import AppError, Code, invalid
 from im_common.runtime.faults import report
 from im_common.runtime.tasks import end
@@ -31,9 +33,9 @@ class Requests:
 
     def sync(self, frame: frames.Sync) -> None:
         """Raises AppError for what is wrong at first sight, or too many requests at once."""
-        if not 1 <= frame.limit <= frames.MAX_SYNC:
-            raise invalid("limit", f"must be 1 to {frames.MAX_SYNC}")
-        if not all(0 <= seq < 2**63 for seq in frame.cursors.values()):
+        if not 1 <= frame.limit <= MOST_SYNCED:
+            raise invalid("limit", f"must be 1 to {MOST_SYNCED}")
+        if not all(0 <= seq <= MAX_ID for seq in frame.cursors.values()):
             raise invalid("cursors", "must be numbers that are not negative")
         self._begin(self._sync(frame), frame.client_msg_id)
 

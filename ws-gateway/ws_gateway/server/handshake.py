@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 
-from im_common.domain.names import clean_text
+from im_common.domain.devices import check_device_id, check_platform
 from im_common.errors import AppError, Code
 from im_common.rpc.access import bearer_token, may_be_token
 from im_common.runtime.addresses import client_address
@@ -20,8 +20,6 @@ from ws_gateway.svc import ServiceContext
 
 PATH = "/ws/connect"
 SUBPROTOCOL = "bearer"
-PLATFORMS = ("ios", "android", "web", "desktop", "other")
-MAX_DEVICE_ID = 64
 
 
 # What a page's script is told instead of the status, which it never sees.
@@ -146,12 +144,10 @@ def _admit(
         return _refusal(identity)
     query = applicant.query
     try:
-        device_id = clean_text("device_id", query.get("device_id", ""), most=MAX_DEVICE_ID)
+        device_id = check_device_id(query.get("device_id", ""))
+        platform = check_platform(query.get("platform") or identity.platform)
     except AppError as error:
         return _refusal(error)
-    platform = query.get("platform") or identity.platform
-    if platform not in PLATFORMS:
-        return Refusal(HTTPStatus.BAD_REQUEST, f"platform: one of {', '.join(PLATFORMS)}")
     most = svc.settings.web_socket.max_connections_per_user
     of_user = svc.connections.of(identity.user_id)
     # The earlier one of a device that comes back makes room for it.

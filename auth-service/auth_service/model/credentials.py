@@ -133,12 +133,12 @@ def add(connection: Connection, new: NewAccount, password_hash: str, created_at:
 
 
 def by_username(connection: Connection, username_key: str) -> Account | None:
-    row = (connection.execute(_account.where(_t.username_key == username_key))).first()
+    row = connection.execute(_account.where(_t.username_key == username_key)).first()
     return Account(*row) if row else None
 
 
 def by_id(connection: Connection, user_id: int) -> Account | None:
-    row = (connection.execute(_account.where(_t.user_id == user_id))).first()
+    row = connection.execute(_account.where(_t.user_id == user_id)).first()
     return Account(*row) if row else None
 
 
@@ -171,7 +171,7 @@ def find(
 
 def has_email(connection: Connection, email_key: str) -> bool:
     query = select(_t.user_id).where(_t.email_key == email_key)
-    return (connection.execute(query)).first() is not None
+    return connection.execute(query).first() is not None
 
 
 def confirm_profile(connection: Connection, user_id: int) -> bool:

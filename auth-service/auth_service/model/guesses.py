@@ -15,8 +15,8 @@ from im_common.errors import AppError, Code
 from im_common.runtime.addresses import network
 from im_common.runtime.redis_scripts import Script
 
-# The wait that is in force, or 0.
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)"
+# The wait that is in force, or 0.
 _WAIT = (
     _NOW
     + """

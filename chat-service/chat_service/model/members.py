@@ -112,7 +112,7 @@ def of_conversation(connection: Connection, conversation_id: str, *, limit: int)
         .where(_m.conversation_id == conversation_id, _m.left_seq.is_(None))
         .limit(limit)
     )
-    return list((connection.execute(query)).scalars())
+    return list(connection.execute(query).scalars())
 
 
 def rows(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, dict[str, Any]]:
@@ -120,7 +120,7 @@ def rows(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey,
     if not keys:
         return {}
     query = of_keys(select(conversation_members), keys)
-    found = (connection.execute(query)).mappings()
+    found = connection.execute(query).mappings()
     return {(row["user_id"], row["conversation_id"]): dict(row) for row in found}
 
 

@@ -112,7 +112,7 @@ def one(connection: Connection, user_id: int, conversation_id: str) -> Standing 
     if not conversation_id.isascii():
         return None
     query = _standings(user_id).where(_m.conversation_id == conversation_id)
-    row = (connection.execute(query)).first()
+    row = connection.execute(query).first()
     return Standing(*row) if row is not None else None
 
 

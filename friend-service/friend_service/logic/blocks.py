@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from friend_service.logic import membership
 from friend_service.logic.changes import LEASE_MS, Between, between
 from friend_service.logic.people import Person, check_exists, people_by_id
-from friend_service.model import blocks, requests
+from friend_service.model import blocks
 from friend_service.model.blocks import BlockedUser
 from friend_service.model.cache import Kind, Question
 from friend_service.svc import ServiceContext
@@ -41,11 +41,7 @@ async def block_user(svc: ServiceContext, user_id: int, target_id: int) -> None:
         blocks.insert(pair.connection, user_id, target_id, pair.now)
         pair.tell(user_id, BlockListChanged(user_id=target_id, blocked=True))
         pair.end_friendship(user_id, target_id)
-        pending = requests.pending_between(pair.connection, user_id, target_id)
-        if pending is not None and pending.from_user_id == user_id:
-            pair.cancel(pending)
-        elif pending is not None:
-            pair.reject(pending)
+        pair.end_request(user_id, target_id)
 
     await between(svc, user_id, target_id, block)
     # Who was told "not blocked" just before may still rely on it.

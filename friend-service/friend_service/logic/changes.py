@@ -72,6 +72,17 @@ class Between:
         )
         self.tell(request.to_user_id, told)
 
+    def end_request(self, user_id: int, other: int) -> None:
+        """Takes the user's pending request back, or turns the other's down; nothing happens when there
+        is none."""
+        pending = requests.pending_between(self.connection, user_id, other)
+        if pending is None:
+            return
+        if pending.from_user_id == user_id:
+            self.cancel(pending)
+        else:
+            self.reject(pending)
+
     def end_friendship(self, a: int, b: int) -> None:
         """On both sides; nothing happens when there is none."""
         if not friendships.remove(self.connection, a, b):

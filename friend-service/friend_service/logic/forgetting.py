@@ -21,7 +21,7 @@ async def forget_user(svc: ServiceContext, user_id: int) -> bool:
 
         def part(pair: Between, other: int = other) -> None:
             pair.end_friendship(user_id, other)
-            _end_request(pair, user_id, other)
+            pair.end_request(user_id, other)
             blocks.delete(pair.connection, user_id, other)
 
         await between(svc, user_id, other, part)
@@ -47,13 +47,3 @@ def _others(connection: Connection, user_id: int) -> list[int]:
         )
     ]
     return list(dict.fromkeys((*friends, *asked, *blocked)))
-
-
-def _end_request(pair: Between, user_id: int, other: int) -> None:
-    pending = requests.pending_between(pair.connection, user_id, other)
-    if pending is None:
-        return
-    if pending.from_user_id == user_id:
-        pair.cancel(pending)
-    else:
-        pair.reject(pending)

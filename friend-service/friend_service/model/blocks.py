@@ -38,7 +38,7 @@ def insert(connection: Connection, user_id: int, blocked_id: int, created_at: in
 def delete(connection: Connection, user_id: int, blocked_id: int) -> bool:
     """False when there is no such block."""
     query = sql_delete(blocked_users).where(_t.user_id == user_id, _t.blocked_id == blocked_id)
-    return (connection.execute(query)).rowcount > 0
+    return connection.execute(query).rowcount > 0
 
 
 def between(connection: Connection, a: int, b: int) -> set[int]:

@@ -47,12 +47,12 @@ def add(connection: Connection, a: int, b: int, created_at: int) -> None:
 def remove(connection: Connection, a: int, b: int) -> bool:
     """Both directions; False when they are no friends."""
     both = or_(and_(_t.user_id == a, _t.friend_id == b), and_(_t.user_id == b, _t.friend_id == a))
-    return (connection.execute(delete(friendships).where(both))).rowcount > 0
+    return connection.execute(delete(friendships).where(both)).rowcount > 0
 
 
 def are_friends(connection: Connection, a: int, b: int) -> bool:
     query = select(_t.user_id).where(_t.user_id == a, _t.friend_id == b)
-    return (connection.execute(query)).first() is not None
+    return connection.execute(query).first() is not None
 
 
 def set_remark(connection: Connection, user_id: int, friend_id: int, remark: str) -> None:

@@ -29,4 +29,4 @@ def bump(connection: Connection, user_ids: Collection[int]) -> None:
 def version(connection: Connection, user_id: int) -> int:
     """Of the user's list of friends; 0 when it never changed."""
     query = select(_t.version).where(_t.user_id == user_id)
-    return (connection.execute(query)).scalar() or 0
+    return connection.execute(query).scalar() or 0

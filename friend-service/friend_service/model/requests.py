@@ -80,7 +80,7 @@ def pending_from(connection: Connection, user_id: int, *, since: int) -> tuple[i
     query = select(func.count(), func.min(_t.created_at)).where(
         _t.from_user_id == user_id, _t.status == Status.PENDING, _t.created_at > since
     )
-    count, oldest = (connection.execute(query)).one()
+    count, oldest = connection.execute(query).one()
     return count, oldest
 
 
@@ -124,7 +124,7 @@ def _newest(where: ColumnElement[bool]) -> Select[Any]:
 
 
 def _one(connection: Connection, query: Select[Any]) -> FriendRequest | None:
-    row = (connection.execute(query)).first()
+    row = connection.execute(query).first()
     return _request(*row) if row is not None else None
 
 

@@ -72,7 +72,7 @@ def lock(connection: Connection, group_id: int) -> Group | None:
     changes them takes this lock first, by a statement of its own, as one reads what was committed
     before it began to wait."""
     query = select(*groups.columns).where(_g.group_id == group_id, _is_there).with_for_update()
-    row = (connection.execute(query)).one_or_none()
+    row = connection.execute(query).one_or_none()
     return _group(row) if row is not None else None
 
 
@@ -83,7 +83,7 @@ def get(connection: Connection, group_id: int, user_id: int) -> tuple[Group, Rol
         .outerjoin(group_members, (_m.group_id == _g.group_id) & (_m.user_id == user_id))
         .where(_g.group_id == group_id, _is_there)
     )
-    row = (connection.execute(query)).one_or_none()
+    row = connection.execute(query).one_or_none()
     if row is None:
         return None
     *values, role = row

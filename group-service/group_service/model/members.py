@@ -48,7 +48,7 @@ def add(
 
 
 def get(connection: Connection, group_id: int, user_id: int) -> Member | None:
-    return (of_users(connection, group_id, [user_id])).get(user_id)
+    return of_users(connection, group_id, [user_id]).get(user_id)
 
 
 def of_users(connection: Connection, group_id: int, user_ids: Collection[int]) -> dict[int, Member]:
@@ -88,7 +88,7 @@ def ids(connection: Connection, group_id: int, *, least: Role = Role.MEMBER) -> 
     query = select(_m.user_id).where(_m.group_id == group_id)
     if least > Role.MEMBER:
         query = query.where(_m.role >= least)
-    return list((connection.execute(query.order_by(_m.user_id))).scalars())
+    return list(connection.execute(query.order_by(_m.user_id)).scalars())
 
 
 def heir(connection: Connection, group_id: int, owner_id: int) -> int | None:
@@ -105,7 +105,7 @@ def heir(connection: Connection, group_id: int, owner_id: int) -> int | None:
 def existing(connection: Connection, group_id: int, user_ids: Collection[int]) -> set[int]:
     """Those of the users who are members."""
     query = select(_m.user_id).where(_m.group_id == group_id, _m.user_id.in_(user_ids))
-    return set((connection.execute(query)).scalars())
+    return set(connection.execute(query).scalars())
 
 
 def of_pairs(

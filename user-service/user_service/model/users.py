@@ -171,7 +171,7 @@ def add(
 
 
 def exists(connection: Connection, user_id: int) -> bool:
-    return (connection.execute(select(_t.user_id).where(_t.user_id == user_id))).first() is not None
+    return connection.execute(select(_t.user_id).where(_t.user_id == user_id)).first() is not None
 
 
 def get(connection: Connection, user_ids: Collection[int]) -> list[User]:
@@ -237,7 +237,7 @@ def id_of_username(connection: Connection, username: str) -> int | None:
         return None
     username_key = username.lower()
     query = select(_t.user_id).where(_t.username_key == username_key)
-    row = (connection.execute(query)).first()
+    row = connection.execute(query).first()
     return row[0] if row else None
 
 

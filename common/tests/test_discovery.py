@@ -3,9 +3,8 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -34,19 +33,6 @@ HERE = "127.0.0.1:50051"
 THERE = "127.0.0.1:50052"
 # Longer than anything takes that comes at all.
 LIMIT_S = 10.0
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    with EtcdServer.running(tmp_path / "etcd") as server:
-        yield server
-
-
-@pytest.fixture
-async def client(etcd: EtcdServer) -> AsyncIterator[EtcdClient]:
-    client = EtcdClient(etcd.conf, timeout_s=1.0)
-    yield client
-    await client.close()
 
 
 @asynccontextmanager
@@ -162,8 +148,7 @@ async def test_registering_waits_for_etcd_in_the_background(etcd: EtcdServer) ->
         assert not registration.registered
     async with registered(client) as registration:
         await asyncio.to_thread(etcd.start)
-        async with asyncio.timeout(LIMIT_S):
-            await registration.wait_registered()
+        await eventually(lambda: registration.registered)
         assert await addresses(client) == {HERE}
     await client.close()
 
@@ -231,7 +216,7 @@ async def test_a_dead_instance_disappears_within_its_lease(client: EtcdClient) -
     async with watched(client) as watcher:
         dead = Registration(client, "user.rpc", HERE, 1)
         await dead.start()
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
+        await eventually(lambda: watcher.endpoints == {HERE})
         assert dead._task is not None
         dead._task.cancel()
         await eventually(lambda: not watcher.endpoints)
@@ -239,7 +224,7 @@ async def test_a_dead_instance_disappears_within_its_lease(client: EtcdClient) -
 
 async def test_instances_come_and_go(client: EtcdClient) -> None:
     async with watched(client) as watcher, registered(client, HERE):
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
+        await eventually(lambda: watcher.endpoints == {HERE})
         async with registered(client, THERE):
             await eventually(lambda: watcher.endpoints == {HERE, THERE})
         await eventually(lambda: watcher.endpoints == {HERE})
@@ -249,10 +234,9 @@ async def test_a_change_is_told(client: EtcdClient) -> None:
     told: list[frozenset[str]] = []
     async with watched(client) as watcher:
         watcher.on_change = told.append
-        change = asyncio.ensure_future(watcher.changed())
         async with registered(client):
-            assert await asyncio.wait_for(change, LIMIT_S) == {HERE}
-            assert told == [{HERE}]
+            await eventually(lambda: told)
+            assert (told, watcher.endpoints) == ([{HERE}], {HERE})
 
 
 async def test_several_watchers_share_a_client(client: EtcdClient) -> None:
@@ -262,8 +246,8 @@ async def test_several_watchers_share_a_client(client: EtcdClient) -> None:
         registered(client, HERE, "user.rpc"),
         registered(client, THERE, "chat.rpc"),
     ):
-        assert await users.wait_first(LIMIT_S) == {HERE}
-        assert await chats.wait_first(LIMIT_S) == {THERE}
+        await eventually(lambda: users.endpoints == {HERE})
+        await eventually(lambda: chats.endpoints == {THERE})
 
 
 async def test_a_longer_name_is_another_service(client: EtcdClient) -> None:
@@ -272,19 +256,14 @@ async def test_a_longer_name_is_another_service(client: EtcdClient) -> None:
         watched(client, "user.rpc") as watcher,
         registered(client, THERE, "user.rpc"),
     ):
-        assert await watcher.wait_first(LIMIT_S) == {THERE}
+        await eventually(lambda: watcher.endpoints == {THERE})
 
 
 async def test_what_is_no_address_is_passed_over(client: EtcdClient) -> None:
     for number, value in enumerate(["nonsense", "a:1,b:2", ":80", "unix:/tmp/x", HERE]):
         await client.put(f"user.rpc/{number}", value)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
-
-
-async def test_waiting_for_a_first_instance_has_an_end(client: EtcdClient) -> None:
-    async with watched(client) as watcher:
-        assert await watcher.wait_first(0.1) == frozenset()
+        await eventually(lambda: watcher.endpoints == {HERE})
 
 
 async def test_the_last_known_instances_stand_while_etcd_is_away(
@@ -292,7 +271,7 @@ async def test_the_last_known_instances_stand_while_etcd_is_away(
 ) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
+        await eventually(lambda: watcher.endpoints == {HERE})
         etcd.kill()
         await eventually(lambda: _is_away(client))
         await asyncio.sleep(0.5)
@@ -307,7 +286,7 @@ async def test_an_etcd_that_lost_its_data_does_not_empty_the_set_at_once(
 ) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client, empty_grace_s=30.0) as watcher:
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
+        await eventually(lambda: watcher.endpoints == {HERE})
         etcd.kill()
         etcd.lose_data()
         await asyncio.to_thread(etcd.start)
@@ -321,7 +300,7 @@ async def test_an_etcd_that_lost_its_data_does_not_empty_the_set_at_once(
 async def test_a_set_that_stays_empty_becomes_empty_after_the_grace(client: EtcdClient) -> None:
     async with watched(client, empty_grace_s=2.0) as watcher:
         async with registered(client):
-            await watcher.wait_first(LIMIT_S)
+            await eventually(lambda: watcher.endpoints)
         await eventually(lambda: watcher._emptying is not None)
         assert watcher.endpoints == {HERE}
         await eventually(lambda: not watcher.endpoints)
@@ -330,7 +309,7 @@ async def test_a_set_that_stays_empty_becomes_empty_after_the_grace(client: Etcd
 async def test_an_outage_during_the_grace_stops_it(etcd: EtcdServer, client: EtcdClient) -> None:
     async with watched(client, empty_grace_s=30.0) as watcher:
         async with registered(client):
-            await watcher.wait_first(LIMIT_S)
+            await eventually(lambda: watcher.endpoints)
         await eventually(lambda: watcher._emptying is not None)
         etcd.kill()
         await eventually(lambda: watcher._emptying is None)
@@ -354,7 +333,7 @@ async def test_a_watcher_survives_a_compaction(etcd: EtcdServer) -> None:
 
     client = LateClient(etcd.conf, timeout_s=1.0)
     async with watched(client) as watcher:
-        assert await watcher.wait_first(LIMIT_S) == {HERE}
+        await eventually(lambda: watcher.endpoints == {HERE})
         assert LateClient.reads == 2
         await client.put("user.rpc/9", THERE)
         await eventually(lambda: watcher.endpoints == {HERE, THERE})
@@ -364,7 +343,7 @@ async def test_a_watcher_survives_a_compaction(etcd: EtcdServer) -> None:
 async def test_a_standing_watch_survives_a_compaction(etcd: EtcdServer, client: EtcdClient) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher.endpoints)
         await client.put("other", "x")
         await etcd.compact((await client.range("other"))[1])
         await client.put("user.rpc/2", THERE)
@@ -376,7 +355,7 @@ async def test_a_frozen_etcd_delays_the_watch_no_longer_than_it_is_frozen(
 ) -> None:
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher.endpoints)
         etcd.freeze()
         with pytest.raises(EtcdError):
             await client.put("user.rpc/2", THERE)
@@ -392,7 +371,7 @@ async def test_a_quiet_watch_ends_and_the_whole_is_compared_again(
     monkeypatch.setattr("im_common.discovery.etcd.WATCH_QUIET_S", 0.2)
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher.endpoints)
         watcher._entries["user.rpc/7"] = THERE
         watcher._publish()
         await eventually(lambda: watcher.endpoints == {HERE})
@@ -404,8 +383,8 @@ async def test_the_next_host_is_taken_when_one_is_away(etcd: EtcdServer) -> None
         # In which order they are asked is chance.
         client = EtcdClient(EtcdConf(hosts=[dead, dead, dead, etcd.address]), timeout_s=0.3)
         async with registered(client) as registration, watched(client) as watcher:
-            await asyncio.wait_for(registration.wait_registered(), LIMIT_S)
-            assert await watcher.wait_first(LIMIT_S) == {HERE}
+            await eventually(lambda: registration.registered)
+            await eventually(lambda: watcher.endpoints == {HERE})
         await client.close()
 
 
@@ -413,7 +392,7 @@ async def test_one_users_reconnect_does_not_cancel_another(client: EtcdClient) -
     """A watcher on a connection that is dropped begins anew, its task lives."""
     await client.put("user.rpc/1", HERE)
     async with watched(client) as watcher:
-        await watcher.wait_first(LIMIT_S)
+        await eventually(lambda: watcher.endpoints)
         assert client._connection is not None
         client._drop(client._connection)
         await eventually(lambda: client._connection is not None)

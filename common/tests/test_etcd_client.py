@@ -1,9 +1,7 @@
 """The etcd client's own errors, against a real etcd."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +12,6 @@ from im_common.testing.pings import hasten_pings
 
 HERE = "127.0.0.1:50051"
 THERE = "127.0.0.1:50052"
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    with EtcdServer.running(tmp_path / "etcd") as server:
-        yield server
-
-
-@pytest.fixture
-async def client(etcd: EtcdServer) -> AsyncIterator[EtcdClient]:
-    client = EtcdClient(etcd.conf, timeout_s=1.0)
-    yield client
-    await client.close()
 
 
 async def test_a_watch_from_a_compacted_revision_is_an_error(

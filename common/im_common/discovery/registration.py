@@ -38,7 +38,6 @@ class Registration:
         self._is_put = False
         # time.monotonic() until which etcd keeps the entry, by our reckoning.
         self._kept_until = 0.0
-        self._registered = asyncio.Event()
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,17 +51,12 @@ class Registration:
         self._task = background(self._run(), "registration")
         await self._tried.wait()
 
-    async def wait_registered(self) -> None:
-        """Waits, for as long as it takes, until the entry is made."""
-        await self._registered.wait()
-
     async def stop(self) -> None:
         """Takes the entry out of etcd; within a second, or it is left to run out."""
         if self._task is not None:
             await end(self._task)
         lease, self._lease = self._lease, None
         self._is_put = False
-        self._registered.clear()
         if lease is None:
             return
         try:
@@ -103,11 +97,9 @@ class Registration:
         if not self._is_put:
             await self._client.put(f"{self._key}/{self._lease}", self._address, lease=self._lease)
             self._is_put = True
-            self._registered.set()
             log.info("registered", key=self._key, lease=self._lease, address=self._address)
         self._kept_until = asked_at + self._ttl_s
 
     def _forget(self) -> None:
         self._lease = None
         self._is_put = False
-        self._registered.clear()

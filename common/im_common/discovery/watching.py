@@ -17,7 +17,6 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-
 EMPTY_GRACE_S = 15.0
 
 
@@ -46,8 +45,6 @@ class EndpointWatcher:
         self._entries: dict[str, str] = {}
         self._endpoints: frozenset[str] = frozenset()
         self._emptying: asyncio.TimerHandle | None = None
-        # Done with the next change.
-        self._next: asyncio.Future[frozenset[str]] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -63,22 +60,6 @@ class EndpointWatcher:
         self._keep()
         if self._task is not None:
             await end(self._task)
-
-    async def changed(self) -> frozenset[str]:
-        """Waits for the next change and gives the new set."""
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._next)
-
-    async def wait_first(self, timeout_s: float) -> frozenset[str]:
-        """Waits until there is an instance. Gives an empty set when there is none in time."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not self._endpoints:
-                    await self.changed()
-        except TimeoutError:
-            pass
-        return self._endpoints
 
     async def _run(self) -> None:
         pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
@@ -131,9 +112,6 @@ class EndpointWatcher:
         if endpoints == self._endpoints:
             return
         self._endpoints = endpoints
-        if self._next is not None:
-            self._next.set_result(endpoints)
-            self._next = None
         if self.on_change is not None:
             self.on_change(endpoints)
 

@@ -31,8 +31,7 @@ from im.user.v1.user_pb2_grpc import UserServiceStub
 from im_common.domain.key_file import ensure_key_file
 from im_common.runtime.redis_client import open_redis
 from im_common.runtime.sections import BusConf, ClientConf, DbConf
-from im_common.testing import databases
-from im_common.testing.databases import migrated_database
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.ports import free_port
 from im_common.testing.services import SECRET, call, running
 from im_common.testing.valkey import ValkeyServer
@@ -174,13 +173,11 @@ def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
         yield server
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def dbs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Databases]:
     """Of each kind once for all tests: each makes users of its own."""
-    if reason := databases.missing(request.param):
-        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("databases")
     with (
         migrated_database(request.param, folder, _migrations(auth_service)) as auth,

@@ -43,7 +43,7 @@ from im_common.sql.db import (
 )
 from im_common.sql.direct import PreparedInsert, Statement, select_in, send
 from im_common.sql.migrate import upgrade
-from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.queries import counted_queries
 from im_common.testing.waiting import eventually
 
@@ -62,9 +62,6 @@ MIGRATIONS = Path(__file__).parents[2] / "friend-service/friend_service/migratio
 
 @pytest.fixture(params=KINDS)
 def conf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DbConf]:
-    reason = missing(request.param)
-    if reason:
-        pytest.skip(reason)
     with migrated_database(request.param, tmp_path, MIGRATIONS) as conf:
         yield conf
 

@@ -16,14 +16,14 @@ from im_common.runtime.faults import is_outage
 from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.sql.direct import Statement, send
-from im_common.testing.databases import missing
+from im_common.testing.databases import mysql_server
 from im_common.testing.mariadb import MariadbServer
 
 # Neither ASCII nor Latin-1.
 PASSWORD = "пароль-密码-ü"
 
 pytestmark = pytest.mark.skipif(
-    missing("mysql") is not None or not shutil.which("mariadbd", path="/usr/sbin:/usr/bin"),
+    mysql_server() is None or not shutil.which("mariadbd", path="/usr/sbin:/usr/bin"),
     reason="needs MariaDB as scripts/infra installs it",
 )
 

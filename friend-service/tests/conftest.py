@@ -18,8 +18,7 @@ from friend_service.config import Settings
 from im.friend.v1 import friend_pb2 as pb
 from im.friend.v1.friend_pb2_grpc import FriendServiceStub
 from im_common.runtime.sections import DbConf
-from im_common.testing import databases
-from im_common.testing.databases import migrated_database
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People, Person
 from im_common.testing.ports import free_port
@@ -135,13 +134,11 @@ class Friends:
         return list(answer.blocked)
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def db(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DbConf]:
     """Of each kind once for all tests: each has users of its own."""
-    if reason := databases.missing(request.param):
-        pytest.skip(reason)
     migrations = Path(friend_service.__file__).parent / "migrations"
     with migrated_database(request.param, tmp_path_factory.mktemp("db"), migrations) as conf:
         yield conf

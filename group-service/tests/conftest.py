@@ -25,8 +25,7 @@ from im.group.v1.group_pb2_grpc import GroupServiceStub
 from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.runtime.sections import DbConf
-from im_common.testing import databases
-from im_common.testing.databases import migrated_database
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People, Person
 from im_common.testing.ports import free_port
@@ -148,13 +147,11 @@ class Groups:
 Start = Callable[..., AbstractAsyncContextManager[Groups]]
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def db(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DbConf]:
     """Of each kind once for all tests: each has users and groups of its own."""
-    if reason := databases.missing(request.param):
-        pytest.skip(reason)
     migrations = Path(group_service.__file__).parent / "migrations"
     with migrated_database(request.param, tmp_path_factory.mktemp("db"), migrations) as conf:
         yield conf

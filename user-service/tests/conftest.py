@@ -17,8 +17,7 @@ import user_service.server
 from im.user.v1 import user_pb2 as pb
 from im.user.v1.user_pb2_grpc import PresenceServiceStub, UserServiceStub
 from im_common.runtime.sections import DbConf
-from im_common.testing import databases
-from im_common.testing.databases import migrated_database
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.fixtures import people, redis, valkey
 from im_common.testing.people import People
 from im_common.testing.ports import free_port
@@ -98,13 +97,11 @@ def _new_name() -> Callable[[], str]:
     return new_name
 
 
-@pytest.fixture(scope="session", params=databases.KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def db(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DbConf]:
     """Of each kind once for all tests: each makes users of its own."""
-    if reason := databases.missing(request.param):
-        pytest.skip(reason)
     migrations = Path(user_service.__file__).parent / "migrations"
     folder = tmp_path_factory.mktemp("databases")
     with migrated_database(request.param, folder, migrations) as conf:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncmy
+import pytest
 import yaml
 from pydantic import SecretStr
 from sqlalchemy import make_url
@@ -79,16 +80,10 @@ def mysql_server() -> MysqlServer | None:
     )
 
 
-def missing(kind: str) -> str | None:
-    """Why databases of this kind cannot be had here; None when they can."""
-    if kind == "mysql" and mysql_server() is None:
-        return f"needs a MySQL or MariaDB server: {VARIABLE} names none"
-    return None
-
-
 @contextmanager
 def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbConf]:
-    """A new database with all tables; it is gone afterwards. Not for use inside a running loop."""
+    """A new database with all tables; it is gone afterwards. Skips the test when there is no such
+    server. Not for use inside a running loop."""
     if kind == "sqlite":
         file = folder / f"{secrets.token_hex(4)}.db"
         file.write_bytes(_migrated_file(migrations))
@@ -100,7 +95,7 @@ def migrated_database(kind: str, folder: Path, migrations: Path) -> Iterator[DbC
 
 @contextmanager
 def empty_mysql_database() -> Iterator[DbConf]:
-    """A new one without a table; it is gone afterwards. Not for use inside a running loop."""
+    """As ``migrated_database``, without a table."""
     with _mysql_database() as (_, conf):
         yield conf
 
@@ -109,7 +104,7 @@ def empty_mysql_database() -> Iterator[DbConf]:
 def _mysql_database(content: Sequence[Statement] = ()) -> Iterator[tuple[MysqlServer, DbConf]]:
     server = mysql_server()
     if server is None:
-        raise RuntimeError(missing("mysql"))
+        pytest.skip(f"needs a MySQL or MariaDB server: {VARIABLE} names none")
     name = f"im_test_{secrets.token_hex(6)}"
     create = f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
     _execute(server, (create, ()), (f"USE {name}", ()), *content)

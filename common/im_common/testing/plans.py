@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Table, inspect, text
 
 from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
-from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.queries import Executed, executed_queries
 
 Work = Callable[[Connection], Any]
@@ -74,8 +74,6 @@ def filled_database(
 ) -> Iterator[DbConf]:
     """A database of its own with what ``fill`` puts there, counted as MySQL does by itself in a while;
     SQLite plans without. Nothing here changes it. Skips the test when there is no such server."""
-    if reason := missing(kind):
-        pytest.skip(reason)
     with migrated_database(kind, folder, migrations) as conf:
         asyncio.run(_fill(conf, fill))
         yield conf

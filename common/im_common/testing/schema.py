@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, event
@@ -18,7 +17,7 @@ from sqlalchemy.engine import Engine
 from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
 from im_common.sql.migrate import upgrade
-from im_common.testing.databases import empty_mysql_database, missing
+from im_common.testing.databases import empty_mysql_database
 
 _STEP = re.compile(r"\s*(CREATE|ALTER|DROP)\b", re.IGNORECASE)
 
@@ -44,8 +43,6 @@ class BrokenOff(Exception):
 def check_that_broken_migrations_can_be_repeated(migrations: Path, metadata: MetaData) -> None:
     """On MySQL or MariaDB: brings an empty database to the newest version by attempts each of which is
     broken off after one step more. Skips the test when there is no such server."""
-    if reason := missing("mysql"):
-        pytest.skip(reason)
     with empty_mysql_database() as conf:
         done: list[str] = []
         while True:

@@ -18,7 +18,7 @@ from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxR
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay
 from im_common.sql.outbox_service import OutboxServicer
 from im_common.testing.buses import Bus, Sink, consuming, started
-from im_common.testing.databases import KINDS, migrated_database, missing
+from im_common.testing.databases import KINDS, migrated_database
 from im_common.testing.queries import counted_queries
 from im_common.testing.waiting import eventually
 
@@ -28,8 +28,6 @@ tables = OutboxTables(MetaData())
 
 @pytest.fixture(params=KINDS)
 def conf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DbConf]:
-    if reason := missing(request.param):
-        pytest.skip(reason)
     with migrated_database(request.param, tmp_path, MIGRATIONS) as conf:
         yield conf
 

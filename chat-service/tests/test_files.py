@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat_service.logic import files, own_view, retention
+from chat_service.logic import files, own_view
 from chat_service.model import files as model
 from chat_service.model.files import ENDING_MS, UNUSED_MS, Kind
 from chat_service.model.members import Cursors, new_row
@@ -152,7 +152,7 @@ async def test_it_goes_a_day_after_the_last_message_that_named_it(desk: Desk) ->
     await desk.say(A, B, file_id, timestamp=1000)
     day = now_ms() + UNUSED_MS
     assert await _unused(desk, day) == []
-    assert await retention.expire_messages(desk.svc.db, before_ms=2000, pause_s=0) == 1
+    assert await desk.expire(before_ms=2000) == 1
     assert await _who_sees(desk, file_id) == [A]
     await _unused(desk, now_ms() + UNUSED_MS)
     assert await _unused(desk, now_ms() + UNUSED_MS + ENDING_MS) == [file_id]

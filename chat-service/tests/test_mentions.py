@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from chat_service.logic import cursors, overview, own_view, retention, save
+from chat_service.logic import cursors, overview, own_view, save
 from chat_service.model import messages
 from chat_service.model.tables import conversation_members, mentions
 from im.chat.v1.content_pb2 import Content
@@ -92,7 +92,7 @@ async def test_what_is_removed_by_age_takes_its_mentions_along(desk: Any) -> Non
     await desk.say(A, B, "old", mentions=[B], timestamp=1000)
     await desk.say(A, B, "young", mentions=[B], timestamp=3000)
     assert await _rows(desk) == 2
-    await retention.expire_messages(desk.svc.db, before_ms=2000, pause_s=0)
+    await desk.expire(before_ms=2000)
     assert (await _mentioned(desk, B), await _rows(desk)) == ({AB: 2}, 1)
 
 

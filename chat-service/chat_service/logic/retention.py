@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from chat_service.model import retention
 from im_common.domain.ids import now_ms
@@ -20,16 +19,11 @@ WITHIN_S = 1.0
 _PAGE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
-    removed: int
-    # The conversation to go on behind; None when all are done.
-    last: str | None
-
-
 async def expire_page(db: Database, *, before_ms: int, cursor: str) -> tuple[int, str]:
-    """A part of ``expire_messages``: how many were removed, and the cursor of the next part (empty
-    when this was the last).
+    """Removes messages older than ``before_ms`` (Unix milliseconds), of some conversations: how many,
+    and the cursor of the next ones (empty when these were the last). Each conversation loses its
+    oldest ones only, up to the first that is younger; `seq` and the members' cursors stay. Can be
+    ended at any time and repeated.
 
     Raises:
         AppError: INVALID_ARGUMENT: a bound that would take away what is new, no cursor.
@@ -37,43 +31,23 @@ async def expire_page(db: Database, *, before_ms: int, cursor: str) -> tuple[int
     if not 0 < before_ms <= now_ms():
         raise invalid("before", "must be a time that has passed, in Unix milliseconds")
     (last,) = read_cursor_as(tuple[str], cursor) or ("",)
-    expired = await _expire(
-        db, before_ms=before_ms, last=last, pause_s=PAUSE_S, until=time.monotonic() + WITHIN_S
-    )
-    return expired.removed, "" if expired.last is None else write_cursor(expired.last)
-
-
-async def expire_messages(db: Database, *, before_ms: int, pause_s: float = PAUSE_S) -> int:
-    """Removes messages older than ``before_ms`` (Unix milliseconds) and gives their number. Each
-    conversation loses its oldest ones only, up to the first that is younger; `seq` and the members'
-    cursors stay. Can be ended at any time and repeated."""
-    expired = await _expire(db, before_ms=before_ms, last="", pause_s=pause_s, until=float("inf"))
-    return expired.removed
-
-
-async def _expire(
-    db: Database, *, before_ms: int, last: str, pause_s: float, until: float
-) -> Expired:
-    """Until all conversations behind ``last`` are done, or time.monotonic() is ``until``."""
-    removed = 0
+    removed, until = 0, time.monotonic() + WITHIN_S
     while page := await db.read(retention.conversations_after, last, _PAGE):
         for conversation_id, expired_seq in page:
-            count, is_done = await _expire_one(
-                db, conversation_id, expired_seq, before_ms, pause_s, until
-            )
+            count, is_done = await _expire_one(db, conversation_id, expired_seq, before_ms, until)
             removed += count
             if not is_done:
-                return Expired(removed, last)
+                return removed, write_cursor(last)
             last = conversation_id
         if time.monotonic() > until:
-            return Expired(removed, last)
-    return Expired(removed, None)
+            return removed, write_cursor(last)
+    return removed, ""
 
 
 async def _expire_one(
-    db: Database, conversation_id: str, above: int, before_ms: int, pause_s: float, until: float
+    db: Database, conversation_id: str, above: int, before_ms: int, until: float
 ) -> tuple[int, bool]:
-    """How many were removed, and whether that was all."""
+    """How many were removed, and whether that was all, before time.monotonic() was ``until``."""
     removed, limit = 0, 1
     while True:
         found = await db.read(retention.ages, conversation_id, above, limit)
@@ -90,4 +64,4 @@ async def _expire_one(
             return removed, False
         # Most conversations have nothing old: only those that have are read in large steps.
         limit = STEP
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(PAUSE_S)

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,6 +82,16 @@ def kill(system: System, name: str, number: signal.Signals = signal.SIGKILL) -> 
     if number == signal.SIGSTOP:
         _frozen[name] = pid or 0
     os.kill(pid or 0, number)
+
+
+@contextmanager
+def frozen(system: System, name: str) -> Iterator[None]:
+    """A block in which a process stands still."""
+    kill(system, name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(system, name, signal.SIGCONT)
 
 
 @asynccontextmanager

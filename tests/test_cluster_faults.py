@@ -20,7 +20,7 @@ from im_cluster import (
     has_ended,
     member_that_leads,
 )
-from im_infra import kill, kill_and_start, real_pids, start_what_is_dead
+from im_infra import frozen, kill, kill_and_start, real_pids, start_what_is_dead
 from im_load import Load
 from test_faults import FROZEN_S, loaded
 
@@ -61,11 +61,8 @@ async def test_a_broker_frozen(system: System, load: Load) -> None:
     broker = await broker_that_leads(CHAT_TOPIC)
     frozen_s = 2 * FROZEN_S
     load.watch(f"a broker frozen for {frozen_s:g} s")
-    kill(system, broker, signal.SIGSTOP)
-    try:
+    with frozen(system, broker):
         await load.run_for(frozen_s)
-    finally:
-        kill(system, broker, signal.SIGCONT)
     await load.sent_after(time.monotonic())
     await eventually(is_in_sync, within_s=60)
 
@@ -113,11 +110,8 @@ async def test_a_member_of_etcd_killed(system: System, load: Load, leads: bool) 
 async def test_the_leader_of_etcd_frozen(system: System, load: Load) -> None:
     member = await asyncio.to_thread(member_that_leads, True)
     load.watch(f"the leader of etcd frozen for {FROZEN_S:g} s")
-    kill(system, member, signal.SIGSTOP)
-    try:
+    with frozen(system, member):
         await load.run_for(FROZEN_S)
-    finally:
-        kill(system, member, signal.SIGCONT)
     await load.sent_after(time.monotonic())
 
 

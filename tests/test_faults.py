@@ -5,7 +5,6 @@ friends and groups that was confirmed is told once and in order, and none that w
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from im_changes import Changes, Group
-from im_infra import SERVERS, LossyMysql, kill, kill_and_start, pid_of
+from im_infra import SERVERS, LossyMysql, frozen, kill_and_start, pid_of
 from im_instances import one_more
 from im_load import Load
 
@@ -90,11 +89,8 @@ async def test_a_server_killed(system: System, name: str, load: Load) -> None:
 async def test_a_server_frozen(system: System, name: str, load: Load) -> None:
     stands_still = name == "ws-gateway"
     load.watch(f"{name} frozen for {FROZEN_S:g} s", gateway_stands_still=stands_still)
-    kill(system, name, signal.SIGSTOP)
-    try:
+    with frozen(system, name):
         await load.run_for(FROZEN_S)
-    finally:
-        kill(system, name, signal.SIGCONT)
     await load.sent_after(time.monotonic())
 
 

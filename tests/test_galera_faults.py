@@ -12,7 +12,7 @@ from functools import partial
 import httpx
 import pytest
 from im_cluster import has_ended
-from im_infra import galera, kill, real_pids, start_what_is_dead
+from im_infra import frozen, galera, kill, real_pids, start_what_is_dead
 from im_load import Load
 from test_faults import FROZEN_S, loaded
 
@@ -50,11 +50,8 @@ async def test_the_node_in_use_killed(system: System, nodes: Galera, load: Load)
 async def test_the_node_in_use_frozen(system: System, nodes: Galera, load: Load) -> None:
     node = await asyncio.to_thread(nodes.in_use)
     load.watch(f"the node of Galera in use frozen for {FROZEN_S:g} s")
-    kill(system, f"mysql-{node}", signal.SIGSTOP)
-    try:
+    with frozen(system, f"mysql-{node}"):
         await load.run_for(FROZEN_S)
-    finally:
-        kill(system, f"mysql-{node}", signal.SIGCONT)
     await load.sent_after(time.monotonic())
     await _is_whole(nodes)
     assert await asyncio.to_thread(nodes.in_use) != node
@@ -65,11 +62,8 @@ async def test_another_node_frozen(system: System, nodes: Galera, load: Load) ->
     used = await asyncio.to_thread(nodes.in_use)
     node = next(node for node in NODES if node != used)
     load.watch(f"a node of Galera that is not in use frozen for {FROZEN_S:g} s")
-    kill(system, f"mysql-{node}", signal.SIGSTOP)
-    try:
+    with frozen(system, f"mysql-{node}"):
         await load.run_for(FROZEN_S)
-    finally:
-        kill(system, f"mysql-{node}", signal.SIGCONT)
     await load.sent_after(time.monotonic())
 
 

@@ -4,14 +4,13 @@ in the same count. `scripts/infra up --with redis-cluster`, or `redis-sentinel`,
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from im_infra import INFRA, kill, real_pids, start_what_is_dead
+from im_infra import INFRA, frozen, kill, real_pids, start_what_is_dead
 from im_load import Load
 from redis.crc import key_slot
 from test_faults import FROZEN_S, loaded
@@ -65,11 +64,8 @@ async def test_a_master_frozen_until_another_leads(
 ) -> None:
     """When it goes on it believes that it is one, for a moment."""
     load.watch(f"a master of Redis frozen for {FROZEN_S:g} s, its replica leads")
-    kill(system, "redis", signal.SIGSTOP)
-    try:
+    with frozen(system, "redis"):
         await load.run_for(FROZEN_S)
-    finally:
-        kill(system, "redis", signal.SIGCONT)
     await load.sent_after(time.monotonic())
     await load.run_for(10)
 

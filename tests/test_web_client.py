@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import signal
 
 from im_browser import Visitor
+from im_infra import frozen
 from im_long_chat import open_long_chat
 from PIL import Image, ImageDraw
 from playwright.async_api import Browser, expect
@@ -94,15 +94,12 @@ async def test_a_mark_says_how_far_each_message_is(system: System, browser: Brow
     mark, row = ann.mark("Are you there?"), ann.page.get_by_role("button", name=bob.name)
     await expect(mark).to_have_accessible_name("Sent")
     # Nothing is answered while the gateway stands still.
-    system.kill("ws-gateway", signal.SIGSTOP)
-    try:
+    with frozen(system, "ws-gateway"):
         await ann.say("Hello!")
         await expect(ann.mark("Hello!")).to_have_accessible_name("Sending")
         await expect(row.get_by_role("img")).to_have_accessible_name("Sending")
         await ann.page.keyboard.press("ArrowUp")
         await expect(ann.message("Hello!")).to_be_focused()
-    finally:
-        system.kill("ws-gateway", signal.SIGCONT)
     await expect(ann.mark("Hello!")).to_have_accessible_name("Sent")
     await expect(row.get_by_role("img")).to_have_accessible_name("Sent")
     await expect(ann.message("Hello!")).to_be_focused()

@@ -16,6 +16,7 @@ _GATEWAY = re.compile(r"wss?://(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/[\w./~-]*
 
 
 class HttpConf(Section):
+    # Where clients come.
     listen_on: ListenAddress = "127.0.0.1:8080"
     # Processes that answer there; the bounds below are of each.
     workers: int = Field(default=1, ge=1, le=64)
@@ -114,7 +115,7 @@ class ReadRate(RateConf):
 
 
 class RatesConf(Section):
-    """How many requests are let through, with `rate_limits: on`.
+    """How many requests are let through, with `RateLimits: on`.
 
     Many users may share an address, so the bounds of an address are wider where a token is needed.
     """
@@ -163,6 +164,7 @@ class S3Conf(Section):
     endpoint: str = ""
     # The same as clients reach it, when that is another address.
     public_endpoint: str = ""
+    # Whether the bucket is named by the host, as Amazon has it, or by the path.
     virtual_hosted: bool = False
     # Without them it is found out as Amazon's tools do: variables, profile, role of the machine.
     access_key_id: str = ""
@@ -173,8 +175,10 @@ class S3Conf(Section):
 
 
 class FilesConf(Section):
+    # Where files are while no bucket is named.
     folder: str = "files"
     s3: S3Conf = S3Conf()
+    # Of one file.
     max_bytes: int = Field(default=25 * 1024 * 1024, ge=1)
     # Milliseconds for a file on its way in or out.
     timeout: int = Field(default=600_000, ge=1)
@@ -190,6 +194,7 @@ class PicturesConf(Section):
     timeout: int = Field(default=10_000, ge=100)
     # At once.
     processes: int = Field(default=2, ge=1)
+    # In pixels, the longer one.
     thumbnail_side: int = Field(default=320, ge=16, le=2048)
 
 

@@ -34,7 +34,9 @@ class Settings(RpcSettings):
     # Only for the end of an account, with all that hangs on it.
     friend_rpc: ClientConf = ClientConf(key="friend.rpc", timeout=10_000)
     group_rpc: ClientConf = ClientConf(key="group.rpc", timeout=10_000)
+    # What a new login ends: nothing, the user's sessions of the same platform, or all others.
     multi_login: Literal["allow", "one_per_platform", "single"] = "allow"
+    # Of one user; beyond it the oldest end.
     max_sessions: int = Field(default=100, ge=1, le=1000)
     # Seconds.
     access_token_life: int = Field(default=900, ge=1)
@@ -42,6 +44,7 @@ class Settings(RpcSettings):
     refresh_token_life: int = Field(default=30 * 86_400, ge=1)
     # Seconds that a log-in at the operators' page lasts.
     admin_session_life: int = Field(default=8 * 3600, ge=1)
+    # Of the hashes of passwords: one more doubles the time that a check takes.
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     # Logins that may wait for a thread that checks passwords; the next ones are refused.
     max_waiting_logins: int = Field(default=200, ge=1)

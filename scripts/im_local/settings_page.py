@@ -34,7 +34,9 @@ _HEAD = """\
 What each process can be told: the key in its YAML (`-f`, by default `etc/…`), and the variable that
 goes before it. How they are read, and where secrets come from, is in
 [operations.md](operations.md#settings). A secret has no key in the YAML; its variable with `_FILE`
-names a file that holds it. The value of a list is separated by commas in a variable.
+names a file that holds it. The value of a list is separated by commas in a variable. An abbreviation
+in a key may have all its letters in capitals, as go-zero writes them: `DB` is `Db`, `CACertFile` is
+`CaCertFile`.
 
 This page is made of the classes of settings by `scripts/gen-settings`; `scripts/check` says when it is
 not what they say.

@@ -10,6 +10,7 @@ from im_common.runtime.sections import BusConf, ClientConf, ListenAddress, Names
 
 
 class WebSocketConf(Section):
+    # Where clients come.
     listen_on: ListenAddress = "127.0.0.1:8081"
     # How often a client should send `ping`, in milliseconds.
     heartbeat: int = Field(default=30_000, ge=1000)

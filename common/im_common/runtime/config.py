@@ -57,6 +57,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
+    # What it is called in logs, in traces and by other services.
     name: str
     # `off` turns every rate limit off, for benchmarks.
     rate_limits: Literal["on", "off"] = "on"
@@ -104,8 +105,8 @@ class RpcSettings(Settings):
 
     # host:port of the gRPC server, or :port; port 0 takes a free one.
     listen_on: ListenAddress = "127.0.0.1:0"
-    # host:port that others are told when it differs from what `addresses.advertised_address` finds
-    # (behind a NAT, by a name).
+    # host:port that others are told in the place of ListenOn, or of the machine's own address where
+    # that is all interfaces (behind a NAT, by a name).
     advertise_on: AddressOrNothing = ""
     # Deadline of an incoming call that brings none, in milliseconds.
     timeout: int = Field(default=2000, ge=1)

@@ -26,6 +26,7 @@ from im_bench.report import Failed, Row, latency, percentiles
 from im_bench.rpc import channel_to
 from im_bench.websocket import Socket, text_frame
 from im_bench.websocket import connect as open_socket
+from im_common.runtime.chunks import chunks
 from im_local.testing import Ready
 
 # Members of one invitation, and profiles that are made at once.
@@ -86,8 +87,8 @@ async def _made(ready: Ready, owner: Person, user_ids: Sequence[int]) -> int:
     client = await Client.connect(ready.api)
     group_id = await _create(client, owner)
     path = f"/v1/groups/{group_id}/members"
-    for start in range(0, len(user_ids), INVITED):
-        body = {"user_ids": list(user_ids[start : start + INVITED])}
+    for some in chunks(user_ids, INVITED):
+        body = {"user_ids": list(some)}
         await call(client, "POST", path, token=owner.token, body=body)
     client.close()
     return group_id

@@ -19,6 +19,7 @@ from im_common.domain.call_limits import MOST_LISTS
 from im_common.domain.comings import HIDES, Claim, Comings, Look
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import RouteTable
+from im_common.runtime.chunks import chunks
 from im_common.runtime.faults import report
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class PresenceTeller:
             if look.user_id in hidden:
                 look.after = look.again_at = None
         told = [look for look in news if look.user_id not in hidden]
-        for start in range(0, len(told), MOST_LISTS):
-            some = told[start : start + MOST_LISTS]
+        for some in chunks(told, MOST_LISTS):
             wanted = BatchListFriendIdsRequest(user_ids=[look.user_id for look in some])
             answer = await self._friends.BatchListFriendIds(wanted)
             for look, friends in zip(some, answer.lists, strict=True):

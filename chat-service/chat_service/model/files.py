@@ -27,6 +27,7 @@ from chat_service.model.tables import (
     file_uses,
     files,
 )
+from im_common.runtime.chunks import chunks
 from im_common.sql.db import Upsert
 from im_common.sql.direct import PreparedInsert
 
@@ -105,8 +106,8 @@ def visible(connection: Connection, wishes: Collection[Wish]) -> set[Wish]:
         if file_id in there:
             owner_id, is_public = there[file_id]
             (seen.add if is_public or owner_id == user_id else doubtful.append)((user_id, file_id))
-    for start in range(0, len(doubtful), _PAIRS):
-        parts = [select(_read_by(*wish).subquery()) for wish in doubtful[start : start + _PAIRS]]
+    for some in chunks(doubtful, _PAIRS):
+        parts = [select(_read_by(*wish).subquery()) for wish in some]
         seen |= {(row[0], row[1]) for row in connection.execute(union_all(*parts))}
     return seen
 

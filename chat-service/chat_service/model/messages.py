@@ -25,6 +25,7 @@ from chat_service.model.content import EMPTIED
 from chat_service.model.tables import EVERYBODY, NORMAL, RECALLED, deleted_messages, messages
 from im_common.domain import frames
 from im_common.domain.ids import may_be_message_id
+from im_common.runtime.chunks import chunks
 from im_common.sql.db import Upsert
 from im_common.sql.keys import is_one_of
 
@@ -193,9 +194,9 @@ def writers(connection: Connection, ranges: Sequence[Range]) -> dict[str, dict[i
     """Who wrote what is in the ranges, by conversation: each with the newest of theirs."""
     found: dict[str, dict[int, int]] = defaultdict(dict)
     newest = select(_t.conversation_id, _t.sender_id, func.max(_t.seq))
-    for start in range(0, len(ranges), _RANGES):
-        some = newest.where(within(ranges[start : start + _RANGES]))
-        for row in connection.execute(some.group_by(_t.conversation_id, _t.sender_id)):
+    for some in chunks(ranges, _RANGES):
+        query = newest.where(within(some)).group_by(_t.conversation_id, _t.sender_id)
+        for row in connection.execute(query):
             found[row[0]][row[1]] = row[2]
     return found
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, or_, select
 
 from chat_service.model.members import of_keys
 from chat_service.model.tables import conversation_members, conversations
+from im_common.runtime.chunks import chunks
 
 _c = conversations.c
 _m = conversation_members.c
@@ -68,9 +69,9 @@ def of_users(
     """Of those of the users who are, or were, members."""
     keys = sorted((user_id, conversation_id) for user_id in set(user_ids))
     found: dict[int, Window] = {}
-    for start in range(0, len(keys), _CHUNK):
+    for some in chunks(keys, _CHUNK):
         query = select(_m.user_id, _m.min_seq, _m.left_seq)
-        rows = connection.execute(of_keys(query, keys[start : start + _CHUNK]))
+        rows = connection.execute(of_keys(query, some))
         found.update((row[0], Window(row[1], row[2])) for row in rows)
     return found
 
@@ -84,9 +85,7 @@ def groups_of(connection: Connection, user_ids: Collection[int]) -> dict[int, li
         .where(_m.conversation_id.between("g:", "g:~"), _m.left_seq.is_(None))
     )
     found: dict[int, list[UserGroup]] = defaultdict(list)
-    ids = sorted(user_ids)
-    for start in range(0, len(ids), _USERS):
-        of_some = query.where(_m.user_id.in_(ids[start : start + _USERS]))
-        for row in connection.execute(of_some):
+    for some in chunks(sorted(user_ids), _USERS):
+        for row in connection.execute(query.where(_m.user_id.in_(some))):
             found[row[0]].append(UserGroup(*row[1:]))
     return found

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
 from im_common.domain.routes import TTL_MS
+from im_common.runtime.chunks import chunks
 from im_common.runtime.redis_scripts import Arguments, Script
 
 # Groups of one command, that Redis is not kept from other clients for long.
@@ -45,15 +46,14 @@ class GroupGateways:
         """Adds or renews a gateway for the next TTL_MS."""
         args: Arguments = [gateway, now_ms() + TTL_MS, 2 * TTL_MS]
         keys = [_key(one) for one in conversation_ids]
-        for start in range(0, len(keys), _AT_ONCE):
-            await self._put.over(keys[start : start + _AT_ONCE], lambda some: (some, args))
+        for some in chunks(keys, _AT_ONCE):
+            await self._put.over(some, lambda keys: (keys, args))
 
     async def find(self, conversation_ids: Collection[str]) -> dict[str, list[str]]:
         """The gateways of each group; groups of which nobody is connected are not in the result."""
         ids, found, now = list(conversation_ids), list[list[bytes]](), now_ms()
-        for start in range(0, len(ids), _AT_ONCE):
-            keys = [_key(one) for one in ids[start : start + _AT_ONCE]]
-            found += await self._find.over(keys, lambda some: (some, [now]))
+        for some in chunks(ids, _AT_ONCE):
+            found += await self._find.over(some, lambda ones: (list(map(_key, ones)), [now]))
         return {
             one: [gateway.decode() for gateway in gateways]
             for one, gateways in zip(ids, found, strict=True)

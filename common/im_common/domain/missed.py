@@ -9,10 +9,11 @@ callers wait.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from redis.asyncio import Redis
 
+from im_common.runtime.chunks import chunks
 from im_common.runtime.redis_scripts import Call, Script
 
 # By then the routes of a gateway that stood still are over, and it ends all connections anyway.
@@ -47,7 +48,7 @@ class MissedLog:
         calls: list[Call] = [
             ([_key(gateway)], [KEEP_S, *some])
             for gateway, ones in missed.items()
-            for some in _parts(list(ones))
+            for some in chunks(list(ones), _AT_ONCE)
         ]
         await self._add.each(calls, safely=True)
 
@@ -59,10 +60,6 @@ class MissedLog:
     async def taken(self, gateway: str) -> None:
         """What ``take`` gave last is done with."""
         await self._redis.delete(_aside(gateway))
-
-
-def _parts(ones: Sequence[Missed]) -> list[Sequence[Missed]]:
-    return [ones[start : start + _AT_ONCE] for start in range(0, len(ones), _AT_ONCE)]
 
 
 def _key(gateway: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
+from im_common.runtime.chunks import chunks
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_scripts import Call, Script
 
@@ -91,10 +92,10 @@ class RouteTable:
 
     async def put(self, routes: Iterable[tuple[int, Route]]) -> None:
         """Adds or renews routes of users for the next TTL_MS."""
-        now, all_routes = now_ms(), list(routes)
-        for start in range(0, len(all_routes), _AT_ONCE):
+        now = now_ms()
+        for some in chunks(list(routes), _AT_ONCE):
             # What a killed gateway left goes when its clock, too, says that it is over.
-            await self._put.over(all_routes[start : start + _AT_ONCE], _writing(now, now - TTL_MS))
+            await self._put.over(some, _writing(now, now - TTL_MS))
 
     async def enter(self, routes: Sequence[tuple[int, Route]]) -> list[list[Route]]:
         """As ``put``, of new connections. Of each the user's live ones before it: of two that enter at
@@ -119,8 +120,7 @@ class RouteTable:
         if not user_ids:
             return {}
         now, found = now_ms(), list[list[bytes]]()
-        for start in range(0, len(user_ids), _AT_ONCE):
-            some = user_ids[start : start + _AT_ONCE]
+        for some in chunks(user_ids, _AT_ONCE):
             found += await self._find.over(some, lambda ids: (list(map(route_key, ids)), [now]))
         return {
             user_id: [Route.decode(member) for member in members]
@@ -131,9 +131,9 @@ class RouteTable:
     async def last_until(self, user_ids: Sequence[int]) -> list[int]:
         """Until when (Unix ms) each user has a connection if no gateway renews it; 0 for none."""
         last: list[int] = []
-        for start in range(0, len(user_ids), _AT_ONCE):
-            keys = [route_key(user_id) for user_id in user_ids[start : start + _AT_ONCE]]
-            last += map(int, await self._last_until.over(keys, lambda some: (some, ())))
+        for some in chunks(user_ids, _AT_ONCE):
+            found = await self._last_until.over(some, lambda ids: (list(map(route_key, ids)), ()))
+            last += map(int, found)
         return last
 
 

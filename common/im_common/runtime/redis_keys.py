@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
+from im_common.runtime.chunks import chunks
 from im_common.runtime.gathering import Gathered
 from im_common.runtime.redis_scripts import Script
 
@@ -34,8 +35,8 @@ class KeysThere:
     async def each(self, keys: Sequence[str]) -> list[bool]:
         """Of each key, in their order."""
         there: list[bool] = []
-        for start in range(0, len(keys), _AT_ONCE):
-            there += await self._some(keys[start : start + _AT_ONCE])
+        for some in chunks(keys, _AT_ONCE):
+            there += await self._some(some)
         return there
 
     async def _some(self, keys: Sequence[str]) -> list[bool]:

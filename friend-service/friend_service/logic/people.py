@@ -16,6 +16,7 @@ from im_common.domain import people
 from im_common.domain.call_limits import MOST_CHECKED
 from im_common.domain.people import Person
 from im_common.errors import AppError, Code
+from im_common.runtime.chunks import chunks
 
 __all__ = [
     "Person",
@@ -47,9 +48,8 @@ async def people_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int
 async def names_by_id(svc: ServiceContext, user_ids: Sequence[int]) -> dict[int, str]:
     """The nickname, or else the username, of any number of users."""
     names: dict[int, str] = {}
-    for start in range(0, len(user_ids), MOST_CHECKED):
-        asked = GetNamesRequest(user_ids=user_ids[start : start + MOST_CHECKED])
-        for one in (await svc.users.GetNames(asked)).names:
+    for some in chunks(user_ids, MOST_CHECKED):
+        for one in (await svc.users.GetNames(GetNamesRequest(user_ids=some))).names:
             names[one.user_id] = one.nickname or one.username
     return names
 

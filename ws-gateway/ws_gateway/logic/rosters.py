@@ -24,6 +24,7 @@ from im.gateway.v1.push_pb2 import BehindGroup, Delivery, GroupRoster, GroupStan
 from im_common.domain.group_gateways import GroupGateways
 from im_common.domain.ids import now_ms
 from im_common.errors import AppError
+from im_common.runtime.chunks import chunks
 from im_common.runtime.faults import report
 from ws_gateway.logic.connection import Connection, Connections, Live, Run
 
@@ -137,8 +138,8 @@ class Rosters:
                 self._is_late.set()
 
     async def _ask_for(self, connections: Sequence[Connection]) -> None:
-        for start in range(0, len(connections), BATCH):
-            await self._ask(connections[start : start + BATCH])
+        for some in chunks(connections, BATCH):
+            await self._ask(some)
 
     async def _ask(self, some: Collection[Connection]) -> None:
         user_ids = sorted({connection.user_id for connection in some})

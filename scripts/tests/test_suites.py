@@ -174,6 +174,14 @@ def test_an_interruption_ends_what_runs_in_order(tmp_path: Path) -> None:
     assert said.count("begins") == 1
 
 
+def test_help_says_what_it_does_and_runs_nothing() -> None:
+    """pytest's own help, once for each suite, is none."""
+    command = [ROOT / "scripts/test", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.startswith("scripts/test [--infra | --all] ")
+    assert "begins" not in said
+
+
 def test_a_path_is_run_by_itself(tmp_path: Path) -> None:
     """With its output as it comes, and its exit code."""
     (tmp_path / "test_bad.py").write_text("def test_b(): assert not 'the reason'\n")

@@ -23,7 +23,7 @@ from im_common.bus import BusUnavailable, Producer
 from im_common.runtime import context, metrics
 from im_common.runtime.backoff import Backoff
 from im_common.runtime.faults import report
-from im_common.runtime.tasks import background
+from im_common.runtime.tasks import background, end
 from im_common.sql.outbox import Lease, Outbox, OutboxRow
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,8 @@ class OutboxRelay:
                     self._is_wanted = False
                     await asyncio.sleep(await self._relay())
         finally:
-            looking.cancel()
+            # It has a query on its way, perhaps, and the database is closed next.
+            await end(looking)
             self._stopped.set()
 
     async def stop(self) -> None:

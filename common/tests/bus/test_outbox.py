@@ -14,7 +14,15 @@ from im.common.v1.outbox_pb2 import GetBacklogRequest
 from im_common.domain.ids import now_ms
 from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
-from im_common.sql.outbox import MAX_VALUE_BYTES, Change, Lease, Outbox, OutboxRecord, OutboxTables
+from im_common.sql.outbox import (
+    MAX_VALUE_BYTES,
+    Backlog,
+    Change,
+    Lease,
+    Outbox,
+    OutboxRecord,
+    OutboxTables,
+)
 from im_common.sql.outbox_relay import LEASE_S, OutboxRelay
 from im_common.sql.outbox_service import OutboxServicer
 from im_common.testing.buses import Bus, Sink, consuming, started
@@ -181,6 +189,29 @@ async def test_a_relay_that_has_nothing_to_tell_ends_without_asking_the_database
             await eventually(lambda: [query for query in queries if "outbox" in query])
             await relay.stop()
     assert not [query for query in queries if "outbox_lease" in query]
+
+
+async def test_a_relay_that_has_stopped_asks_nothing_any_more(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is closed next."""
+    outbox, asked, has_ended = Outbox(db, tables), asyncio.Event(), asyncio.Event()
+
+    async def backlog() -> Backlog:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # As a connection that is given up.
+            await asyncio.sleep(0.05)
+            has_ended.set()
+        raise AssertionError("nobody waits for that")
+
+    monkeypatch.setattr(outbox, "backlog", backlog)
+    async with relaying(outbox, bus) as relay:
+        await asked.wait()
+        await relay.stop()
+        assert has_ended.is_set()
 
 
 async def test_what_was_committed_just_before_the_end_is_told(

@@ -27,9 +27,6 @@ from im_common.runtime.laned_redis import LanedRedis
 from im_common.runtime.sections import RedisConf
 from im_common.runtime.timed_redis import TimedRedis, timed
 
-# Bytes in, bytes out.
-RedisClient = Redis
-
 # A pooled connection may lead to a master that is none any more: so often the Sentinels are asked.
 _ASK_SENTINELS_EVERY_S = 1.0
 _LEARN_SLOTS_EVERY_S = 1.0
@@ -39,7 +36,7 @@ _TRIES = 2
 
 def open_redis(conf: RedisConf, *, max_connections: int = 32, timeout_s: float = 2.0) -> Redis:
     """A client that connects when it is first used; of a cluster it has the same commands, and so many
-    connections to each node. ``timeout_s`` bounds a connect and a reply."""
+    connections to each node. It gives bytes. ``timeout_s`` bounds a connect and a reply."""
     if conf.type == "cluster":
         return cast("Redis", ClusterRedis(conf, max_connections, timeout_s))
     pool: dict[str, Any] = {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from im.chat.v1 import chat_pb2 as chat
+from im_common.testing.ids import NO_CONVERSATION_IDS
 
 # A fixture's class, of conftest.py, which tests do not import.
 Gateway = Any
@@ -37,25 +38,7 @@ async def test_no_single_message_makes_a_page_fail(gateway: Gateway, ext: str, s
     assert [item.get("ext") for item in response.json()["items"]] == [shown, None]
 
 
-@pytest.mark.parametrize(
-    "conversation_id",
-    [
-        "x",
-        "s:1001",
-        "s:1002:1001",
-        "s:1:1",
-        "s:0:1",
-        "g:",
-        "g:0",
-        "g:-1",
-        "g:1:2",
-        "g:٣",
-        "g:" + "9" * 19,
-        "s:1:" + "9" * 60,
-        "g:1e3",
-        "s:1001:1002:1003",
-    ],
-)
+@pytest.mark.parametrize("conversation_id", NO_CONVERSATION_IDS)
 async def test_an_id_that_is_none_is_named(gateway: Gateway, conversation_id: str) -> None:
     path = f"/v1/conversations/{conversation_id}/messages"
     response = await gateway.request("GET", path)

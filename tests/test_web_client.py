@@ -180,6 +180,7 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
         await sees.button("Contacts").click()
         row = sees.page.get_by_role("button", name=other.name)
         await expect(row.locator(".avatar img")).to_be_visible()
+    await _names_a_friend(ann, bob)
 
     await ann.button("New group").click()
     await ann.page.get_by_label("Group name").fill("Weekend trip")
@@ -238,10 +239,26 @@ async def test_friends_groups_and_what_one_may_do_there(system: System, browser:
     assert ann.complaints + bob.complaints == []
 
 
+async def _names_a_friend(ann: Visitor, bob: Visitor) -> None:
+    """For oneself alone, and no longer."""
+    await ann.button("Chats").click()
+    await ann.open_chat(bob)
+    await ann.button("Details").click()
+    for remark, shown in (("Bobby", "Bobby"), ("", bob.name)):
+        await ann.box("Your name for them").fill(remark)
+        await ann.page.keyboard.press("Enter")
+        await ann.page.get_by_role("dialog").get_by_text(shown, exact=True).wait_for()
+    await ann.page.keyboard.press("Escape")
+    await ann.button("Contacts").click()
+
+
 async def _use_all_powers(owner: Visitor, admin: Visitor) -> None:
     """Of a group whose conversation both have open: it ends with it."""
     shown, other = (visitor.page.get_by_role("dialog") for visitor in (owner, admin))
     await owner.button("Details").click()
+    await owner.box("My name in this group").fill("Captain")
+    await owner.page.keyboard.press("Enter")
+    await expect(shown.get_by_role("status")).to_have_text("Saved.")
     for choice, state in (("Mute for an hour", "admin · muted"), ("Unmute", "admin")):
         await shown.get_by_role("button", name="More").click()
         await owner.page.get_by_role("menuitem", name=choice).click()

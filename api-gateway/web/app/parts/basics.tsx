@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { thumbnailOf } from "../avatars";
 import { useBlob } from "../blobs";
 import { t } from "../i18n";
@@ -98,6 +98,25 @@ export function Field(props: {
         </p>
       )}
     </div>
+  );
+}
+
+/** A name by itself, and a button that saves it. */
+export function NameForm(props: { label: string; value: string; onSave: (name: string) => Promise<unknown> }): JSX.Element {
+  const [name, setName] = useState(props.value);
+  return (
+    <form
+      class="inline-form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void props.onSave(name);
+      }}
+    >
+      <Field label={props.label} value={name} onInput={setName} maxLength={64} />
+      <button type="submit" class="secondary">
+        {t("save")}
+      </button>
+    </form>
   );
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Group, Person } from "../directory";
 import { t } from "../i18n";
 import { useListeners, useModel } from "../model";
-import { Avatar, Field, Modal, PersonRow } from "../parts/basics";
+import { Avatar, Field, Modal, NameForm, PersonRow } from "../parts/basics";
 import { Confirm, type Question } from "./confirm";
 import { GroupMembers } from "./group_members";
 import { PeoplePicker } from "./new_group";
@@ -164,25 +164,12 @@ function Invite(props: { groupId: number; change: Change }): JSX.Element {
 
 function MyName(props: { path: string; groupId: number; change: Change }): JSX.Element {
   const model = useModel();
-  const [name, setName] = useState(model.directory.members.get(props.groupId)?.get(model.me)?.group_nickname ?? "");
-  const save = async (): Promise<void> => {
-    const isSaved = await props.change(() => model.client.http.patch(`${props.path}/members/${model.me}`, { nickname: name }));
+  const save = async (nickname: string): Promise<void> => {
+    const isSaved = await props.change(() => model.client.http.patch(`${props.path}/members/${model.me}`, { nickname }));
     if (isSaved) model.say(t("saved"));
   };
-  return (
-    <form
-      class="inline-form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
-      <Field label={t("my_group_name")} value={name} onInput={setName} maxLength={64} />
-      <button type="submit" class="secondary">
-        {t("save")}
-      </button>
-    </form>
-  );
+  const name = model.directory.members.get(props.groupId)?.get(model.me)?.group_nickname ?? "";
+  return <NameForm label={t("my_group_name")} value={name} onSave={save} />;
 }
 
 const POLICIES: Group["join_policy"][] = ["open", "approval", "invite_only"];

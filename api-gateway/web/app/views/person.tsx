@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { useListeners, useModel } from "../model";
-import { Avatar, Field, Modal } from "../parts/basics";
+import { Avatar, Modal, NameForm } from "../parts/basics";
 import { presenceText } from "./chat";
 import { Confirm, type Question } from "./confirm";
 
@@ -105,25 +105,11 @@ export function PersonDialog(props: { userId: number; onClose: () => void }): JS
 function Remark(props: { userId: number }): JSX.Element {
   const model = useModel();
   const { client, directory } = model;
-  const [remark, setRemark] = useState(directory.friends.get(props.userId)?.remark ?? "");
-  const save = (): Promise<boolean> =>
+  const save = (remark: string): Promise<boolean> =>
     model.try(async () => {
       await client.http.patch(`/v1/friends/${props.userId}`, { remark });
       await directory.loadFriends();
       model.say(t("saved"));
     });
-  return (
-    <form
-      class="inline-form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
-      <Field label={t("remark")} value={remark} onInput={setRemark} maxLength={64} />
-      <button type="submit" class="secondary">
-        {t("save")}
-      </button>
-    </form>
-  );
+  return <NameForm label={t("remark")} value={directory.friends.get(props.userId)?.remark ?? ""} onSave={save} />;
 }

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from im.auth.v1 import admin_pb2 as pb
 from im_common.errors import AppError, Code
@@ -77,3 +78,13 @@ async def test_the_port_answers_while_services_are_away(gateway: Gateway) -> Non
         assert (await page.get("/admin")).status_code == 503
         for path in ("/healthz", "/readyz", "/metrics"):
             assert (await page.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "٣", "9" * 19, "9" * 5000])
+async def test_what_is_no_seq_is_refused(gateway: Gateway, before: str) -> None:
+    gateway.services.answers["CheckAdminSession"] = pb.CheckAdminSessionResponse(session=ANN)
+    wanted = {"conversation": "s:1001:1002", "reason": "report 17", "before": before}
+    async with page_of(gateway) as page:
+        page.cookies.set("im_admin", "a.token", path="/admin")
+        answer = await page.post("/admin/messages", data=wanted)
+    assert (answer.status_code, "before must be" in answer.text) == (400, True)

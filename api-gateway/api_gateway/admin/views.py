@@ -15,6 +15,7 @@ from api_gateway.admin.pages import PREFIX, page, see
 from api_gateway.admin.sessions import Sessions, forget, signed_in
 from im_admin import accounts, audit, dead_letters, groups, messages
 from im_admin.operator import Operator
+from im_common.domain.ids import read_id
 from im_common.errors import AppError, Code, invalid
 
 View = Callable[[Request, Operator], Awaitable[Response]]
@@ -169,9 +170,10 @@ async def read_messages(request: Request, operator: Operator) -> Response:
     form = await read_form(request)
     conversation, reason = form.get("conversation", ""), form.get("reason", "")
     before = form.get("before", "0")
-    if not before.isdecimal() or int(before) >= 2**63:
+    seq = 0 if before == "0" else read_id(before)
+    if seq is None:
         raise invalid("before", "must be the seq of a message")
-    found = await messages.read_messages(operator, conversation, reason, before=int(before))
+    found = await messages.read_messages(operator, conversation, reason, before=seq)
     return page(
         "messages",
         who=operator.who,

@@ -22,6 +22,7 @@ from ws_parts import (
     until,
 )
 
+from im_common.testing.waiting import eventually
 from ws_gateway.logic.backlog import Backlog, look_at_all
 from ws_gateway.logic.connection import Connection
 
@@ -263,6 +264,38 @@ async def test_who_confirms_nothing_gets_live_messages_all_the_same(
     start(one, List(b"1"), Recalls())
     one.deliver(b'"live"', "c", 9)
     assert (await until(one, 2))[1] == "live"
+
+
+async def test_what_waits_behind_an_unconfirmed_batch_goes_out_before_what_is_younger(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ended when such a batch was confirmed."""
+    monkeypatch.setattr("ws_gateway.logic.backlog.HOLD_S", 0.01)
+    one, other = connection(), connection(number=2)
+    listed = List(*map(message, (1, 2, 3)), event(1), recalled(1))
+    backlog = start(one, listed, Recalls(), lambda: [other])
+    (batch,) = await until(one, 1)
+    one.deliver(message(4), "c", 4)
+    ahead = (await until(one, 5))[1:]
+    assert [f.get("seq") or f["event_id"] for f in ahead] == [3, "e1", 1, 4]
+    assert [f.get("seq") or f["event_id"] for f in sent(other)] == [1, 2, 3, "e1"]
+    # It is in the list until it is confirmed.
+    assert len(listed.frames) == 5
+    one.deliver(message(5), "c", 5)
+    backlog.confirm(batch["batch_id"])
+    *_, live, batch = await until(one, 7)
+    assert (live["seq"], batch["remaining"]) == (5, 1)
+    assert [f.get("seq") or f["event_id"] for f in batch["frames"]] == [3, "e1"]
+    # Nothing of it goes ahead twice.
+    one.deliver(message(6), "c", 6)
+    *_, live = await until(one, 8)
+    assert live["seq"] == 6
+    backlog.confirm(batch["batch_id"])
+    *_, batch = await until(one, 9)
+    assert [f["type"] for f in batch["frames"]] == ["recalled"]
+    backlog.confirm(batch["batch_id"])
+    await eventually(lambda: not listed.frames)
+    assert one.ending is None
 
 
 async def test_an_event_of_the_list_and_of_now_goes_out_once_to_all_devices(start: Start) -> None:

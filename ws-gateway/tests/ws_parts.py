@@ -77,6 +77,9 @@ class List:
         limit = self.limit
         return self.frames[:limit], max(0, len(self.frames) - limit)
 
+    async def oldest(self, _user_id: int, most: int) -> list[bytes]:
+        return self.frames[:most]
+
     async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
         for frame in frames:
             if self.frames[:1] == [frame]:

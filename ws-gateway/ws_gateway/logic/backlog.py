@@ -13,7 +13,7 @@ from uuid_utils import uuid4
 
 from im_common.domain.frames import Offline, encode
 from im_common.domain.ids import now_ms
-from im_common.domain.offline import OfflineList
+from im_common.domain.offline import MOST_FRAMES, OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.runtime import tasks
 from im_common.runtime.faults import report
@@ -27,7 +27,7 @@ HOLD_S = 1.0
 RETRY_S = 0.5
 
 
-class _Place(msgspec.Struct):
+class _Place(msgspec.Struct, frozen=True):
     """What of a frame says which message or event it is."""
 
     type: str = ""
@@ -76,6 +76,8 @@ class Backlog:
         self._is_expected = False
         # Only while it looks: nearly all rest.
         self._looking: asyncio.Task[None] | None = None
+        # Sent ahead of their batches, in which they come again.
+        self._ahead: set[_Place | bytes] = set()
         # Of the batch that was sent last.
         self._batch_id = ""
         self._confirmed: asyncio.Future[None] | None = None
@@ -143,12 +145,9 @@ class Backlog:
         before = {other: other.live_events for other in self._others() if other.is_open}
         frames, remaining = await self._offline.head(self._connection.user_id)
         if not frames:
+            self._ahead.clear()
             return False
-        # What is in the list may be younger than what somebody misses.
-        await self._end_missing()
-        # Twice in the list, or sent live already: the consumer repeated a delivery.
-        shown = await self._recalls.emptied(self._connection.user_id, list(dict.fromkeys(frames)))
-        distinct = self._take(in_order(shown), before) if self._connection.ending is None else []
+        distinct = await self._distinct(frames, before)
         if self._connection.ending is not None:
             # In the list it waits for who comes next.
             return False
@@ -163,10 +162,22 @@ class Backlog:
         self._connection.send(encode(batch))
         if not self._connection.caught_up_at:
             self._sent.update(distinct)
-        await self._wait_until(self._confirmed)
+        await self._wait_until(self._confirmed, batch)
         self._confirmed = None
         await self._offline.confirm(self._connection.user_id, frames)
         return True
+
+    async def _distinct(
+        self, frames: Iterable[bytes], before: Mapping[Connection, int]
+    ) -> list[bytes]:
+        """Those that are to go out, as they are now."""
+        # What is in the list may be younger than what somebody misses.
+        await self._end_missing()
+        # Twice in the list, or sent live already: the consumer repeated a delivery.
+        shown = await self._recalls.emptied(self._connection.user_id, list(dict.fromkeys(frames)))
+        if self._connection.ending is not None:
+            return []
+        return self._take(in_order(shown), before)
 
     def _take(
         self, frames: Iterable[tuple[bytes, _Place | None]], before: Mapping[Connection, int]
@@ -183,13 +194,13 @@ class Backlog:
                 taken.append(frame)
                 continue
             if place.is_event:
-                if self._connection.sees_event(place.event_id):
+                if place in self._ahead or self._connection.sees_event(place.event_id):
                     taken.append(frame)
                 for other in others:
                     if before.get(other) == other.live_events:
                         other.take_listed_event(frame, place.event_id)
                 continue
-            if self._connection.sees(place.conversation_id, place.seq):
+            if place in self._ahead or self._connection.sees(place.conversation_id, place.seq):
                 taken.append(frame)
             for other in others:
                 other.take_listed(frame, place.conversation_id, place.seq)
@@ -209,12 +220,36 @@ class Backlog:
         connection.caught_up_at = now_ms()
         self._sent.clear()
 
-    async def _wait_until(self, confirmed: asyncio.Future[None]) -> None:
+    async def _wait_until(self, confirmed: asyncio.Future[None], batch: Offline) -> None:
         await asyncio.wait([confirmed], timeout=HOLD_S)
+        if batch.remaining and not confirmed.done():
+            held = self._connection.holds_something()
+            await asyncio.wait([confirmed, held], return_when=asyncio.FIRST_COMPLETED)
+            if not confirmed.done():
+                await self._send_ahead({bytes(frame) for frame in batch.frames})
         if not confirmed.done():
             self._connection.release()
             await confirmed
             self._connection.hold()
+
+    async def _send_ahead(self, in_hand: set[bytes]) -> None:
+        """What waits behind the batch is older than the live messages that are held, and goes out
+        before them. It stays in the list, and comes again in its batch."""
+        connection = self._connection
+        try:
+            before = {other: other.live_events for other in self._others() if other.is_open}
+            rest = await self._offline.oldest(connection.user_id, MOST_FRAMES)
+            frames = await self._distinct(rest, before)
+        except Exception as error:
+            report(error, "what waits behind a batch cannot be sent")
+            return
+        # What is neither message nor event is known by itself.
+        keys = {frame: place_of(frame) or frame for frame in frames if frame not in in_hand}
+        new = [frame for frame, key in keys.items() if key not in self._ahead]
+        self._ahead.update(keys.values())
+        if not connection.caught_up_at:
+            self._sent.update(new)
+        await connection.send_many(new)
 
 
 async def look_at_all(

@@ -3,6 +3,7 @@ which order."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter, deque
@@ -40,6 +41,9 @@ MOST_WAIT_MS = 10_000
 # Of so many events it is known whom they were given to: more than a consumer repeats that begins where
 # another one ended.
 MOST_TOLD = 20_000
+
+# How long a socket that has much to send is left to itself.
+PAUSE_S = 0.01
 
 # What was sent to a device so shortly before it was last heard of, it may not have read.
 UNREAD_MS = 5_000
@@ -125,6 +129,7 @@ class Connection:
         )
         self.requests = Requests(self, stores.chat)
         self._held: deque[Live] | None = None
+        self._holds_something: asyncio.Future[None] | None = None
         # Whether its socket is no more, and all that it was not sent is held.
         self.has_gone = False
         self._seen = Seen()
@@ -168,6 +173,13 @@ class Connection:
         """An answer, or another frame that is of use to this connection only."""
         self._put(Queued(frame, False))
 
+    async def send_many(self, frames: Iterable[bytes]) -> None:
+        """The same of many, as its socket takes them."""
+        for frame in frames:
+            while len(self.outbox) >= max(1, self._max_queue // 2) and self.ending is None:
+                await asyncio.sleep(PAUSE_S)
+            self.send(frame)
+
     def offer(self, frame: bytes) -> None:
         """A frame that a slow connection does without."""
         if self.ending is None and self.opened_at and len(self.outbox) < self._max_queue // 2:
@@ -188,6 +200,8 @@ class Connection:
         self.hold()
         assert self._held is not None
         self._held.append(live)
+        if self._holds_something is not None and not self._holds_something.done():
+            self._holds_something.set_result(None)
         if len(self._held) > self._max_queue:
             self._too_slow()
 
@@ -205,6 +219,13 @@ class Connection:
         """From now on live messages wait until ``release``."""
         if self._held is None:
             self._held = deque()
+
+    def holds_something(self) -> asyncio.Future[None]:
+        """Done as soon as something waits for ``release``."""
+        self._holds_something = asyncio.get_running_loop().create_future()
+        if self._held:
+            self._holds_something.set_result(None)
+        return self._holds_something
 
     def release(self) -> None:
         if self.ending is not None or self.has_gone:

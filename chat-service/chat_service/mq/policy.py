@@ -5,6 +5,7 @@ A service that does not answer makes the batch wait: nothing is let through unas
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,10 @@ class Policy:
                 groups[group_id].update(entry.asked_user_ids)
         # Mostly all users are known already.
         unknown = await self._unknown_users({receiver for _, receiver in pairs})
+        if pairs and groups:
+            both = asyncio.gather(self._blocks.among(pairs), self._found_groups(groups))
+            return Facts(unknown, *(await both))
+        # Without tasks of their own.
         barred = await self._blocks.among(pairs) if pairs else {}
         return Facts(unknown, barred, await self._found_groups(groups))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -78,9 +79,13 @@ class Owners(UserServiceServicer, FriendServiceServicer, GroupServiceServicer):
     groups: dict[int, group_pb2.GroupSendInfo] = field(default_factory=dict)
     away: bool = False
     calls: int = 0
+    # Calls wait here for others.
+    together: asyncio.Barrier | None = None
 
     async def _answer(self, call: Any) -> None:
         self.calls += 1
+        if self.together is not None:
+            await self.together.wait()
         if self.away:
             await call.abort(grpc.StatusCode.UNAVAILABLE, "away")
 

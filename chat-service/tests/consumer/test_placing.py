@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -198,6 +199,16 @@ async def test_the_batch_waits_when_the_owners_of_the_policy_are_away(world: Wor
     assert caught.value.code is Code.UNAVAILABLE
     assert await world.stored() == []
     assert world.gateway.requests == []
+
+
+async def test_who_owns_blocks_and_who_owns_groups_are_asked_at_the_same_time(
+    world: World,
+) -> None:
+    await world.make(7, A, B)
+    await world.handle([world.record(A, B, "now it is known that they exist")])
+    world.owners.together = asyncio.Barrier(2)
+    await world.handle([world.record(A, B, "to one"), world.record(A, B, "to all", group_id=7)])
+    assert {"to one", "to all"} <= {text for *_, text in await world.stored()}
 
 
 async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(world: World) -> None:

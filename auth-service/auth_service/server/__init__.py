@@ -22,8 +22,6 @@ from im.auth.v1.admin_pb2_grpc import (
 )
 from im.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from im_common.sql import outbox_service
@@ -41,8 +39,8 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_AuditServiceServicer_to_server(AuditServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
-    server = RpcServer(
-        listen_on=settings.listen_on,
+    server = resources.rpc_server(
+        service.access_tokens,
         services=[
             "im.auth.v1.AuthService",
             "im.auth.v1.AccountAdminService",
@@ -52,9 +50,6 @@ async def serve(settings: Settings, resources: Resources) -> None:
             outbox_service.SERVICE,
         ],
         register=register,
-        gatekeeper=Gatekeeper(service.access_tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
     resources.keep(deletion.run(service), "deletions")
     await process.serve(settings, resources, rpc=server)

@@ -17,8 +17,6 @@ from im.chat.v1.chat_pb2_grpc import add_ChatServiceServicer_to_server
 from im.chat.v1.file_pb2_grpc import add_FileServiceServicer_to_server
 from im.gateway.v1.outcome_pb2_grpc import add_OutcomeServiceServicer_to_server
 from im_common.domain import outcomes
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 
@@ -37,8 +35,8 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_ReportServiceServicer_to_server(reports, server)
         add_OutcomeServiceServicer_to_server(told, server)
 
-    server = RpcServer(
-        listen_on=settings.listen_on,
+    server = resources.rpc_server(
+        service.tokens,
         services=[
             "im.chat.v1.ChatService",
             "im.chat.v1.FileService",
@@ -47,9 +45,6 @@ async def serve(settings: Settings, resources: Resources) -> None:
             outcomes.SERVICE,
         ],
         register=register,
-        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
 
     async def begin(address: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from redis.asyncio import Redis
 
@@ -15,11 +16,13 @@ from im_common.bus import Bus, Consumer, Producer
 from im_common.bus.kinds import open_bus
 from im_common.bus.topics import CHAT_TOPIC, DEAD_LETTER_TOPIC, EVENT_TOPIC, make_topics
 from im_common.discovery import EtcdClient
+from im_common.rpc.access import Gatekeeper, UserTokens
 from im_common.rpc.client import AddressChannels, BalancedChannel, connect
 from im_common.rpc.peer_tls import PeerTls
+from im_common.rpc.server import RpcServer
 from im_common.rpc.service_token import ServiceTokens
 from im_common.runtime import metrics
-from im_common.runtime.config import Settings
+from im_common.runtime.config import RpcSettings, Settings
 from im_common.runtime.dev_server import DevServer
 from im_common.runtime.redis_client import answers, open_redis
 from im_common.runtime.sections import BusConf, ClientConf, DbConf
@@ -101,6 +104,26 @@ class Resources:
         self.on_close(database.close)
         self.dev_server.add_check("database", database.ping)
         return database
+
+    def rpc_server(
+        self,
+        tokens: UserTokens,
+        *,
+        services: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+    ) -> RpcServer:
+        """The gRPC server of the process, as its settings have it; ``process.serve`` starts and stops
+        it. ``tokens`` says whom users' tokens speak for; the rest is as of RpcServer."""
+        settings = self.settings
+        assert isinstance(settings, RpcSettings)
+        return RpcServer(
+            listen_on=settings.listen_on,
+            services=services,
+            register=register,
+            gatekeeper=Gatekeeper(tokens, self.service_tokens),
+            timeout_ms=settings.timeout,
+            tls=self.peer_tls(),
+        )
 
     async def channel(self, conf: ClientConf) -> BalancedChannel:
         """A channel to another service, for its generated stub."""

@@ -9,8 +9,6 @@ from friend_service.config import Settings
 from friend_service.server.friend import FriendServicer
 from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 from im.friend.v1.friend_pb2_grpc import add_FriendServiceServicer_to_server
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from im_common.sql import outbox_service
@@ -24,12 +22,9 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_FriendServiceServicer_to_server(FriendServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
-    server = RpcServer(
-        listen_on=settings.listen_on,
+    server = resources.rpc_server(
+        service.tokens,
         services=["im.friend.v1.FriendService", outbox_service.SERVICE],
         register=register,
-        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
     await process.serve(settings, resources, rpc=server)

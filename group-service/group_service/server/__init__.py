@@ -11,8 +11,6 @@ from group_service.server.group import GroupServicer
 from im.common.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 from im.group.v1.admin_pb2_grpc import add_GroupAdminServiceServicer_to_server
 from im.group.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from im_common.sql import outbox_service
@@ -27,16 +25,13 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_GroupAdminServiceServicer_to_server(GroupAdminServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
-    server = RpcServer(
-        listen_on=settings.listen_on,
+    server = resources.rpc_server(
+        service.tokens,
         services=[
             "im.group.v1.GroupService",
             "im.group.v1.GroupAdminService",
             outbox_service.SERVICE,
         ],
         register=register,
-        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
     await process.serve(settings, resources, rpc=server)

@@ -9,8 +9,6 @@ from im.user.v1.user_pb2_grpc import (
     add_PresenceServiceServicer_to_server,
     add_UserServiceServicer_to_server,
 )
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from im_common.sql import outbox_service
@@ -29,16 +27,13 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_PresenceServiceServicer_to_server(PresenceServicer(service), server)
         add_OutboxServiceServicer_to_server(OutboxServicer(service.outbox), server)
 
-    server = RpcServer(
-        listen_on=settings.listen_on,
+    server = resources.rpc_server(
+        service.tokens,
         services=[
             "im.user.v1.UserService",
             "im.user.v1.PresenceService",
             outbox_service.SERVICE,
         ],
         register=register,
-        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
     await process.serve(settings, resources, rpc=server)

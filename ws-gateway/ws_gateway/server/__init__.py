@@ -11,8 +11,6 @@ from im.gateway.v1.outcome_pb2_grpc import add_OutcomeServiceServicer_to_server
 from im.gateway.v1.push_pb2_grpc import add_PushServiceServicer_to_server
 from im_common.domain import outcomes
 from im_common.errors import AppError
-from im_common.rpc.access import Gatekeeper
-from im_common.rpc.server import RpcServer
 from im_common.runtime import process
 from im_common.runtime.resources import Resources
 from ws_gateway import svc
@@ -32,13 +30,10 @@ async def serve(settings: Settings, resources: Resources) -> None:
         add_PushServiceServicer_to_server(PushServicer(service), server)
         add_OutcomeServiceServicer_to_server(told, server)
 
-    rpc = RpcServer(
-        listen_on=settings.listen_on,
+    rpc = resources.rpc_server(
+        service.tokens,
         services=["im.gateway.v1.PushService", outcomes.SERVICE],
         register=register,
-        gatekeeper=Gatekeeper(service.tokens, resources.service_tokens),
-        timeout_ms=settings.timeout,
-        tls=resources.peer_tls(),
     )
     sockets = WebSocketServer(service)
 

@@ -15,7 +15,7 @@ from group_service.model import groups, members, requests
 from group_service.model.tables import JoinPolicy, Role, Status, group_join_requests, group_members
 from group_service.model.tables import groups as groups_table
 from im_common.sql.db import Database
-from im_common.testing.plans import Work, filled_fixtures, plan, rows_read
+from im_common.testing.plans import Work, check_page, filled_fixtures
 
 MIGRATIONS = Path(group_service.__file__).parent / "migrations"
 USER = 1001
@@ -84,11 +84,7 @@ filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_costs_what_it_shows(filled: Database, name: str) -> None:
-    found = await plan(filled, PAGES[name])
-    assert found.scans == []
-    read = await rows_read(filled, PAGES[name])
-    # Of each status as many, and what joins and sorts them.
-    assert read is None or read <= 20 * SIZE
+    await check_page(filled, PAGES[name], SIZE)
 
 
 async def test_the_lock_of_a_group_leaves_the_rows_of_its_members_free(filled: Database) -> None:

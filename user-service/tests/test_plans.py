@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 import user_service
 from im_common.sql.db import Database
-from im_common.testing.plans import Work, filled_fixtures, plan, rows_read
+from im_common.testing.plans import Work, check_page, filled_fixtures
 from user_service.model import users
 from user_service.model.users import users as users_table
 
@@ -77,8 +77,4 @@ filled_conf, filled = filled_fixtures(MIGRATIONS, _fill)
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_costs_what_it_shows(filled: Database, name: str) -> None:
-    found = await plan(filled, PAGES[name])
-    assert found.scans == []
-    read = await rows_read(filled, PAGES[name])
-    # Of each status as many, and what joins and sorts them.
-    assert read is None or read <= 20 * SIZE
+    await check_page(filled, PAGES[name], SIZE)

@@ -158,6 +158,14 @@ async def rows_read(db: Database, work: Work) -> int | None:
     return found[0]
 
 
+async def check_page(db: Database, page: Work, size: int) -> None:
+    """Fails when a page of ``size`` costs more than it shows: when it reads a table, or many rows."""
+    assert (await plan(db, page)).scans == []
+    read = await rows_read(db, page)
+    # Of each status as many, and what joins and sorts them.
+    assert read is None or read <= 20 * size
+
+
 def _handler_reads(connection: Connection) -> int:
     status = connection.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'"))
     return sum(int(row[1]) for row in status)

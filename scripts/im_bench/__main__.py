@@ -110,12 +110,13 @@ def _measure(options: argparse.Namespace) -> list[Row]:
     if options.real and (options.ready or options.infra):
         raise Failed("--real starts servers of its own: no --ready or --infra")
     with ExitStack() as stack:
-        infra = stack.enter_context(own_servers()) if options.real else options.infra
+        if options.real:
+            options.infra = stack.enter_context(own_servers())
         ready = stack.enter_context(
             target(
                 data=options.data,
                 ready=options.ready,
-                infra=infra,
+                infra=options.infra,
                 env=_settings(options.what),
                 scale={"ws-gateway": options.gateways, "chat-mq": options.consumers},
             )

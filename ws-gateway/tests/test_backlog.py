@@ -272,29 +272,22 @@ async def test_what_waits_behind_an_unconfirmed_batch_goes_out_before_what_is_yo
     """The connection ended when such a batch was confirmed."""
     monkeypatch.setattr("ws_gateway.logic.backlog.HOLD_S", 0.01)
     one, other = connection(), connection(number=2)
-    listed = List(*map(message, (1, 2, 3)), event(1), recalled(1))
+    listed = List(*map(message, (1, 2, 3)), event(1), message(4))
     backlog = start(one, listed, Recalls(), lambda: [other])
-    (batch,) = await until(one, 1)
-    one.deliver(message(4), "c", 4)
-    ahead = (await until(one, 5))[1:]
-    assert [f.get("seq") or f["event_id"] for f in ahead] == [3, "e1", 1, 4]
-    assert [f.get("seq") or f["event_id"] for f in sent(other)] == [1, 2, 3, "e1"]
-    # It is in the list until it is confirmed.
-    assert len(listed.frames) == 5
+    await until(one, 1)
     one.deliver(message(5), "c", 5)
-    backlog.confirm(batch["batch_id"])
-    *_, live, batch = await until(one, 7)
-    assert (live["seq"], batch["remaining"]) == (5, 1)
-    assert [f.get("seq") or f["event_id"] for f in batch["frames"]] == [3, "e1"]
-    # Nothing of it goes ahead twice.
+    *batches, live = await until(one, 4)
+    assert [batch["remaining"] for batch in batches] == [3, 1, 0]
+    listed_seqs = [f.get("seq") or f["event_id"] for batch in batches for f in batch["frames"]]
+    assert (listed_seqs, live["seq"]) == ([1, 2, 3, "e1", 4], 5)
+    assert [f.get("seq") or f["event_id"] for f in sent(other)] == listed_seqs
     one.deliver(message(6), "c", 6)
-    *_, live = await until(one, 8)
-    assert live["seq"] == 6
-    backlog.confirm(batch["batch_id"])
-    *_, batch = await until(one, 9)
-    assert [f["type"] for f in batch["frames"]] == ["recalled"]
-    backlog.confirm(batch["batch_id"])
-    await eventually(lambda: not listed.frames)
+    # Each is in the list until it and those before it are confirmed.
+    for number, left in ((1, 5), (0, 1), (2, 0)):
+        backlog.confirm(batches[number]["batch_id"])
+        await eventually(lambda left=left: len(listed.frames) == left)
+    one.deliver(message(7), "c", 7)
+    assert [f["seq"] for f in (await until(one, 6))[4:]] == [6, 7]
     assert one.ending is None
 
 

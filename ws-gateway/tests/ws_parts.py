@@ -77,8 +77,9 @@ class List:
         limit = self.limit
         return self.frames[:limit], max(0, len(self.frames) - limit)
 
-    async def oldest(self, _user_id: int, most: int) -> list[bytes]:
-        return self.frames[:most]
+    async def behind(self, _user_id: int, batch: list[bytes]) -> list[list[bytes]]:
+        rest = self.frames[len(batch) :]
+        return [rest[at : at + self.limit] for at in range(0, len(rest), self.limit)]
 
     async def confirm(self, _user_id: int, frames: list[bytes]) -> None:
         for frame in frames:

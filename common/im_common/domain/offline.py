@@ -81,6 +81,21 @@ class OfflineList:
         frames = _fitting(found)
         return frames, max(0, length - len(frames))
 
+    async def behind(self, user_id: int, batch: Sequence[bytes]) -> list[list[bytes]]:
+        """What waits behind the frames of a batch, in batches."""
+        rest = await self.oldest(user_id, MOST_FRAMES)
+        if rest[: len(batch)] == list(batch):
+            rest = rest[len(batch) :]
+        else:
+            # Another device confirmed some.
+            gone = set(batch)
+            rest = [frame for frame in rest if frame not in gone]
+        batches = []
+        while rest:
+            batches.append(_fitting(rest[:BATCH_FRAMES]))
+            rest = rest[len(batches[-1]) :]
+        return batches
+
     async def length(self, user_id: int) -> int:
         """How many frames there are."""
         return int(await self._redis.llen(_key(user_id)))

@@ -13,7 +13,7 @@ from uuid_utils import uuid4
 
 from im_common.domain.frames import Offline, encode
 from im_common.domain.ids import now_ms
-from im_common.domain.offline import MOST_FRAMES, OfflineList
+from im_common.domain.offline import OfflineList
 from im_common.domain.recalls import RecallLog
 from im_common.runtime import tasks
 from im_common.runtime.faults import report
@@ -27,7 +27,7 @@ HOLD_S = 1.0
 RETRY_S = 0.5
 
 
-class _Place(msgspec.Struct, frozen=True):
+class _Place(msgspec.Struct):
     """What of a frame says which message or event it is."""
 
     type: str = ""
@@ -76,11 +76,8 @@ class Backlog:
         self._is_expected = False
         # Only while it looks: nearly all rest.
         self._looking: asyncio.Task[None] | None = None
-        # Sent ahead of their batches, in which they come again.
-        self._ahead: set[_Place | bytes] = set()
-        # Of the batch that was sent last.
-        self._batch_id = ""
-        self._confirmed: asyncio.Future[None] | None = None
+        # By the id of a batch that was sent: done when it is confirmed.
+        self._in_hand: dict[str, asyncio.Future[None]] = {}
 
     @property
     def device(self) -> tuple[int, str]:
@@ -118,8 +115,9 @@ class Backlog:
         self.look()
 
     def confirm(self, batch_id: str) -> None:
-        if batch_id == self._batch_id and self._confirmed and not self._confirmed.done():
-            self._confirmed.set_result(None)
+        confirmed = self._in_hand.get(batch_id)
+        if confirmed is not None and not confirmed.done():
+            confirmed.set_result(None)
 
     async def close(self) -> None:
         """It looks no more."""
@@ -142,30 +140,73 @@ class Backlog:
         self._connection.release()
 
     async def _send_batch(self) -> bool:
-        before = {other: other.live_events for other in self._others() if other.is_open}
-        frames, remaining = await self._offline.head(self._connection.user_id)
+        user_id = self._connection.user_id
+        before = self._live_events()
+        frames, remaining = await self._offline.head(user_id)
         if not frames:
-            self._ahead.clear()
             return False
         distinct = await self._distinct(frames, before)
         if self._connection.ending is not None:
             # In the list it waits for who comes next.
             return False
         if not distinct:
-            await self._offline.confirm(self._connection.user_id, frames)
+            await self._offline.confirm(user_id, frames)
             return True
-        self._batch_id = str(uuid4())
-        self._confirmed = asyncio.get_running_loop().create_future()
-        batch = Offline(
-            batch_id=self._batch_id, frames=[Raw(frame) for frame in distinct], remaining=remaining
-        )
-        self._connection.send(encode(batch))
-        if not self._connection.caught_up_at:
-            self._sent.update(distinct)
-        await self._wait_until(self._confirmed, batch)
-        self._confirmed = None
-        await self._offline.confirm(self._connection.user_id, frames)
+        first = self._hand_out(distinct, remaining)
+        sent = [(frames, first)]
+        await asyncio.wait([first], timeout=HOLD_S)
+        if not first.done():
+            if remaining:
+                sent += await self._hand_out_rest(frames, first)
+            if len(sent) > 1 or not first.done():
+                self._connection.release()
+        for frames, confirmed in sent:
+            await confirmed
+            await self._offline.confirm(user_id, frames)
+        self._connection.hold()
+        self._in_hand.clear()
         return True
+
+    def _hand_out(self, frames: Sequence[bytes], remaining: int) -> asyncio.Future[None]:
+        """Sends a batch; done when it is confirmed."""
+        confirmed = asyncio.get_running_loop().create_future()
+        if not frames:
+            confirmed.set_result(None)
+            return confirmed
+        batch_id = str(uuid4())
+        self._in_hand[batch_id] = confirmed
+        raw = [Raw(frame) for frame in frames]
+        self._connection.send(encode(Offline(batch_id=batch_id, frames=raw, remaining=remaining)))
+        if not self._connection.caught_up_at:
+            self._sent.update(frames)
+        return confirmed
+
+    async def _hand_out_rest(
+        self, frames: Sequence[bytes], first: asyncio.Future[None]
+    ) -> list[tuple[list[bytes], asyncio.Future[None]]]:
+        """What waits behind the first batch is older than live messages that are held: as soon as there
+        is one and the first batch is still not confirmed, it goes out unasked."""
+        held = self._connection.holds_something()
+        await asyncio.wait([first, held], return_when=asyncio.FIRST_COMPLETED)
+        sent: list[tuple[list[bytes], asyncio.Future[None]]] = []
+        if first.done():
+            return sent
+        try:
+            batches = await self._offline.behind(self._connection.user_id, frames)
+            remaining = sum(map(len, batches))
+            for batch in batches:
+                remaining -= len(batch)
+                distinct = await self._distinct(batch, self._live_events())
+                if self._connection.ending is not None:
+                    break
+                sent.append((batch, self._hand_out(distinct, remaining)))
+                await self._connection.has_room()
+        except Exception as error:
+            report(error, "what waits behind a batch cannot be sent")
+        return sent
+
+    def _live_events(self) -> dict[Connection, int]:
+        return {other: other.live_events for other in self._others() if other.is_open}
 
     async def _distinct(
         self, frames: Iterable[bytes], before: Mapping[Connection, int]
@@ -194,13 +235,13 @@ class Backlog:
                 taken.append(frame)
                 continue
             if place.is_event:
-                if place in self._ahead or self._connection.sees_event(place.event_id):
+                if self._connection.sees_event(place.event_id):
                     taken.append(frame)
                 for other in others:
                     if before.get(other) == other.live_events:
                         other.take_listed_event(frame, place.event_id)
                 continue
-            if place in self._ahead or self._connection.sees(place.conversation_id, place.seq):
+            if self._connection.sees(place.conversation_id, place.seq):
                 taken.append(frame)
             for other in others:
                 other.take_listed(frame, place.conversation_id, place.seq)
@@ -219,37 +260,6 @@ class Backlog:
                 connection.send(frame)
         connection.caught_up_at = now_ms()
         self._sent.clear()
-
-    async def _wait_until(self, confirmed: asyncio.Future[None], batch: Offline) -> None:
-        await asyncio.wait([confirmed], timeout=HOLD_S)
-        if batch.remaining and not confirmed.done():
-            held = self._connection.holds_something()
-            await asyncio.wait([confirmed, held], return_when=asyncio.FIRST_COMPLETED)
-            if not confirmed.done():
-                await self._send_ahead({bytes(frame) for frame in batch.frames})
-        if not confirmed.done():
-            self._connection.release()
-            await confirmed
-            self._connection.hold()
-
-    async def _send_ahead(self, in_hand: set[bytes]) -> None:
-        """What waits behind the batch is older than the live messages that are held, and goes out
-        before them. It stays in the list, and comes again in its batch."""
-        connection = self._connection
-        try:
-            before = {other: other.live_events for other in self._others() if other.is_open}
-            rest = await self._offline.oldest(connection.user_id, MOST_FRAMES)
-            frames = await self._distinct(rest, before)
-        except Exception as error:
-            report(error, "what waits behind a batch cannot be sent")
-            return
-        # What is neither message nor event is known by itself.
-        keys = {frame: place_of(frame) or frame for frame in frames if frame not in in_hand}
-        new = [frame for frame, key in keys.items() if key not in self._ahead]
-        self._ahead.update(keys.values())
-        if not connection.caught_up_at:
-            self._sent.update(new)
-        await connection.send_many(new)
 
 
 async def look_at_all(

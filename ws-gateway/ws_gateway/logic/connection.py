@@ -42,7 +42,8 @@ MOST_WAIT_MS = 10_000
 # another one ended.
 MOST_TOLD = 20_000
 
-# How long a socket that has much to send is left to itself.
+# Of large frames no more are to wait for a socket, which is looked at again so soon.
+FEW = 4
 PAUSE_S = 0.01
 
 # What was sent to a device so shortly before it was last heard of, it may not have read.
@@ -173,12 +174,10 @@ class Connection:
         """An answer, or another frame that is of use to this connection only."""
         self._put(Queued(frame, False))
 
-    async def send_many(self, frames: Iterable[bytes]) -> None:
-        """The same of many, as its socket takes them."""
-        for frame in frames:
-            while len(self.outbox) >= max(1, self._max_queue // 2) and self.ending is None:
-                await asyncio.sleep(PAUSE_S)
-            self.send(frame)
+    async def has_room(self) -> None:
+        """Waits until its socket has taken most of what it was sent."""
+        while len(self.outbox) >= FEW and self.ending is None:
+            await asyncio.sleep(PAUSE_S)
 
     def offer(self, frame: bytes) -> None:
         """A frame that a slow connection does without."""

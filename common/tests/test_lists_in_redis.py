@@ -112,6 +112,20 @@ async def test_frames_stay_until_confirmed(redis: Redis) -> None:
     assert await offline.head(2) == ([b"x"], 0)
 
 
+async def test_what_waits_behind_a_batch_comes_in_batches(redis: Redis) -> None:
+    offline = OfflineList(redis)
+    frames = [b"%d" % i for i in range(250)] + [bytes(500_000)] * 2
+    await offline.append([(1, frames)])
+    batch, _ = await offline.head(1)
+    behind = [frames[100:200], [*frames[200:250], frames[250]], [frames[251]]]
+    assert await offline.behind(1, batch) == behind
+    # Another device has confirmed some of it.
+    await offline.confirm(1, batch[:40])
+    assert await offline.behind(1, batch) == behind
+    await offline.confirm(1, frames)
+    assert await offline.behind(1, batch) == []
+
+
 async def test_only_the_newest_are_kept_and_a_late_confirmation_costs_nothing(
     redis: Redis,
 ) -> None:

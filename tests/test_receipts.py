@@ -59,8 +59,9 @@ async def test_strangers_get_an_error_frame(new_user: MakeUser, online: Connect)
     await device_a.ask(group_id=group_id, content="x")
     await device.send(type="read", conversation_id=f"g:{group_id}", seq=1)
     await device.wait_for(lambda f: f.get("code") == "NOT_GROUP_MEMBER")
-    await device.send(type="ack", conversation_id=single(a, b), seq=1)
-    await device.wait_for(lambda f: f.get("code") == "PERMISSION_DENIED")
+    await device.send(type="ack", conversation_id=single(a, b), seq=1, client_msg_id="c-1")
+    refused = await device.wait_for(lambda f: f.get("code") == "PERMISSION_DENIED")
+    assert refused["client_msg_id"] == "c-1"
     assert not device_a.of("receipt")
 
 

@@ -6,6 +6,7 @@ import pytest
 from ws_parts import Chat, connection, sent
 
 from im.chat.v1 import chat_pb2 as pb
+from im_common.domain.frames import Ack, Read
 from im_common.errors import AppError
 from ws_gateway.logic.relay import Relay
 
@@ -14,13 +15,13 @@ async def test_acks_are_collected_the_highest_counts_and_none_is_lost() -> None:
     chat, one, two = Chat(), connection(7), connection(8)
     relay = Relay(chat)  # type: ignore[arg-type]
     for seq in (3, 9, 5):
-        relay.advance(one, "s:7:8", delivered=seq)
-    relay.advance(one, "s:7:8", read=4)
-    relay.advance(two, "g:5", delivered=1)
+        relay.advance(one, Ack(conversation_id="s:7:8", seq=seq))
+    relay.advance(one, Read(conversation_id="s:7:8", seq=4))
+    relay.advance(two, Ack(conversation_id="g:5", seq=1))
     chat.away = True
     with pytest.raises(AppError):
         await relay.flush()
-    relay.advance(one, "s:7:8", delivered=6)
+    relay.advance(one, Ack(conversation_id="s:7:8", seq=6))
     chat.away = False
     await relay.flush()
     moves = {
@@ -35,9 +36,11 @@ async def test_a_cursor_that_is_refused_is_an_error_frame() -> None:
     one = connection(7)
     refusal = pb.CursorRefusal(user_id=7, conversation_id="g:5", code="NOT_GROUP_MEMBER")
     relay = Relay(Chat(refusal))  # type: ignore[arg-type]
-    relay.advance(one, "g:5", read=1)
+    relay.advance(one, Read(conversation_id="g:5", seq=1))
+    relay.advance(one, Ack(conversation_id="g:5", seq=1, client_msg_id="c-1"))
     await relay.flush()
-    assert [f["code"] for f in sent(one)] == ["NOT_GROUP_MEMBER"]
+    [refused] = sent(one)
+    assert (refused["code"], refused["client_msg_id"]) == ("NOT_GROUP_MEMBER", "c-1")
 
 
 async def test_typing_is_passed_on_at_a_bounded_rate_and_never_again() -> None:

@@ -84,10 +84,8 @@ class Inbound:
         return None
 
     def _take(self, frame: frames.AnyClientFrame) -> None:
-        if isinstance(frame, frames.Ack):
-            self._relay.advance(self._connection, frame.conversation_id, delivered=frame.seq)
-        elif isinstance(frame, frames.Read):
-            self._relay.advance(self._connection, frame.conversation_id, read=frame.seq)
+        if isinstance(frame, (frames.Ack, frames.Read)):
+            self._relay.advance(self._connection, frame)
         elif isinstance(frame, frames.Sync):
             self._connection.requests.sync(frame)
         elif isinstance(frame, frames.Recall):

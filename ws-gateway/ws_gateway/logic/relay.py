@@ -17,7 +17,7 @@ import structlog
 
 from im.chat.v1 import chat_pb2 as pb
 from im_common.domain.call_limits import MOST_MOVES
-from im_common.domain.frames import error_frame
+from im_common.domain.frames import Ack, Read, error_frame
 from im_common.domain.ids import MAX_ID, check_id, parse_conversation
 from im_common.errors import AppError, Code, invalid
 from ws_gateway.logic.connection import Connection
@@ -41,6 +41,8 @@ class _Move:
     connection: Connection
     delivered_seq: int
     read_seq: int
+    # Of the newest frame, for a refusal.
+    client_msg_id: str | None
 
 
 class Relay:
@@ -55,19 +57,19 @@ class Relay:
         self._typing: dict[tuple[int, int, int], pb.Typing] = {}
         self._wake = asyncio.Event()
 
-    def advance(
-        self, connection: Connection, conversation_id: str, *, delivered: int = 0, read: int = 0
-    ) -> None:
+    def advance(self, connection: Connection, frame: Ack | Read) -> None:
         """Takes a cursor along. Raises AppError for what is wrong at first sight."""
-        _check(conversation_id, delivered or read)
-        key = (connection.user_id, conversation_id)
+        _check(frame.conversation_id, frame.seq)
+        delivered, read = (frame.seq, 0) if isinstance(frame, Ack) else (0, frame.seq)
+        key = (connection.user_id, frame.conversation_id)
         waiting = self._moves.get(key)
         if waiting is not None:
             waiting.connection = connection
             waiting.delivered_seq = max(waiting.delivered_seq, delivered)
             waiting.read_seq = max(waiting.read_seq, read)
+            waiting.client_msg_id = frame.client_msg_id
         elif len(self._moves) < MOST_WAITING:
-            self._moves[key] = _Move(connection, delivered, read)
+            self._moves[key] = _Move(connection, delivered, read, frame.client_msg_id)
             self._wake.set()
 
     def typing(self, connection: Connection, to: int | None, group_id: int | None) -> None:
@@ -135,7 +137,8 @@ class Relay:
         answer = await self._chat.AdvanceCursors(request)
         for refusal in answer.refusals:
             move = batch[refusal.user_id, refusal.conversation_id]
-            move.connection.send(error_frame(AppError(Code(refusal.code), refusal.message)))
+            error = AppError(Code(refusal.code), refusal.message)
+            move.connection.send(error_frame(error, move.client_msg_id))
 
     def _put_back(self, batch: dict[tuple[int, str], _Move]) -> None:
         for key, move in batch.items():

@@ -15,6 +15,7 @@ from chat_service.model.tables import GROUP, NORMAL, SINGLE
 from chat_service.mq import rosters
 from im_common.domain.in_flight import RetryKey
 from im_common.errors import AppError, Code
+from im_common.runtime.chunks import chunks
 from im_common.sql.db import Database
 
 if TYPE_CHECKING:
@@ -166,9 +167,8 @@ def _move_members(
         for user_id in (*change.joined_user_ids, *change.left_user_ids)
     ]
     rows: rosters.Rows = {}
-    keys = sorted(set(keys))
-    for start in range(0, len(keys), _CHUNK):
-        rows |= members.rows(connection, keys[start : start + _CHUNK])
+    for some in chunks(sorted(set(keys)), _CHUNK):
+        rows |= members.rows(connection, some)
     for change, place in changes:
         rosters.take(rows, change, place.conversation_id, place.seq)
     if rows:

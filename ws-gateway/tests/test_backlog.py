@@ -115,6 +115,30 @@ async def test_all_devices_get_what_one_of_them_takes_out_of_the_list(start: Sta
     assert (behind.ending is not None, other.ending) == (True, None)
 
 
+@pytest.mark.parametrize("confirms", [True, False])
+async def test_what_one_device_has_in_hand_is_not_taken_away_as_another_was_sent_it_too(
+    start: Start, confirms: bool
+) -> None:
+    """Two came at the same time: nobody had confirmed it, and it was out of the list."""
+    one, other = connection(), connection(number=2)
+    listed = List(event(1), message(2), message(3))
+    backlog = start(one, listed, Recalls(), lambda: [other])
+    other_backlog = start(other, listed, Recalls(), lambda: [one])
+    (batch,) = await until(one, 1)
+    assert await until(other, 2) == batch["frames"]
+    assert len(listed.frames) == 3
+    if confirms:
+        backlog.confirm(batch["batch_id"])
+    else:
+        await backlog.close()
+    await eventually(lambda: len(listed.frames) == 1)
+    batch = next(f for f in sent(one)[1:] + await until(other, 3) if f["type"] == "offline")
+    assert [f["seq"] for f in batch["frames"]] == [3]
+    for each in (backlog, other_backlog):
+        each.confirm(batch["batch_id"])
+    await eventually(lambda: not listed.frames)
+
+
 async def test_a_device_without_a_hello_is_sent_nothing_of_the_list_of_another(
     start: Start,
 ) -> None:

@@ -119,10 +119,16 @@ class Backlog:
         if confirmed is not None and not confirmed.done():
             confirmed.set_result(None)
 
+    def unconfirmed(self) -> list[asyncio.Future[None]]:
+        """The batches in hand, oldest first: each is done when it is confirmed, or never will be."""
+        return [one for one in self._in_hand.values() if not one.done()]
+
     async def close(self) -> None:
         """It looks no more."""
         self._is_closed = True
         await tasks.end(self._looking)
+        for confirmed in self.unconfirmed():
+            confirmed.cancel()
 
     async def _look(self) -> None:
         while self._is_wanted:
@@ -150,6 +156,7 @@ class Backlog:
             # In the list it waits for who comes next.
             return False
         if not distinct:
+            await self._let_others_confirm()
             await self._offline.confirm(user_id, frames)
             return True
         first = self._hand_out(distinct, remaining)
@@ -204,6 +211,13 @@ class Backlog:
         except Exception as error:
             report(error, "what waits behind a batch cannot be sent")
         return sent
+
+    async def _let_others_confirm(self) -> None:
+        """What has been sent here already may be in the hand of another device, and is in the list
+        until that one confirms it, goes, or does neither."""
+        hands = [one for other in self._others() for one in other.backlog.unconfirmed()]
+        if hands:
+            await asyncio.wait(hands[:1], timeout=HOLD_S)
 
     def _live_events(self) -> dict[Connection, int]:
         return {other: other.live_events for other in self._others() if other.is_open}

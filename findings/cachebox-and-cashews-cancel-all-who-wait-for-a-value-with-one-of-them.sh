@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # cachebox 6.2.10 (cached) and cashews 7.6.0 (cache), as their decorators are by default, asyncio: when the caller that
-# fetches a value is cancelled, with cashews any that waits for it, all others get CancelledError, and nobody meant them.
+# fetches a value is cancelled, with cashews any that waits for it, all the others get CancelledError as well.
 #
 # One would expect of a protection from stampedes, on by default in both, that one caller fetches and the others get the
 # value, and if the first one leaves (a time limit of its own, a client that has gone) that it is fetched on for those

@@ -3,15 +3,15 @@
 # let through by how much they want, the least first, and who comes new goes before all who wait for more.
 #
 # One would expect of a leaky bucket, and of what is like asyncio's own Semaphore and Lock, that who came first goes
-# first, so that the longest wait can be reckoned from what is in front. But the tasks that wait are in a heap ordered by
+# first, so that the longest wait can be reckoned from what is in front. But those who wait are in a heap ordered by
 # amount, and a call that finds room for itself does not look whether anybody waits. So where a limit counts bytes,
 # rows or tokens of a model, the big message, batch or prompt stands still as soon as small ones use up the limit,
 # while everything looks well: the rate is right, nothing fails, and what is measured of the many is fast. What one
 # sender hands over in an order (a picture, then the text about it) goes out in another one. Where all amounts
 # are the same, as in its README and in most tests, the order is that in which they came.
 #
-# Seen, 100 in 2 s, a full bucket: one that wants 95, alone, has it after 1.9 s; while two tasks take 1 after the other it
-# does not have it within 6 s, in which they have had 300; 1.9 s after they have stopped, it has. Five that want 50, 40,
+# Seen, 100 in 2 s, a full bucket: one that wants 95, alone, has it after 1.9 s; while two tasks take 1 at a time it
+# does not have it in 6 s, in which they have had 300; 1.9 s after they have stopped, it has. Five that want 50, 40,
 # 30, 20 and 10, in this order, have it in the opposite one; five that want 10 each in theirs.
 # Exits 1 when that is no longer so.
 set -euo pipefail

@@ -5,9 +5,9 @@
 # One would expect of a send that was given up that its answer, if it still comes, is dropped, and that nobody else
 # notices. But the answer is set on the cancelled future, which raises inside the connection's data_received(): asyncio
 # closes the connection, all that wait on it are told that it was lost, and the pool sends them anew on another one. One
-# connection carries up to a thousand at once, and APNs does not look for repetitions: so one slow answer and a time
-# limit show hundreds of people the same message twice. Each caller has one result, success; only asyncio's log knows.
-# asyncio.shield() around the send, or asyncio.wait() with a timeout, gives up waiting and harms nobody.
+# connection carries up to a thousand at once, so that one slow answer and a time limit send hundreds of notifications
+# twice, of which the server had taken each the first time. Each caller has one result, success; only asyncio's log
+# knows. asyncio.shield() around the send gives up waiting and harms nobody.
 #
 # Shown with a small server that speaks APNs' HTTP/2 and answers when told to. Seen, six notifications on one
 # connection, the first answered before the others: five of the others came, on no new connection; with the first sender

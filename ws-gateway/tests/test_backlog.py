@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import RedisError
 from ws_parts import (
     List,
     Recalls,
@@ -313,6 +314,36 @@ async def test_what_waits_behind_an_unconfirmed_batch_goes_out_before_what_is_yo
     one.deliver(message(7), "c", 7)
     assert [f["seq"] for f in (await until(one, 6))[4:]] == [6, 7]
     assert one.ending is None
+
+
+async def test_what_is_not_confirmed_stays_in_the_list_when_redis_fails_for_what_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws_gateway.logic.backlog.HOLD_S", 0.01)
+    monkeypatch.setattr("ws_gateway.logic.backlog.RETRY_S", 0.01)
+
+    class Failing(List):
+        tries = 0
+
+        async def confirm(self, user_id: int, frames: list[bytes]) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise RedisError("away")
+            await super().confirm(user_id, frames)
+
+    one, listed = connection(), Failing(*map(message, (1, 2, 3, 4)))
+    backlog = start(one, listed, Recalls())
+    await until(one, 1)
+    one.deliver(message(5), "c", 5)
+    *batches, _ = await until(one, 3)
+    backlog.confirm(batches[0]["batch_id"])
+    await eventually(lambda: listed.tries == 2)
+    # Whatever it would do at once.
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert listed.frames == [message(3), message(4)]
+    backlog.confirm(batches[1]["batch_id"])
+    await eventually(lambda: not listed.frames)
 
 
 async def test_an_event_of_the_list_and_of_now_goes_out_once_to_all_devices(start: Start) -> None:

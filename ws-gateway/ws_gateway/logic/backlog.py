@@ -169,7 +169,7 @@ class Backlog:
                 self._connection.release()
         for frames, confirmed in sent:
             await confirmed
-            await self._offline.confirm(user_id, frames)
+            await self._take_away(frames)
         self._connection.hold()
         self._in_hand.clear()
         return True
@@ -211,6 +211,16 @@ class Backlog:
         except Exception as error:
             report(error, "what waits behind a batch cannot be sent")
         return sent
+
+    async def _take_away(self, confirmed: Sequence[bytes]) -> None:
+        """From the list, as soon as Redis is there: who looked at it anew would take what is in hand
+        for what nobody needs any more."""
+        while True:
+            try:
+                return await self._offline.confirm(self._connection.user_id, confirmed)
+            except Exception as error:
+                report(error, "what was confirmed is still in the list")
+                await asyncio.sleep(RETRY_S)
 
     async def _let_others_confirm(self) -> None:
         """What has been sent here already may be in the hand of another device, and is in the list

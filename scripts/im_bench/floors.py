@@ -5,7 +5,6 @@ Each gives its times in seconds, of so many rounds after a few that do not count
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import tempfile
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,11 +14,11 @@ from time import perf_counter as clock
 from typing import Any, TypeAlias
 
 import aiokafka.admin
-import asyncmy
 import grpc
 from redis.asyncio import Redis
 
 from im_bench import echo
+from im_bench.databases import mysql_table, sqlite_table
 from im_bench.websocket import Socket, connect, text_frame
 from im_common.bus.kafka.client import new_topic
 from im_local.infra_file import Infra
@@ -161,37 +160,19 @@ async def _kafka(rounds: int, infra: Infra) -> Times:
 
 @asynccontextmanager
 async def _sqlite(folder: Path) -> AsyncIterator[Execute]:
-    """A table of its own on the disk of the system; each statement commits. It runs in this thread."""
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        connection = sqlite3.connect(Path(own) / "floor.db", isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(_TABLE)
+    """On the disk of the system."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as own,
+        sqlite_table(Path(own) / "floor.db", _TABLE) as connection,
+    ):
 
         async def execute(statement: str) -> None:
             connection.execute(statement)
 
         yield execute
-        connection.close()
 
 
 @asynccontextmanager
 async def _mysql(infra: Infra) -> AsyncIterator[Execute]:
-    """The same in a schema of its own."""
-    host, _, port = infra.mysql.rpartition(":")
-    connection = await asyncmy.connect(
-        host=host,
-        port=int(port),
-        user=infra.mysql_user,
-        password=infra.mysql_password,
-        autocommit=True,
-    )
-    async with connection.cursor() as cursor:
-        await cursor.execute(f"CREATE DATABASE {_NAME}")
-        try:
-            await cursor.execute(f"USE {_NAME}")
-            await cursor.execute(_TABLE)
-            yield cursor.execute
-        finally:
-            await cursor.execute(f"DROP DATABASE {_NAME}")
-            await connection.ensure_closed()
+    async with mysql_table(infra, _NAME, _TABLE) as cursor:
+        yield cursor.execute

@@ -8,9 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import asyncmy
-
 from im_bench.bare.parts import Servers
+from im_bench.databases import mysql_table, sqlite_table
 
 _COLUMNS = 7
 _TABLE = """
@@ -34,14 +33,8 @@ def store(servers: Servers) -> AbstractAsyncContextManager[Store]:
 
 @asynccontextmanager
 async def _sqlite(servers: Servers) -> AsyncIterator[Store]:
-    connection = sqlite3.connect(Path(servers.data) / f"{servers.name}.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(_TABLE)
-    try:
+    with sqlite_table(Path(servers.data) / f"{servers.name}.db", _TABLE) as connection:
         yield _Sqlite(connection)
-    finally:
-        connection.close()
 
 
 class _Sqlite:
@@ -60,23 +53,8 @@ class _Sqlite:
 @asynccontextmanager
 async def _mysql(servers: Servers) -> AsyncIterator[Store]:
     assert servers.infra is not None
-    host, _, port = servers.infra.mysql.rpartition(":")
-    connection = await asyncmy.connect(
-        host=host,
-        port=int(port),
-        user=servers.infra.mysql_user,
-        password=servers.infra.mysql_password,
-        autocommit=True,
-    )
-    async with connection.cursor() as cursor:
-        await cursor.execute(f"CREATE DATABASE {servers.name}")
-        try:
-            await cursor.execute(f"USE {servers.name}")
-            await cursor.execute(_TABLE)
-            yield _Mysql(cursor)
-        finally:
-            await cursor.execute(f"DROP DATABASE {servers.name}")
-    await connection.ensure_closed()
+    async with mysql_table(servers.infra, servers.name, _TABLE) as cursor:
+        yield _Mysql(cursor)
 
 
 class _Mysql:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, null, select
 
 from chat_service.model import conversations
 from chat_service.model.tables import conversation_members
@@ -63,7 +63,20 @@ def _upsert(more: Callable[[Any, Any], Mapping[str, ColumnElement[Any]]] | None 
     return Upsert(conversation_members, ["user_id", "conversation_id"], update)
 
 
-_ADVANCE = PreparedInsert(_upsert(), list(new_row((0, ""), Cursors(0, 0))))
+_COLUMNS = list(new_row((0, ""), Cursors(0, 0)))
+_ADVANCE = PreparedInsert(_upsert(), _COLUMNS)
+# Set in the order of the table's columns, as MySQL reads what it has set already: min_seq comes first.
+_WRITE = PreparedInsert(
+    _upsert(
+        lambda old, new: {
+            "min_seq": case(
+                (old.left_seq.is_(None), old.min_seq), else_=greatest(old.min_seq, new.min_seq)
+            ),
+            "left_seq": null(),
+        }
+    ),
+    _COLUMNS,
+)
 _PUT = _upsert(
     lambda old, new: {
         "min_seq": greatest(old.min_seq, new.min_seq),
@@ -84,6 +97,13 @@ def make(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> 
     if new:
         # In one order, so that two writers never wait for each other.
         _ADVANCE.put_off(connection, [new[key] for key in sorted(new)])
+
+
+def make_writers(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> None:
+    """The same of those who have written: who had left is back, from ``min_seq`` on, although the
+    conversation is told of it only later."""
+    if new:
+        _WRITE.put_off(connection, [new[key] for key in sorted(new)])
 
 
 def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:

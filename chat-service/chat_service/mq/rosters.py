@@ -29,6 +29,14 @@ def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> Non
                 row["left_seq"] = seq - 1
 
 
+def take_back(rows: Rows, key: MemberKey, seq: int) -> None:
+    """Whose message is at ``seq`` is a member, though the change that says so comes later: who had
+    left is back from there on."""
+    row = rows.get(key)
+    if row is not None:
+        _return(row, seq - 1)
+
+
 def _join(rows: Rows, key: MemberKey, before: int, at: int) -> None:
     row = rows.get(key)
     if row is None:
@@ -38,8 +46,12 @@ def _join(rows: Rows, key: MemberKey, before: int, at: int) -> None:
         }
     elif row["changed_at"] < at:
         row["changed_at"] = at
-        # Who has a row and has not left was there before: nothing is hidden.
-        if row["left_seq"] is not None:
-            row["left_seq"] = None
-            for cursor in ("min_seq", "read_seq", "delivered_seq"):
-                row[cursor] = max(row[cursor], before)
+        _return(row, before)
+
+
+def _return(row: dict[str, Any], before: int) -> None:
+    # Who has a row and has not left was there before: nothing is hidden.
+    if row["left_seq"] is not None:
+        row["left_seq"] = None
+        for cursor in ("min_seq", "read_seq", "delivered_seq"):
+            row[cursor] = max(row[cursor], before)

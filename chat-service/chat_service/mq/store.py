@@ -109,7 +109,7 @@ def _write(
     )
     mentions.add(connection, _mention_rows(items, places))
     files.add_uses(connection, _use_rows(items, places))
-    members.make(connection, _member_rows(items, places, firsts))
+    _make_members(connection, items, _member_rows(items, places, firsts))
     _move_members(connection, items, places)
     return places, {key: seqs[key].roster_seq for key in by_conversation}
 
@@ -154,23 +154,37 @@ def _member_rows(
     return rows
 
 
+def _make_members(
+    connection: Connection, items: Sequence[MessageEntry], rows: Mapping[MemberKey, dict[str, Any]]
+) -> None:
+    """Who had left and writes is back, though their coming has no place yet; of who made a change
+    nobody asks whether they are a member."""
+    apart = {(i.author_id, i.conversation_id) for i in items if i.is_group and not _is_back(i)}
+    apart -= {(i.author_id, i.conversation_id) for i in items if _is_back(i)}
+    members.make(connection, {key: row for key, row in rows.items() if key in apart})
+    members.make_writers(connection, {key: row for key, row in rows.items() if key not in apart})
+
+
+def _is_back(item: MessageEntry) -> bool:
+    """Whether its author is a member of its group, whatever the conversation knows of it."""
+    return item.is_group and item.moves is None and item.author_id in item.group_members
+
+
 def _move_members(
     connection: Connection, items: Sequence[MessageEntry], places: Sequence[Place]
 ) -> None:
     """In the transaction of the messages: nobody sees one of them as a member that they are no more."""
-    changes = [(i.moves, p) for i, p in zip(items, places, strict=True) if i.moves is not None]
-    if not changes:
+    keys = {(user_id, item.conversation_id) for item in items for user_id in item.moved_user_ids}
+    if not keys:
         return
-    keys = [
-        (user_id, place.conversation_id)
-        for change, place in changes
-        for user_id in (*change.joined_user_ids, *change.left_user_ids)
-    ]
     rows: rosters.Rows = {}
-    for some in chunks(sorted(set(keys)), _CHUNK):
+    for some in chunks(sorted(keys), _CHUNK):
         rows |= members.rows(connection, some)
-    for change, place in changes:
-        rosters.take(rows, change, place.conversation_id, place.seq)
+    for item, place in zip(items, places, strict=True):
+        if item.moves is not None:
+            rosters.take(rows, item.moves, place.conversation_id, place.seq)
+        elif _is_back(item):
+            rosters.take_back(rows, (item.author_id, place.conversation_id), place.seq)
     if rows:
         members.put(connection, [rows[key] for key in sorted(rows)])
 

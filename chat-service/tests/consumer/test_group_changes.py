@@ -208,6 +208,35 @@ async def test_a_member_of_whom_the_conversation_was_not_told_yet_sees_nothing_o
     assert await _read(svc, D) == ["too early", "members_added"]
 
 
+@pytest.mark.parametrize("batches", [(4,), (1, 3), (1, 1, 2), (2, 2), (3, 1), (1, 2, 1)])
+async def test_who_comes_back_keeps_what_they_wrote_before_the_change_had_its_place(
+    world: World, svc: Any, batches: tuple[int, ...]
+) -> None:
+    await _made(world, A, B)
+    records = [
+        world.change(A, 5, "member_removed", left_user_ids=[B]),
+        _say(world, "not for B"),
+        _say(world, "early", sender=B),
+        world.change(A, 5, "members_added", joined_user_ids=[B]),
+    ]
+    for size in batches:
+        await world.handle([records.pop(0) for _ in range(size)])
+    await world.handle([_say(world, "later")])
+    assert await _read(svc, B) == ["early", "members_added", "later"]
+    assert await overview.get_unread_count(svc, B) == {"g:5": 2}
+    assert await _row(world, B) == (4, 3, None)
+
+
+async def test_who_left_is_not_back_by_a_change_that_is_stored_late(world: World, svc: Any) -> None:
+    await _made(world, A, B)
+    renamed = world.change(B, 5, "group_updated")
+    await world.handle([world.change(B, 5, "member_left", left_user_ids=[B])])
+    _group(world, A)
+    await world.handle([renamed, _say(world, "later")])
+    assert await _read(svc, B) == ["group_created"]
+    assert (await _row(world, B) or ())[2] == 1
+
+
 async def test_a_message_before_the_group_is_told_of_makes_its_members(
     world: World, svc: Any
 ) -> None:

@@ -18,15 +18,19 @@ Rows = dict[MemberKey, dict[str, Any]]
 def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> None:
     """``rows`` are those that there are, in and out; ``seq`` is the place of the change's message."""
     for user_id in change.joined_user_ids:
-        # What was written before the conversation was told of its group is for all of its members.
-        before = 0 if change.created else seq - 1
-        _join(rows, (user_id, conversation_id), before, change.timestamp)
+        _join(rows, (user_id, conversation_id), before(change, seq), change.timestamp)
     for user_id in change.left_user_ids:
         row = rows.get((user_id, conversation_id))
         if row is not None and row["changed_at"] < change.timestamp:
             row["changed_at"] = change.timestamp
             if row["left_seq"] is None:
                 row["left_seq"] = seq - 1
+
+
+def before(change: GroupChange, seq: int) -> int:
+    """Up to where those who come with it see nothing."""
+    # What was written before the conversation was told of its group is for all of its members.
+    return 0 if change.created else seq - 1
 
 
 def take_back(rows: Rows, key: MemberKey, seq: int) -> None:
@@ -37,21 +41,21 @@ def take_back(rows: Rows, key: MemberKey, seq: int) -> None:
         _return(row, seq - 1)
 
 
-def _join(rows: Rows, key: MemberKey, before: int, at: int) -> None:
+def _join(rows: Rows, key: MemberKey, hidden: int, at: int) -> None:
     row = rows.get(key)
     if row is None:
-        rows[key] = new_row(key, Cursors(before, before), min_seq=before) | {
+        rows[key] = new_row(key, Cursors(hidden, hidden), min_seq=hidden) | {
             "left_seq": None,
             "changed_at": at,
         }
     elif row["changed_at"] < at:
         row["changed_at"] = at
-        _return(row, before)
+        _return(row, hidden)
 
 
-def _return(row: dict[str, Any], before: int) -> None:
+def _return(row: dict[str, Any], hidden: int) -> None:
     # Who has a row and has not left was there before: nothing is hidden.
     if row["left_seq"] is not None:
         row["left_seq"] = None
         for cursor in ("min_seq", "read_seq", "delivered_seq"):
-            row[cursor] = max(row[cursor], before)
+            row[cursor] = max(row[cursor], hidden)

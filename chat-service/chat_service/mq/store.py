@@ -135,6 +135,7 @@ def _member_rows(
 ) -> dict[MemberKey, dict[str, Any]]:
     """Rows as they are made where there are none; where there are, only the cursors move."""
     rows: dict[MemberKey, dict[str, Any]] = {}
+    hidden: dict[MemberKey, int] = {}
     # A conversation's first message makes its members, but for those who are told of later.
     coming = {user_id for item in items if item.moves for user_id in item.moves.joined_user_ids}
     for item in firsts:
@@ -143,14 +144,20 @@ def _member_rows(
             if not item.is_group or user_id not in coming:
                 key = user_id, conversation_id
                 rows[key] = new_row(key, Cursors(0, 0))
+                hidden[key] = 0
     for item, place in zip(items, places, strict=True):
-        if item.moves is None or item.author_id not in item.moves.left_user_ids:
+        change = item.moves
+        if change is not None:
+            # Their coming and what follows it is theirs to see, whatever they write after it.
+            before = rosters.before(change, place.seq)
+            for user_id in change.joined_user_ids:
+                hidden.setdefault((user_id, place.conversation_id), before)
+        if change is None or item.author_id not in change.left_user_ids:
             # Sending reads the conversation up to the message sent.
             key = item.author_id, place.conversation_id
             # Who writes to a group before it is told that they came sees nothing older.
-            hidden = place.seq - 1 if item.is_group else 0
-            hidden = rows[key]["min_seq"] if key in rows else hidden
-            rows[key] = new_row(key, Cursors(place.seq, place.seq), min_seq=hidden)
+            min_seq = hidden.setdefault(key, place.seq - 1 if item.is_group else 0)
+            rows[key] = new_row(key, Cursors(place.seq, place.seq), min_seq=min_seq)
     return rows
 
 

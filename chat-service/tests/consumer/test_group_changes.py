@@ -227,6 +227,29 @@ async def test_who_comes_back_keeps_what_they_wrote_before_the_change_had_its_pl
     assert await _row(world, B) == (4, 3, None)
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("batches", [(4,), (1, 3), (2, 2), (3, 1)])
+async def test_who_comes_sees_what_is_between_their_coming_and_what_they_write(
+    world: World, svc: Any, was_there: bool, batches: tuple[int, ...]
+) -> None:
+    await _made(world, A, *([B] if was_there else []))
+    _group(world, A, B)
+    left = world.change(A, 5, "member_removed", left_user_ids=[B])
+    await world.handle([left, _say(world, "not for B")])
+    await world.online(B)
+    records = [
+        world.change(A, 5, "members_added", joined_user_ids=[B]),
+        _say(world, "between"),
+        _say(world, "mine", sender=B),
+        _say(world, "later"),
+    ]
+    for size in batches:
+        await world.handle([records.pop(0) for _ in range(size)])
+    assert await _read(svc, B) == ["members_added", "between", "mine", "later"]
+    assert [f["seq"] for f in world.gateway.delivered(B)] == [4, 5, 6, 7]
+    assert await _row(world, B) == (6, 3, None)
+
+
 async def test_who_left_is_not_back_by_a_change_that_is_stored_late(world: World, svc: Any) -> None:
     await _made(world, A, B)
     renamed = world.change(B, 5, "group_updated")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -58,10 +58,12 @@ class Gateways:
         # Address -> time.monotonic() before which it gets no more requests.
         self._rests_until: dict[str, float] = {}
 
-    def seen_alive(self, address: str, at_ms: int) -> None:
-        """It did something at that time (Unix ms): if that is since it was given up, it is back."""
-        if self._given_up.get(address, at_ms) < at_ms:
-            del self._given_up[address]
+    def seen_alive(self, seen: Iterable[tuple[str, int]]) -> None:
+        """By address when (Unix ms) it did something: if that is since it was given up, it is back."""
+        if self._given_up:
+            for address, at_ms in seen:
+                if self._given_up.get(address, at_ms) < at_ms:
+                    del self._given_up[address]
 
     def may_live(self, address: str) -> bool:
         """Whether one that was not reached may still have connections."""

@@ -19,6 +19,7 @@ from chat_service.logic.retention import expire_page
 from chat_service.model.members import Cursors, new_row
 from chat_service.model.members import make as make_members
 from chat_service.model.messages import Place
+from chat_service.mq.entry import NOBODY
 from chat_service.mq.message import MessageEntry
 from chat_service.mq.store import store
 from chat_service.svc import ServiceContext
@@ -135,8 +136,8 @@ class Desk:
     def items(self, sender: int, to: int, *contents: str, **more: Any) -> list[MessageEntry]:
         items = [_item(sender, to, content, **more) for content in contents]
         for item in items:
-            if item.is_group:
-                item.group_members = self.groups.by_id[item.message.group_id].member_ids
+            if item.group_id is not None:
+                item.group_members = self.groups.by_id[item.group_id].member_ids
         return items
 
     async def store(self, items: Sequence[MessageEntry]) -> None:
@@ -166,7 +167,7 @@ def _item(sender: int, to: int, content: str, **more: Any) -> MessageEntry:
         message.group_id = group
     else:
         message.to_user_id = to
-    return MessageEntry(record=Record("t", 0, "0", b"", b"", {}), message=message)
+    return MessageEntry(Record("t", 0, "0", b"", b"", {}), NOBODY, message)
 
 
 @pytest.fixture

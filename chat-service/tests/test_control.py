@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from chat_service.model.tables import RECALLED, messages
+from chat_service.mq.entry import NOBODY
 from chat_service.mq.policy import Facts
 from chat_service.mq.recall import RecallEntry, Recalls
 from im.chat.v1.record_pb2 import Recall
@@ -24,7 +25,7 @@ def _recall(message_id: str, by: int, conversation_id: str = AB, *, at: int = 0)
     recall = Recall(
         message_id=message_id, conversation_id=conversation_id, user_id=by, timestamp=at
     )
-    return RecallEntry(record=RECORD, recall=recall)
+    return RecallEntry(RECORD, NOBODY, recall)
 
 
 async def _code(desk: Any, item: RecallEntry, *groups: GroupSendInfo) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -185,13 +185,22 @@ def most_together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(direct, "_MOST_TOGETHER", request.param)
 
 
-COLUMNS = ["name", "word", "seq"]
-INSERT, ADDING = PreparedInsert(insert(things), COLUMNS), PreparedInsert(ADD, COLUMNS)
+# In the order of the table, and in another one.
+INSERT = PreparedInsert(insert(things), ["name", "word", "seq"])
+ADDING = PreparedInsert(ADD, ["word", "seq", "name"])
+
+
+def _put_off(connection: Connection, prepared: PreparedInsert, *rows: dict[str, object]) -> None:
+    prepared.put_off(connection, _values(prepared, rows))
+
+
+def _values(prepared: PreparedInsert, rows: Iterable[dict[str, object]]) -> list[list[object]]:
+    return [[row[name] for name in prepared.columns] for row in rows]
 
 
 def _adding(connection: Connection, *rows: dict[str, object]) -> int:
     """Adds to what is there, and returns the seq of the first."""
-    ADDING.put_off(connection, rows)
+    _put_off(connection, ADDING, *rows)
     [(seq,)] = select_in(connection, "SELECT seq FROM things WHERE name IN ({})", [rows[0]["name"]])
     return int(seq)
 
@@ -204,12 +213,12 @@ async def test_a_statement_on_the_driver_is_part_of_its_transaction(db: Database
 
 async def test_what_was_put_off_comes_before_what_follows_and_is_committed(db: Database) -> None:
     def mix(connection: Connection) -> list[int]:
-        INSERT.put_off(connection, [_row("a", 1)])
+        _put_off(connection, INSERT, _row("a", 1))
         first = _seq(connection, "a")
         ADD.execute(connection, [_row("a", 1)])
-        ADDING.put_off(connection, [_row("a", 10)])
+        _put_off(connection, ADDING, _row("a", 10))
         [(second,)] = send(connection, Statement("SELECT seq FROM things"))
-        ADDING.put_off(connection, [_row("a", 100)])
+        _put_off(connection, ADDING, _row("a", 100))
         return [first, second]
 
     assert await db.write(mix) == [1, 12]
@@ -220,9 +229,9 @@ async def test_work_that_raises_takes_all_back_and_leaves_the_connection_sound(
     db: Database,
 ) -> None:
     def fail(connection: Connection, name: str) -> None:
-        INSERT.put_off(connection, [_row(name, 1)])
+        _put_off(connection, INSERT, _row(name, 1))
         send(connection, Statement("SELECT 1"))
-        INSERT.put_off(connection, [_row(f"{name}-b", 1)])
+        _put_off(connection, INSERT, _row(f"{name}-b", 1))
         raise RuntimeError(name)
 
     # More often than there are connections.
@@ -238,8 +247,8 @@ async def test_a_duplicate_key_on_the_driver_is_told_and_leaves_the_connection_s
     db: Database,
 ) -> None:
     def insert_twice(connection: Connection, name: str) -> None:
-        INSERT.put_off(connection, [_row(name, 1)])
-        INSERT.put_off(connection, [_row("a", 2, "other")])
+        _put_off(connection, INSERT, _row(name, 1))
+        _put_off(connection, INSERT, _row("a", 2, "other"))
 
     await db.write(_adding, _row("a", 1))
     for n in range(15):
@@ -271,9 +280,9 @@ async def test_a_prepared_upsert_is_in_the_words_of_its_server_from_the_first_on
     await maker.write(metadata.create_all)
     await maker.close()
     db = Database(conf)
-    prepared = PreparedInsert(ADD, ["name", "word", "seq"])
+    prepared = PreparedInsert(ADD, INSERT.columns)
     with counted_queries() as statements:
-        await db.write(lambda connection: prepared.put_off(connection, [_row("a", 1)]))
+        await db.write(_put_off, prepared, _row("a", 1))
     is_mysql = await db.read(
         lambda connection: (
             connection.dialect.name == "mysql" and not getattr(connection.dialect, "is_mariadb", 0)
@@ -290,7 +299,7 @@ async def test_an_upsert_gives_back_what_is_there_then(db: Database) -> None:
         pytest.skip("MySQL gives nothing back")
 
     def add(connection: Connection, *rows: dict[str, object]) -> dict[str, int]:
-        return dict(ADDING.returning(connection, rows, "name, seq"))
+        return dict(ADDING.returning(connection, _values(ADDING, rows), "name, seq"))
 
     assert await db.write(add, _row("a", 1), _row("b", 20)) == {"a": 1, "b": 20}
     assert await db.write(add, _row("b", 5), _row("c", 7)) == {"b": 25, "c": 7}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from im.chat.v1.record_pb2 import Origin
 from im_common.domain import frames
-from im_common.domain.content import build_record, mentions
+from im_common.domain.content import Given, build_record
 from im_common.domain.ids import parse_conversation
 from im_common.errors import AppError, Code
 
@@ -254,7 +254,7 @@ def test_mentions_are_users_or_all(
     assert isinstance(frame, frames.Chat)
     content = build_record(9, frame, Origin()).message.content
     assert (content.mentions_all, list(content.mentions)) == (all_of_them, users)
-    assert (mentions(content) or None) == shown
+    assert (Given.of(content).named() or None) == shown
 
 
 @pytest.mark.parametrize(

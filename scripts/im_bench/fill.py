@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter as clock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from chat_service.model import content, ledger, members
 from chat_service.model.members import Cursors
 from chat_service.model.tables import NORMAL, SINGLE, metadata
-from im.chat.v1.content_pb2 import Content
 from im_bench.pair import content_of
 from im_bench.report import Failed
+from im_common.domain.content import Given
 from im_common.domain.ids import new_message_id, now_ms, single_conversation
 from im_common.runtime.sections import DbConf
 from im_common.sql.db import Database
@@ -37,8 +37,6 @@ _WRITERS = 2
 _DB = "IM_DB__"
 
 Users = tuple[int, int]
-Row = dict[str, Any]
-_TEXT = content.to_row(Content(content_type="text"))
 
 
 class Filled(NamedTuple):
@@ -105,7 +103,7 @@ async def size(database: Database) -> int:
     return await database.read(_size, is_sqlite=database.is_sqlite)
 
 
-def _block(own: Sequence[_Talk], others: Sequence[_Talk]) -> tuple[list[Row], list[_Talk]]:
+def _block(own: Sequence[_Talk], others: Sequence[_Talk]) -> tuple[list[ledger.Row], list[_Talk]]:
     """The messages in the order in which they came, and the conversations."""
     return [_message(talk) for talk in _speakers(own, others)], [*own, *others]
 
@@ -117,28 +115,19 @@ def _speakers(own: Sequence[_Talk], others: Sequence[_Talk]) -> Iterator[_Talk]:
         yield from others
 
 
-def _message(talk: _Talk) -> Row:
+def _message(talk: _Talk) -> ledger.Row:
     talk.seq += 1
-    return _TEXT | {
-        "conversation_id": talk.conversation_id,
-        "seq": talk.seq,
-        "message_id": new_message_id(),
-        "sender_id": talk.users[0],
-        # As applications make them: in no order.
-        "client_msg_id": secrets.token_hex(16),
-        "content": content_of(talk.seq - 1),
-        "status": NORMAL,
-        "created_at": now_ms(),
-    }
+    # As applications make them: in no order.
+    given = Given(secrets.token_hex(16), "text", content_of(talk.seq - 1))
+    to_whom = talk.conversation_id, talk.seq, new_message_id(), talk.users[0]
+    return *to_whom, *content.to_row(given), NORMAL, now_ms()
 
 
-def _put(connection: Connection, rows: Sequence[Row], talks: Sequence[_Talk]) -> None:
+def _put(connection: Connection, rows: Sequence[ledger.Row], talks: Sequence[_Talk]) -> None:
     """As one batch of the consumer; all have read all."""
-    counts = Counter(row["conversation_id"] for row in rows)
-    newest = {row["conversation_id"]: row for row in rows}
-    seqs = ledger.reserve(
-        connection, [_conversation(newest[key], counts[key]) for key in sorted(newest)]
-    )
+    counts = Counter(row[0] for row in rows)
+    newest = {row[0]: row for row in rows}
+    seqs = ledger.reserve(connection, [_news(newest[key], counts[key]) for key in sorted(newest)])
     for talk in talks:
         if (found := seqs[talk.conversation_id].last_seq) != talk.seq:
             raise Failed(f"{talk.conversation_id} ends with {found}, not {talk.seq}")
@@ -151,16 +140,9 @@ def _put(connection: Connection, rows: Sequence[Row], talks: Sequence[_Talk]) ->
     members.advance(connection, moves)
 
 
-def _conversation(newest: Row, count: int) -> Row:
-    return {
-        "conversation_id": newest["conversation_id"],
-        "type": SINGLE,
-        "group_id": None,
-        "roster_seq": 0,
-        "last_seq": count,
-        "last_message_id": newest["message_id"],
-        "last_message_at": newest["created_at"],
-    }
+def _news(newest: ledger.Row, count: int) -> ledger.News:
+    conversation_id, _, message_id, *_, created_at = newest
+    return ledger.News(conversation_id, SINGLE, None, 0, count, message_id, created_at)
 
 
 def _size(connection: Connection, *, is_sqlite: bool) -> int:

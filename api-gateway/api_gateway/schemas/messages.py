@@ -13,7 +13,7 @@ from api_gateway.schemas.base import Absent, Body, Id, JsonObject, Millis, Text,
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.content_pb2 import Content
 from im_common.domain import free_json
-from im_common.domain.content import mentions
+from im_common.domain.content import Given
 from im_common.domain.frames import ALL, All
 
 
@@ -112,7 +112,7 @@ class Message(View):
             timestamp=message.timestamp,
             client_msg_id=content.client_msg_id or None,
             reply_to=content.reply_to or None,
-            mentions=mentions(content) or None,
+            mentions=Given.of(content).named() or None,
             ext=_ext(content.ext_json),
             recalled=message.recalled or None,
         )

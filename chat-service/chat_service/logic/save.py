@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from chat_service.model.messages import Place
 from chat_service.mq import store
-from chat_service.mq.entry import Poison
-from chat_service.mq.message import MessageEntry, check_message, drop_strangers
+from chat_service.mq.entry import NOBODY, Poison
+from chat_service.mq.message import MessageEntry, drop_strangers
 from chat_service.svc import ServiceContext
 from im.chat.v1.record_pb2 import NewMessage
 from im.group.v1.group_pb2 import BatchGetSendInfoRequest, GroupSenders
@@ -34,9 +34,12 @@ async def save_message(svc: ServiceContext, message: NewMessage) -> Place:
             used in another conversation, or the message_id for another message).
     """
     _complete(message)
-    item = MessageEntry(record=_NO_RECORD, message=message)
-    if item.is_group:
-        item.group_members = await _among_members(svc, message.group_id, item.asked_user_ids)
+    try:
+        item = MessageEntry(_NO_RECORD, NOBODY, message)
+    except Poison as problem:
+        raise invalid("message", str(problem)) from None
+    if item.group_id is not None:
+        item.group_members = await _among_members(svc, item.group_id, item.asked_user_ids)
     drop_strangers(item)
     await store.find_places(svc.db, [item])
     try:
@@ -68,10 +71,6 @@ def _complete(message: NewMessage) -> None:
     if message.conversation_id not in ("", conversation_id):
         raise invalid("conversation_id", "is not that of sender and receiver")
     message.conversation_id = conversation_id
-    try:
-        check_message(message)
-    except Poison as problem:
-        raise invalid("message", str(problem)) from None
 
 
 async def _among_members(

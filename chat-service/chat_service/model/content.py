@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Column, Row, Text
 
 from im.chat.v1.content_pb2 import Content
-from im_common.domain import content as contents
+from im_common.domain.content import Given
 from im_common.domain.frames import ALL
 from im_common.sql.db import ExactText, ascii_key
 
@@ -28,16 +28,17 @@ def columns() -> tuple[Column[Any], ...]:
     )
 
 
-def to_row(content: Content) -> dict[str, Any]:
-    named = contents.mentions(content)
-    return {
-        "client_msg_id": content.client_msg_id,
-        "content_type": content.content_type,
-        "content": content.content,
-        "reply_to": content.reply_to or None,
-        "mentions": msgspec.json.encode(named).decode() if named else None,
-        "ext": content.ext_json or None,
-    }
+def to_row(given: Given) -> tuple[Any, ...]:
+    """The values of ``columns``."""
+    named = given.named()
+    return (
+        given.client_msg_id,
+        given.content_type,
+        given.content,
+        given.reply_to or None,
+        msgspec.json.encode(named).decode() if named else None,
+        given.ext_json or None,
+    )
 
 
 def of_row(row: Row[Any], *, for_sender: bool) -> Content:

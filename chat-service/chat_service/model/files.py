@@ -35,7 +35,7 @@ _f = files.c
 _u = file_uses.c
 _a = file_avatars.c
 _m = conversation_members.c
-_USE = PreparedInsert(insert(file_uses), file_uses.c.keys())
+_USE = PreparedInsert(insert(file_uses), ["file_id", "conversation_id", "seq"])
 _PUT_AVATAR = Upsert(file_avatars, ["file_id", "holder"], lambda _old, new: {"since": new.since})
 # So many pairs of a user and a file are looked up by one query.
 _PAIRS = 50
@@ -135,8 +135,7 @@ def _read_by(user_id: int, file_id: str) -> Select[Any]:
 
 def add_uses(connection: Connection, rows: Iterable[tuple[str, str, int]]) -> None:
     """``rows`` are file, conversation and seq. Done at the end of the transaction at the latest."""
-    new = [{"file_id": file_id, "conversation_id": on, "seq": seq} for file_id, on, seq in rows]
-    if new:
+    if new := list(rows):
         _USE.put_off(connection, new)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, insert, literal_column, select
@@ -14,7 +14,23 @@ from im_common.sql.db import Upsert
 from im_common.sql.direct import PreparedInsert, select_in
 from im_common.sql.keys import is_one_of
 
-Row = Mapping[str, Any]
+# The values of a message's row, in the order of the table's columns.
+Row = tuple[Any, ...]
+
+
+class News(NamedTuple):
+    """What new messages make of their conversation: the values of its row, but for those that no
+    message changes."""
+
+    conversation_id: str
+    type: int
+    group_id: int | None
+    # Which of them is the last that changes who is a member, counted from 1; 0 for none.
+    roster_seq: int
+    # How many they are.
+    last_seq: int
+    last_message_id: str
+    last_message_at: int
 
 
 class Seqs(NamedTuple):
@@ -30,8 +46,6 @@ _ZERO: Any = literal_column("0")
 _FIND = select(
     _m.sender_id, _m.client_msg_id, _m.message_id, _m.conversation_id, _m.seq, _m.created_at
 ).where(is_one_of((_m.sender_id, _m.client_msg_id), bindparam("keys", expanding=True)))
-# What no message changes.
-_OF_OTHERS = ("expired_seq", "skipped", "skipped_seq")
 _RESERVE = PreparedInsert(
     Upsert(
         conversations,
@@ -45,7 +59,7 @@ _RESERVE = PreparedInsert(
             "last_message_at": new.last_message_at,
         },
     ),
-    [column.name for column in conversations.c if column.name not in _OF_OTHERS],
+    News._fields,
 )
 _SEQS = (
     "SELECT conversation_id, last_seq, roster_seq FROM conversations WHERE conversation_id IN ({})"
@@ -59,19 +73,18 @@ def find_places(connection: Connection, keys: Collection[RetryKey]) -> dict[Retr
     return {RetryKey(row[0], row[1]): Place(*row[2:]) for row in rows}
 
 
-def reserve(connection: Connection, rows: Sequence[Row]) -> dict[str, Seqs]:
-    """Adds each row's `last_seq` (a count of new messages) to its conversation, made when missing, and
-    gives the seqs of each after that. The row's `roster_seq` says which of the new messages is the last
-    that changes who is a member, counted from 1; 0 for none.
+def reserve(connection: Connection, news: Sequence[News]) -> dict[str, Seqs]:
+    """Makes room for new messages at the end of their conversations, which are made when missing, and
+    gives the seqs of each after that.
 
     The rows stay locked until the end of the transaction, so two writers take turns; both must lock
-    in the same order: give the rows sorted by conversation_id.
+    in the same order: give them sorted by conversation_id.
     """
     if connection.dialect.insert_returning:
-        found = _RESERVE.returning(connection, rows, "conversation_id, last_seq, roster_seq")
+        found = _RESERVE.returning(connection, news, "conversation_id, last_seq, roster_seq")
     else:
-        _RESERVE.put_off(connection, rows)
-        found = select_in(connection, _SEQS, [row["conversation_id"] for row in rows])
+        _RESERVE.put_off(connection, news)
+        found = select_in(connection, _SEQS, [one.conversation_id for one in news])
     return {row[0]: Seqs(row[1], row[2]) for row in found}
 
 

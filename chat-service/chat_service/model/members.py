@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, null, select
@@ -77,6 +78,7 @@ _WRITE = PreparedInsert(
     ),
     _COLUMNS,
 )
+_values = itemgetter(*_COLUMNS)
 _PUT = _upsert(
     lambda old, new: {
         "min_seq": greatest(old.min_seq, new.min_seq),
@@ -96,14 +98,14 @@ def make(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> 
     """The same, of rows as they are made where there is none."""
     if new:
         # In one order, so that two writers never wait for each other.
-        _ADVANCE.put_off(connection, [new[key] for key in sorted(new)])
+        _ADVANCE.put_off(connection, [_values(new[key]) for key in sorted(new)])
 
 
 def make_writers(connection: Connection, new: Mapping[MemberKey, Mapping[str, Any]]) -> None:
     """The same of those who have written: who had left is back, from ``min_seq`` on, although the
     conversation is told of it only later."""
     if new:
-        _WRITE.put_off(connection, [new[key] for key in sorted(new)])
+        _WRITE.put_off(connection, [_values(new[key]) for key in sorted(new)])
 
 
 def positions(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Position]:

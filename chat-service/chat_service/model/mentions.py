@@ -8,14 +8,14 @@ from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, insert
 
 from chat_service.model.messages import Range, within
 from chat_service.model.tables import EVERYBODY, deleted_messages, mentions
-from im.chat.v1.content_pb2 import Content
+from im_common.domain.content import Given
 from im_common.sql.direct import PreparedInsert
 
 _n = mentions.c
-_INSERT = PreparedInsert(insert(mentions), mentions.c.keys())
+_INSERT = PreparedInsert(insert(mentions), ["conversation_id", "seq", "user_id"])
 
 
-def mentioned(content: Content, *, by: int) -> list[int]:
+def mentioned(content: Given, *, by: int) -> list[int]:
     """Whom a message needs rows for."""
     if content.mentions_all:
         return [EVERYBODY]
@@ -24,8 +24,7 @@ def mentioned(content: Content, *, by: int) -> list[int]:
 
 def add(connection: Connection, rows: Iterable[tuple[str, int, int]]) -> None:
     """``rows`` are conversation, seq and user. Done at the end of the transaction at the latest."""
-    new = [{"conversation_id": on, "seq": seq, "user_id": user_id} for on, seq, user_id in rows]
-    if new:
+    if new := list(rows):
         _INSERT.put_off(connection, new)
 
 

@@ -31,7 +31,7 @@ async def judge(db: Database, items: Sequence[MessageEntry]) -> None:
 
 
 def _refusal(item: MessageEntry, unseen: Sequence[str]) -> AppError | None:
-    content = item.message.content
+    content = item.content
     if len(item.file_ids) > MOST_FILES:
         in_content = len(named_files(content.content)) > MOST_FILES
         return invalid("content" if in_content else "ext", f"may name at most {MOST_FILES} files")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from chat_service.gateways import Gateways
@@ -68,8 +68,7 @@ class Deliverer:
         groups = await self._groups.look_up(placed)
         # Before the look at the routes: who comes online after it finds them.
         await self._remember([item for item in placed if item.is_kept_for_devices], groups)
-        for item in items:
-            self._gateways.seen_alive(item.origin.address, item.timestamp)
+        self._gateways.seen_alive((item.origin.address, item.timestamp) for item in items)
         routes = await self._look(done, placed, groups)
         if routes is not None:
             await self._hand_out(done, placed, groups, routes)
@@ -125,7 +124,7 @@ class Deliverer:
     ) -> None:
         whereabouts = _Whereabouts(self._groups, groups, routes)
         # Before anybody is told `sent`: by then a message for who is away is in their list.
-        await self._keep(placed, whereabouts.away)
+        await self._keep(whereabouts.away(placed))
         requests = self._requests(items, placed, groups, routes)
         listed = whereabouts.here(requests, self._listed) if self._listed else {}
         listed_times = self._listed.send_first(requests, listed)
@@ -145,7 +144,7 @@ class Deliverer:
         self._listed.told(have_looked, listed_times)
         await self._note_missed(requests, answers, times)
         absent = {g: None if a is None else set(a.absent_user_ids) for g, a in answers.items()}
-        await self._keep(placed, lambda item: whereabouts.unreached(item, absent))
+        await self._keep(whereabouts.unreached(placed, absent))
 
     def _requests(
         self,
@@ -222,13 +221,12 @@ class Deliverer:
         if not untold:
             self._untold.pop(gateway, None)
 
-    async def _keep(
-        self, placed: Sequence[Entry], absent: Callable[[Entry], Iterable[int]]
-    ) -> None:
+    async def _keep(self, absent: Iterable[tuple[Entry, Iterable[int]]]) -> None:
+        """For those who are absent, what they are to have."""
         kept: dict[int, list[bytes]] = defaultdict(list)
-        for item in placed:
+        for item, user_ids in absent:
             frame = b""
-            for user_id in absent(item):
+            for user_id in user_ids:
                 if user_id != item.author_id:
                     frame = frame or item.frame(for_author=False)
                     kept[user_id].append(frame)
@@ -274,10 +272,16 @@ class _Whereabouts:
         # Of groups, who seemed to be away.
         self._away: dict[int, frozenset[int]] = {}
 
-    def away(self, item: Entry) -> Iterable[int]:
-        """Who seems to have no device online, before anything was sent."""
-        if item.group_id is None:
-            return [user_id for user_id in item.members if user_id not in self._routes]
+    def away(self, placed: Iterable[Entry]) -> Iterator[tuple[Entry, Iterable[int]]]:
+        """Of each entry who seems to have no device online, before anything was sent."""
+        routes = self._routes
+        for item in placed:
+            if item.group_id is not None:
+                yield item, self._away_of_group(item)
+            elif any(user_id not in routes for user_id in item.members):
+                yield item, [user_id for user_id in item.members if user_id not in routes]
+
+    def _away_of_group(self, item: Entry) -> Collection[int]:
         members, on = self._batch.of(item).user_ids, item.conversation_id
         if not members:
             return ()
@@ -286,14 +290,24 @@ class _Whereabouts:
         self._away[id(item)] = away
         return away
 
-    def unreached(self, item: Entry, absent: Absent) -> Iterable[int]:
-        """Who seemed to have one, and was not reached."""
-        routes = self._routes
-        if item.group_id is None:
-            here = (user_id for user_id in item.members if user_id in routes)
-            return [
-                user_id for user_id in here if not _is_reached(routes[user_id], user_id, absent)
-            ]
+    def unreached(
+        self, placed: Iterable[Entry], absent: Absent
+    ) -> Iterator[tuple[Entry, Iterable[int]]]:
+        """Of each entry who seemed to have one, and was not reached."""
+        # Most gateways have all whom they were told of.
+        sound = {gateway for gateway, missing in absent.items() if missing == set()}
+        lost = {
+            user_id
+            for user_id, routes in self._routes.items()
+            if routes[0].gateway not in sound and not _is_reached(routes, user_id, absent)
+        }
+        for item in placed:
+            if item.group_id is not None:
+                yield item, self._unreached_of_group(item, absent)
+            elif lost:
+                yield item, lost.intersection(item.members)
+
+    def _unreached_of_group(self, item: Entry, absent: Absent) -> Collection[int]:
         members, on = self._batch.of(item).user_ids, item.conversation_id
         if not members:
             return ()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from im.chat.v1.record_pb2 import ChatRecord, Origin
+import msgspec
+
+from im.chat.v1 import record_pb2 as pb
 from im_common.bus import Record
 from im_common.errors import AppError
 
 if TYPE_CHECKING:
-    from chat_service.model.messages import Place
     from chat_service.mq.policy import Facts
 
 
@@ -24,98 +24,73 @@ class Poison(Exception):
 Pair = tuple[int, int]
 
 
-@dataclass(slots=True, kw_only=True)
-class Entry(ABC):
-    """A record, and what became of it. All that consumer and delivery know of it."""
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where somebody waits for the answer, as records have it."""
 
-    record: Record
-    origin: Origin = field(default_factory=Origin)
-    # Why it was not done.
-    error: AppError | None = None
-    # The span of its delivery; empty when its trace is not recorded.
-    traceparent: str = ""
+    # host:port of a PushService; empty for nobody.
+    address: str
+    token: int
+    # The sender's connection there; 0 for none.
+    connection_id: int
+
+    @classmethod
+    def of(cls, origin: pb.Origin) -> Origin:
+        return cls(origin.address, origin.token, origin.connection_id)
+
+
+NOBODY = Origin("", 0, 0)
+
+
+class Entry(ABC):
+    """A record, and what became of it. All that consumer and delivery know of it.
+
+    Plain values, read from the record once: each is looked at many times on the way. Who makes one
+    sets those that have no default.
+    """
 
     # --- what it is ------------------------------------------------------------------------------
 
+    record: Record
+    origin: Origin = NOBODY
+    conversation_id: str
+    # Who did it; 0 for nobody.
+    author_id: int
+    # Unix milliseconds, by the clock of the origin.
+    timestamp: int
+    # The two users of whom it depends on what one lets the other do.
+    pair: Pair | None = None
+    # The group that it is about; None when it is about users.
+    group_id: int | None = None
+    # The users that it concerns; nobody when it is about a group, whose members get it.
+    members: Sequence[int] = ()
+    # The connection that gets no copy of the frame, and the sessions whose connections get none.
+    left_out: Origin = NOBODY
+    left_out_sessions: Sequence[str] = ()
+    # By which a connection knows an event that was put into the log twice; else empty.
+    event_id: str = ""
     # Whether its frame is kept for the devices that are away of users who are here.
-    is_kept_for_devices: ClassVar[bool] = False
+    is_kept_for_devices: bool = False
+    # Who becomes a member of the group with it, or is one no more.
+    moved_user_ids: Sequence[int] = ()
+    # The span of its delivery; empty when its trace is not recorded.
+    traceparent: str = ""
 
-    @property
-    @abstractmethod
-    def conversation_id(self) -> str: ...
+    # --- what became of it -----------------------------------------------------------------------
 
-    @property
-    @abstractmethod
-    def author_id(self) -> int:
-        """Who did it; 0 for nobody."""
-
-    @property
-    @abstractmethod
-    def timestamp(self) -> int:
-        """Unix milliseconds, by the clock of the origin."""
-
-    @property
-    def pair(self) -> Pair | None:
-        """The two users of whom it depends on what one lets the other do."""
-        return None
-
-    @property
-    def group_id(self) -> int | None:
-        """The group that it is about; None when it is about two users."""
-        return None
+    # Why it was not done.
+    error: AppError | None = None
+    # Whether the members get it: also when the record comes a second time, as it may not have been
+    # delivered before a crash.
+    to_deliver: bool = False
+    # By which a connection knows that it has had the frame; 0 when it may come twice.
+    seq: int = 0
+    # The last change of the group's members that counts for it; None when that is not known.
+    roster_seq: int | None = None
 
     @property
     def asked_user_ids(self) -> Sequence[int]:
         """Those of whom it must be known what they are in the group."""
         return (self.author_id,)
-
-    # --- what became of it -----------------------------------------------------------------------
-
-    @property
-    def members(self) -> Sequence[int]:
-        """The users that it concerns; nobody when it is about a group, whose members get it."""
-        return ()
-
-    @property
-    def roster_seq(self) -> int | None:
-        """The last change of the group's members that counts for it; None when that is not known."""
-        return None
-
-    @property
-    def moved_user_ids(self) -> Sequence[int]:
-        """Who becomes a member of the group with it, or is one no more."""
-        return ()
-
-    @property
-    def to_deliver(self) -> bool:
-        """Whether the members get it: also when the record comes a second time, as it may not have
-        been delivered before a crash."""
-        return False
-
-    @property
-    def seq(self) -> int:
-        """By which a connection knows that it has had the frame; 0 when it may come twice."""
-        return 0
-
-    @property
-    def new_place(self) -> Place | None:
-        """The place in its conversation that it made."""
-        return None
-
-    @property
-    def left_out(self) -> Origin:
-        """The connection that gets no copy of the frame."""
-        return Origin()
-
-    @property
-    def event_id(self) -> str:
-        """By which a connection knows an event that was put into the log twice; else empty."""
-        return ""
-
-    @property
-    def left_out_sessions(self) -> Sequence[str]:
-        """The sessions whose connections get no copy."""
-        return ()
 
     @abstractmethod
     def answer(self) -> bytes:
@@ -129,7 +104,7 @@ class Entry(ABC):
 class Kind(Protocol):
     """What goes through the log under one name of ``ChatRecord.body``."""
 
-    def decode(self, record: Record, parsed: ChatRecord) -> Entry:
+    def decode(self, record: Record, parsed: pb.ChatRecord) -> Entry:
         """Raises Poison."""
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:

@@ -10,7 +10,6 @@ what is in the log a second time goes to nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -33,42 +32,19 @@ log = structlog.get_logger(__name__)
 MOST_REMEMBERED = 20_000
 
 
-@dataclass(slots=True, kw_only=True)
 class EventEntry(Entry):
-    event: UserEvent
+    to_deliver = True
+    author_id = 0
 
-    @property
-    def conversation_id(self) -> str:
-        """What it has an order in: the records of a partition, which are all that a user gets."""
-        return f"events:{self.record.partition}"
-
-    @property
-    def seq(self) -> int:
-        return _number(self.record.position)
-
-    @property
-    def author_id(self) -> int:
-        return 0
-
-    @property
-    def timestamp(self) -> int:
-        return self.event.timestamp
-
-    @property
-    def members(self) -> Sequence[int]:
-        return (self.event.user_id,)
-
-    @property
-    def to_deliver(self) -> bool:
-        return True
-
-    @property
-    def event_id(self) -> str:
-        return self.event.event_id
-
-    @property
-    def left_out_sessions(self) -> Sequence[str]:
-        return self.event.except_session_ids
+    def __init__(self, record: Record, event: UserEvent) -> None:
+        self.record, self.event = record, event
+        # What it has an order in: the records of a partition, which are all that a user gets.
+        self.conversation_id = f"events:{record.partition}"
+        self.seq = _number(record.position)
+        self.timestamp = event.timestamp
+        self.members = (event.user_id,)
+        self.event_id = event.event_id
+        self.left_out_sessions = event.except_session_ids
 
     def answer(self) -> bytes:
         raise NotImplementedError("nobody waits for it")
@@ -128,7 +104,7 @@ def decode(record: Record) -> EventEntry:
         raise Poison("event_id, event or user_id is missing")
     if not isinstance(data, dict):
         raise Poison("data is no object")
-    return EventEntry(record=record, event=event)
+    return EventEntry(record, event)
 
 
 def _number(position: str) -> int:

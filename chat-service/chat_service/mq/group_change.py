@@ -8,10 +8,9 @@ batch: a record that comes again finds its message, and does nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from chat_service.mq.entry import Entry, Poison
-from chat_service.mq.message import MessageEntry, check_message
+from chat_service.mq.entry import NOBODY, Entry, Poison
+from chat_service.mq.message import MessageEntry
 from chat_service.mq.policy import Facts
 from im.chat.v1.content_pb2 import Content
 from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage
@@ -21,20 +20,16 @@ from im_common.domain.ids import group_conversation
 from im_common.errors import AppError
 
 
-@dataclass(slots=True, kw_only=True)
 class ChangeEntry(MessageEntry):
     """A change and its message. Nobody waits for it."""
 
-    change: GroupChange
-
-    def __post_init__(self) -> None:
-        super(ChangeEntry, self).__post_init__()
+    def __init__(self, record: Record, change: GroupChange) -> None:
+        """Raises Poison."""
+        super().__init__(record, NOBODY, message_of(change))
+        self.moves = change
+        self.moved_user_ids = (*change.joined_user_ids, *change.left_user_ids)
         # A group's new picture is for everybody anyway.
         self.file_ids = ()
-
-    @property
-    def moves(self) -> GroupChange | None:
-        return self.change
 
     def refusal(self, facts: Facts) -> AppError | None:
         """Who made it was allowed to, or it would not be here."""
@@ -46,9 +41,7 @@ class Changes:
         change = parsed.group_change
         if change.group_id <= 0:
             raise Poison("group_id is missing")
-        message = message_of(change)
-        check_message(message)
-        return ChangeEntry(record=record, message=message, change=change)
+        return ChangeEntry(record, change)
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
         """They are stored as messages."""

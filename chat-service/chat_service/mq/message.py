@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from chat_service.model.messages import Place
 from chat_service.mq import attachments, store
-from chat_service.mq.entry import Entry, Pair, Poison
+from chat_service.mq.entry import Entry, Origin, Poison
 from chat_service.mq.policy import Facts
-from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage, Origin
+from im.chat.v1.record_pb2 import ChatRecord, GroupChange, NewMessage
 from im_common.bus import Record
-from im_common.domain import content, frames
+from im_common.domain import frames
+from im_common.domain.content import Given
 from im_common.domain.file_ids import named_files
 from im_common.domain.ids import may_be_message_id
 from im_common.domain.in_flight import RetryKey
@@ -27,96 +29,80 @@ _PLACED = Tally(
 )
 
 
-@dataclass(slots=True, kw_only=True)
 class MessageEntry(Entry):
     """A message and what became of it: a place, or an error for its sender."""
 
-    message: NewMessage
     place: Place | None = None
     # Of those who have to do with it (its author, who is mentioned), the members of the group at the
     # time of the batch; empty for a single conversation.
     group_members: Sequence[int] = ()
-    # See roster_seq; None when that is not known.
-    known_roster_seq: int | None = None
-    # Read from the message once: each is looked at many times on the way.
-    conversation_id: str = field(init=False)
-    author_id: int = field(init=False)
-    group_id: int | None = field(init=False)
-    is_group: bool = field(init=False)
-    pair: Pair | None = field(init=False)
-    members: Sequence[int] = field(init=False)
-    key: RetryKey = field(init=False)
-    # The files that it names, and why it may not.
-    file_ids: Sequence[str] = field(init=False)
+    # The change of its group that it tells of: who comes and goes with it.
+    moves: GroupChange | None = None
+    # Why it may not name its files.
     file_refusal: AppError | None = None
 
-    def __post_init__(self) -> None:
-        message, content = self.message, self.message.content
-        self.file_ids = named_files(content.content, content.ext_json)
+    def __init__(self, record: Record, origin: Origin, message: NewMessage) -> None:
+        """Raises Poison for what no client's message is."""
+        self.record = record
+        # It is told `sent`.
+        self.origin = self.left_out = origin
+        self.content = given = Given.of(message.content)
+        self.message_id = message.message_id
         self.conversation_id = message.conversation_id
         self.author_id = author = message.sender_id
-        self.key = RetryKey(author, content.client_msg_id)
-        self.is_group = message.WhichOneof("target") == "group_id"
-        if self.is_group:
-            self.group_id, self.pair, self.members = message.group_id, None, ()
+        self.timestamp = message.timestamp
+        to = self.to_user_id = message.to_user_id
+        if to:
+            self.pair, self.members = (author, to), (to, author)
         else:
-            to = message.to_user_id
-            self.group_id, self.pair, self.members = None, (author, to), (to, author)
+            self.group_id = message.group_id
+        self.is_group = not to
+        self.key = RetryKey(author, given.client_msg_id)
+        self.file_ids: Sequence[str] = named_files(given.content, given.ext_json)
+        self._check()
 
-    @property
-    def moves(self) -> GroupChange | None:
-        """The change of its group that it tells of: who comes and goes with it."""
-        return None
+    def _check(self) -> None:
+        """Raises Poison."""
+        given, message_id = self.content, self.message_id
+        if not (message_id and self.conversation_id and given.client_msg_id):
+            raise Poison("message_id, conversation_id or client_msg_id is missing")
+        if self.author_id <= 0 or not (self.to_user_id or self.group_id):
+            raise Poison("sender or receiver is missing")
+        if not may_be_message_id(message_id) or len(given.client_msg_id) > 64:
+            raise Poison("message_id is none, or client_msg_id is too long")
+        if not self.conversation_id.isascii() or not given.content_type.isascii():
+            raise Poison("conversation_id or content_type is none")
+        if given.reply_to and not may_be_message_id(given.reply_to):
+            raise Poison("reply_to is no message_id")
 
     @property
     def changes_members(self) -> bool:
-        return self.moves is not None and bool(self.moved_user_ids)
+        return bool(self.moved_user_ids)
 
     @property
-    def moved_user_ids(self) -> Sequence[int]:
-        change = self.moves
-        return (*change.joined_user_ids, *change.left_user_ids) if change is not None else ()
-
-    @property
-    def roster_seq(self) -> int | None:
-        return self.known_roster_seq
+    def asked_user_ids(self) -> Sequence[int]:
+        return self.author_id, *self.content.mentions
 
     def refusal(self, facts: Facts) -> AppError | None:
         """Why its author may not write it."""
         refused = facts.refusal(self.pair, self.group_id, self.author_id)
-        if refused is None and self.message.content.mentions_all:
+        if refused is None and self.content.mentions_all:
             refused = facts.refusal_of_all(self.group_id or 0, self.author_id)
         return refused or self.file_refusal
 
-    @property
-    def timestamp(self) -> int:
-        return self.message.timestamp
+    def put_at(self, place: Place) -> None:
+        """It is stored there; under another message_id when it is a client's retry, of which nobody but
+        its sender hears."""
+        self.place, self.seq = place, place.seq
+        self.to_deliver = place.message_id == self.message_id
 
-    @property
-    def asked_user_ids(self) -> Sequence[int]:
-        return self.author_id, *self.message.content.mentions
-
-    @property
-    def to_deliver(self) -> bool:
-        # Not for a client's retry of a message that has its place already under another message_id.
-        return self.place is not None and self.place.message_id == self.message.message_id
-
-    @property
-    def seq(self) -> int:
-        assert self.place is not None
-        return self.place.seq
-
-    @property
-    def new_place(self) -> Place | None:
-        return self.place if self.to_deliver else None
-
-    @property
-    def left_out(self) -> Origin:
-        # It is told `sent`.
-        return self.origin
+    def begin_again(self) -> None:
+        """Forgets what an earlier try made of it."""
+        self.place = self.error = self.roster_seq = None
+        self.seq, self.to_deliver = 0, False
 
     def answer(self) -> bytes:
-        client_msg_id, place = self.message.content.client_msg_id, self.place
+        client_msg_id, place = self.content.client_msg_id, self.place
         if self.error is not None or place is None:
             assert self.error is not None
             return frames.error_frame(self.error, client_msg_id)
@@ -131,16 +117,15 @@ class MessageEntry(Entry):
         )
 
     def frame(self, *, for_author: bool) -> bytes:
-        message, place = self.message, self.place
+        place = self.place
         assert place is not None
-        shown = content.message_frame(
-            message.content,
+        shown = self.content.frame(
             message_id=place.message_id,
             conversation_id=place.conversation_id,
             seq=place.seq,
-            from_=message.sender_id,
-            to=message.to_user_id,
-            group_id=message.group_id,
+            from_=self.author_id,
+            to=self.to_user_id,
+            group_id=self.group_id or 0,
             timestamp=place.timestamp,
             for_sender=for_author,
         )
@@ -152,8 +137,7 @@ class Messages:
         self._db = db
 
     def decode(self, record: Record, parsed: ChatRecord) -> MessageEntry:
-        check_message(parsed.message)
-        return MessageEntry(record=record, origin=parsed.origin, message=parsed.message)
+        return MessageEntry(record, Origin.of(parsed.origin), parsed.message)
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
         items = [entry for entry in entries if isinstance(entry, MessageEntry)]
@@ -188,39 +172,19 @@ def _outcome(item: MessageEntry) -> str:
 
 
 def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
-    """Takes in what is known of its group, and forgets what an earlier try made of it."""
-    item.place = item.error = item.known_roster_seq = None
-    if item.is_group:
-        item.group_members = facts.members(item.message.group_id)
-    drop_strangers(item)
+    """Takes in what is known of its group."""
+    item.begin_again()
+    if item.group_id is not None:
+        item.group_members = facts.members(item.group_id)
+    if item.content.mentions:
+        drop_strangers(item)
     return item.refusal(facts) is None
 
 
 def drop_strangers(item: MessageEntry) -> None:
     """Of the mentions only those of members stay."""
-    mentions = item.message.content.mentions
-    if mentions:
-        among = item.group_members if item.is_group else item.members
-        # One look at the members, of whom there may be many.
-        members = set(mentions).intersection(among)
-        known = [user_id for user_id in mentions if user_id in members]
-        del mentions[:]
-        mentions.extend(known)
-
-
-def check_message(message: NewMessage) -> None:
-    """Raises Poison for what no client's message is."""
-    given = message.content
-    # Each look into a record makes a new text.
-    message_id, conversation_id = message.message_id, message.conversation_id
-    client_msg_id, reply_to = given.client_msg_id, given.reply_to
-    if not (message_id and conversation_id and client_msg_id):
-        raise Poison("message_id, conversation_id or client_msg_id is missing")
-    if message.sender_id <= 0 or message.WhichOneof("target") is None:
-        raise Poison("sender or receiver is missing")
-    if not may_be_message_id(message_id) or len(client_msg_id) > 64:
-        raise Poison("message_id is none, or client_msg_id is too long")
-    if not conversation_id.isascii() or not given.content_type.isascii():
-        raise Poison("conversation_id or content_type is none")
-    if reply_to and not may_be_message_id(reply_to):
-        raise Poison("reply_to is no message_id")
+    mentions = item.content.mentions
+    # One look at the members, of whom there may be many.
+    members = set(mentions).intersection(item.group_members if item.is_group else item.members)
+    known = tuple(user_id for user_id in mentions if user_id in members)
+    item.content = replace(item.content, mentions=known)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from sqlalchemy import Connection
 
 from chat_service.model import files, messages
 from chat_service.model.messages import MessageFacts, Range
-from chat_service.mq.entry import Entry, Poison
+from chat_service.mq.entry import Entry, Origin, Poison
 from chat_service.mq.policy import Facts
 from im.chat.v1.record_pb2 import ChatRecord, Recall
 from im.group.v1.group_pb2 import GroupSendInfo
@@ -21,43 +19,30 @@ from im_common.errors import AppError, Code, not_found
 from im_common.sql.db import Database
 
 
-@dataclass(slots=True, kw_only=True)
 class RecallEntry(Entry):
     """A message that somebody takes back: done when there is no error."""
 
-    is_kept_for_devices: ClassVar[bool] = True
-
-    recall: Recall
+    is_kept_for_devices = True
     # Of the message; what it is emptied at.
-    message_seq: int = 0
+    message_seq = 0
     # The group as it is at the time of the batch; None for a single conversation.
     group: GroupSendInfo | None = None
 
-    @property
-    def conversation_id(self) -> str:
-        return self.recall.conversation_id
-
-    @property
-    def author_id(self) -> int:
-        return self.recall.user_id
-
-    @property
-    def timestamp(self) -> int:
-        return self.recall.timestamp
-
-    @property
-    def group_id(self) -> int | None:
-        members = parse_conversation(self.recall.conversation_id)
-        return members if isinstance(members, int) else None
-
-    @property
-    def members(self) -> Sequence[int]:
-        users = parse_conversation(self.recall.conversation_id)
-        return users if isinstance(users, tuple) else ()
-
-    @property
-    def to_deliver(self) -> bool:
-        return self.error is None
+    def __init__(self, record: Record, origin: Origin, recall: Recall) -> None:
+        """Raises Poison."""
+        self.record, self.origin, self.recall = record, origin, recall
+        self.conversation_id = recall.conversation_id
+        self.author_id = recall.user_id
+        self.timestamp = recall.timestamp
+        users = parse_conversation(self.conversation_id)
+        if not recall.message_id or self.author_id <= 0:
+            raise Poison("message_id or user_id is missing")
+        if users is None:
+            raise Poison("conversation_id is none")
+        if isinstance(users, int):
+            self.group_id = users
+        else:
+            self.members = users
 
     def answer(self) -> bytes:
         return frames.error_frame(self.error) if self.error else self.frame(for_author=True)
@@ -81,12 +66,7 @@ class Recalls:
         self._window_ms = window_ms
 
     def decode(self, record: Record, parsed: ChatRecord) -> RecallEntry:
-        recall = parsed.recall
-        if not recall.message_id or recall.user_id <= 0:
-            raise Poison("message_id or user_id is missing")
-        if parse_conversation(recall.conversation_id) is None:
-            raise Poison("conversation_id is none")
-        return RecallEntry(record=record, origin=parsed.origin, recall=recall)
+        return RecallEntry(record, Origin.of(parsed.origin), parsed.recall)
 
     async def apply(self, entries: Sequence[Entry], facts: Facts) -> None:
         """Their errors: NOT_FOUND, PERMISSION_DENIED, NOT_GROUP_MEMBER, RECALL_WINDOW_PASSED."""
@@ -99,6 +79,7 @@ class Recalls:
             item.group = facts.groups.get(item.group_id or 0)
             message = found.get(item.recall.message_id)
             item.error = self._refusal(item, message)
+            item.to_deliver = item.error is None
             if item.error is None and message is not None:
                 item.message_seq = message.seq
                 if not message.is_recalled:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from chat_service.mq.entry import Entry
 from chat_service.mq.groups import GroupBatch, Groups, Routes, Target, standing
-from im.chat.v1.record_pb2 import Origin
 from im.gateway.v1.push_pb2 import Delivery, GroupTarget, PushRequest
 
 
@@ -35,48 +34,37 @@ class Requests:
         _answer(self.by_gateway, item)
 
     def tell(self, item: Entry) -> None:
+        author_id = item.author_id
         if item.group_id is None:
-            author_id = item.author_id
-            others = self._gateways_of([user for user in item.members if user != author_id])
-            self._deliver(item, others, for_author=False)
+            for user_id in item.members:
+                self._tell_user(item, user_id, for_author=user_id == author_id)
         else:
             self._tell_group(item)
-            if _has_left(item.author_id, self._batch.of(item)):
-                return
-        if item.group_id is not None or item.author_id in item.members:
-            self._deliver(item, self._gateways_of([item.author_id], item.left_out), for_author=True)
+            if not _has_left(author_id, self._batch.of(item)):
+                self._tell_user(item, author_id, for_author=True)
 
-    def _gateways_of(
-        self, user_ids: Iterable[int], left_out: Origin | None = None
-    ) -> dict[str, list[int]]:
-        """Users by gateway; a user whose only connection there is left out is not."""
-        found: dict[str, list[int]] = {}
-        address, number = (left_out.address, left_out.connection_id) if left_out else ("", 0)
-        for user_id in user_ids:
-            for route in self._routes.get(user_id, ()):
-                gateway = route.gateway
-                if route.connection_id == number and gateway == address:
-                    continue
-                users = found.setdefault(gateway, [])
-                if user_id not in users:
-                    users.append(user_id)
-        return found
-
-    def _deliver(
-        self, item: Entry, receivers: Mapping[str, list[int]], *, for_author: bool
-    ) -> None:
-        if not receivers:
+    def _tell_user(self, item: Entry, user_id: int, *, for_author: bool) -> None:
+        """At each gateway where a connection of the user is that is not left out."""
+        routes = self._routes.get(user_id, ())
+        left_out = item.left_out
+        if for_author:
+            routes = [
+                route
+                for route in routes
+                if route.connection_id != left_out.connection_id
+                or route.gateway != left_out.address
+            ]
+        if not routes:
             return
-        frame, left_out = item.frame(for_author=for_author), item.left_out
-        for gateway, user_ids in receivers.items():
-            # Made in its place, of what most have: this is done for each message.
-            delivery = self.by_gateway[gateway].deliveries.add(
-                frame=frame,
-                user_ids=user_ids,
-                conversation_id=item.conversation_id,
-                seq=item.seq,
-            )
-            if gateway == left_out.address:
+        frame = item.frame(for_author=for_author)
+        for gateway in {route.gateway: None for route in routes}:
+            # Made in its place, and of what most have: this is done for each message.
+            delivery = self.by_gateway[gateway].deliveries.add()
+            delivery.frame = frame
+            delivery.user_ids.append(user_id)
+            delivery.conversation_id = item.conversation_id
+            delivery.seq = item.seq
+            if for_author and gateway == left_out.address:
                 delivery.except_connection_id = left_out.connection_id
             if item.event_id:
                 delivery.event_id = item.event_id
@@ -121,8 +109,10 @@ class Requests:
 
 
 def _answer(by_gateway: dict[str, PushRequest], item: Entry) -> None:
-    if address := item.origin.address:
-        by_gateway[address].answers.add(token=item.origin.token, frame=item.answer())
+    origin = item.origin
+    if origin.address:
+        answer = by_gateway[origin.address].answers.add()
+        answer.token, answer.frame = origin.token, item.answer()
 
 
 def _has_left(user_id: int, target: Target) -> bool:

@@ -54,7 +54,7 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
         places, roster_seqs = await db.write(_write, list(fresh.values()))
         # Set only now that the commit has been confirmed.
         for item, place in zip(fresh.values(), places, strict=True):
-            item.place = place
+            item.put_at(place)
         _note_rosters(fresh.values(), roster_seqs)
     for item in repeated:
         first = fresh[item.key].place
@@ -64,7 +64,7 @@ async def store(db: Database, items: Sequence[MessageEntry]) -> None:
 
 def _settle_duplicate(item: MessageEntry, place: Place) -> None:
     if place.conversation_id == item.conversation_id:
-        item.place = place
+        item.put_at(place)
     else:
         item.error = AppError(
             Code.ALREADY_EXISTS,
@@ -79,15 +79,14 @@ def _note_rosters(items: Iterable[MessageEntry], roster_seqs: Mapping[str, int])
     for item in items:
         if not item.is_group:
             continue
-        assert item.place is not None
-        key, seq = item.conversation_id, item.place.seq
+        key, seq = item.conversation_id, item.seq
         if item.changes_members:
             known[key] = seq
         if (last := roster_seqs[key]) <= seq:
-            item.known_roster_seq = last
+            item.roster_seq = last
         else:
             # Of what is before the batch's first change, that of the batch before counts.
-            item.known_roster_seq = known.get(key)
+            item.roster_seq = known.get(key)
 
 
 def _write(
@@ -97,16 +96,15 @@ def _write(
     by_conversation: dict[str, list[MessageEntry]] = defaultdict(list)
     for item in items:
         by_conversation[item.conversation_id].append(item)
-    rows = [_conversation_row(by_conversation[key]) for key in sorted(by_conversation)]
-    seqs = ledger.reserve(connection, rows)
+    news = [_news(key, by_conversation[key]) for key in sorted(by_conversation)]
+    seqs = ledger.reserve(connection, news)
     next_seqs = {
         key: seqs[key].last_seq - len(of_one) + 1 for key, of_one in by_conversation.items()
     }
     firsts = [of_one[0] for key, of_one in by_conversation.items() if next_seqs[key] == 1]
     places = [_take_place(item, next_seqs) for item in items]
-    ledger.insert_messages(
-        connection, [_message_row(item, place) for item, place in zip(items, places, strict=True)]
-    )
+    rows = [_message_row(item, place) for item, place in zip(items, places, strict=True)]
+    ledger.insert_messages(connection, rows)
     mentions.add(connection, _mention_rows(items, places))
     files.add_uses(connection, _use_rows(items, places))
     _make_members(connection, items, _member_rows(items, places, firsts))
@@ -118,7 +116,7 @@ def _mention_rows(
     items: Sequence[MessageEntry], places: Sequence[Place]
 ) -> Iterator[tuple[str, int, int]]:
     for item, place in zip(items, places, strict=True):
-        for user_id in mentions.mentioned(item.message.content, by=item.author_id):
+        for user_id in mentions.mentioned(item.content, by=item.author_id):
             yield place.conversation_id, place.seq, user_id
 
 
@@ -153,11 +151,14 @@ def _member_rows(
             for user_id in change.joined_user_ids:
                 hidden.setdefault((user_id, place.conversation_id), before)
         if change is None or item.author_id not in change.left_user_ids:
+            key, seq = (item.author_id, place.conversation_id), place.seq
+            row = rows.get(key)
+            if row is None:
+                # Who writes to a group before it is told that they came sees nothing older.
+                min_seq = hidden.setdefault(key, seq - 1 if item.is_group else 0)
+                row = rows[key] = new_row(key, Cursors(0, 0), min_seq=min_seq)
             # Sending reads the conversation up to the message sent.
-            key = item.author_id, place.conversation_id
-            # Who writes to a group before it is told that they came sees nothing older.
-            min_seq = hidden.setdefault(key, place.seq - 1 if item.is_group else 0)
-            rows[key] = new_row(key, Cursors(place.seq, place.seq), min_seq=min_seq)
+            row["read_seq"] = row["delivered_seq"] = seq
     return rows
 
 
@@ -199,20 +200,20 @@ def _move_members(
 def _take_place(item: MessageEntry, next_seqs: dict[str, int]) -> Place:
     seq = next_seqs[item.conversation_id]
     next_seqs[item.conversation_id] = seq + 1
-    return Place(item.message.message_id, item.conversation_id, seq, item.timestamp)
+    return Place(item.message_id, item.conversation_id, seq, item.timestamp)
 
 
-def _conversation_row(items: Sequence[MessageEntry]) -> dict[str, Any]:
-    newest = items[-1].message
-    return {
-        "conversation_id": newest.conversation_id,
-        "type": GROUP if items[-1].is_group else SINGLE,
-        "group_id": newest.group_id if items[-1].is_group else None,
-        "roster_seq": _last_change(items),
-        "last_seq": len(items),
-        "last_message_id": newest.message_id,
-        "last_message_at": newest.timestamp,
-    }
+def _news(conversation_id: str, items: Sequence[MessageEntry]) -> ledger.News:
+    newest = items[-1]
+    return ledger.News(
+        conversation_id,
+        GROUP if newest.is_group else SINGLE,
+        newest.group_id,
+        _last_change(items),
+        len(items),
+        newest.message_id,
+        newest.timestamp,
+    )
 
 
 def _last_change(items: Sequence[MessageEntry]) -> int:
@@ -222,14 +223,13 @@ def _last_change(items: Sequence[MessageEntry]) -> int:
     return max((n for n, item in enumerate(items, 1) if item.changes_members), default=0)
 
 
-def _message_row(item: MessageEntry, place: Place) -> dict[str, Any]:
-    message = item.message
-    return {
-        "conversation_id": place.conversation_id,
-        "seq": place.seq,
-        "message_id": message.message_id,
-        "sender_id": item.author_id,
-        **content.to_row(message.content),
-        "status": NORMAL,
-        "created_at": message.timestamp,
-    }
+def _message_row(item: MessageEntry, place: Place) -> ledger.Row:
+    return (
+        place.conversation_id,
+        place.seq,
+        place.message_id,
+        item.author_id,
+        *content.to_row(item.content),
+        NORMAL,
+        place.timestamp,
+    )

@@ -16,7 +16,7 @@ from chat_service.model.tables import GROUP, RECALLED
 from im.chat.v1 import chat_pb2 as pb
 from im.chat.v1.content_pb2 import Content
 from im_common.domain import frames
-from im_common.domain.content import mentions
+from im_common.domain.content import Given
 from im_common.domain.ids import parse_conversation
 from im_common.errors import invalid
 
@@ -27,7 +27,7 @@ def chat(content: Content) -> frames.Chat:
         client_msg_id=content.client_msg_id or None,
         content_type=content.content_type or "text",
         reply_to=content.reply_to or None,
-        mentions=mentions(content),
+        mentions=Given.of(content).named(),
         ext=_ext(content.ext_json),
     )
 

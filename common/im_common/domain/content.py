@@ -70,44 +70,64 @@ def _fill(given: Content, chat: frames.Chat) -> None:
     check_ext(chat)
 
 
-def message_frame(
-    content: Content,
-    *,
-    message_id: str,
-    conversation_id: str,
-    seq: int,
-    from_: int,
-    to: int,
-    group_id: int,
-    timestamp: int,
-    for_sender: bool,
-    recalled: bool = False,
-) -> frames.Message:
-    """``to`` or ``group_id`` is 0."""
-    return frames.Message(
-        message_id=message_id,
-        conversation_id=conversation_id,
-        seq=seq,
-        from_=from_,
-        content_type=content.content_type,
-        content=content.content,
-        timestamp=timestamp,
-        to=to or UNSET,
-        group_id=group_id or UNSET,
-        client_msg_id=content.client_msg_id or UNSET if for_sender else UNSET,
-        reply_to=content.reply_to or UNSET,
-        mentions=mentions(content) or UNSET,
-        ext=Raw(content.ext_json.encode()) if content.ext_json else UNSET,
-        recalled=True if recalled else UNSET,
-    )
+class Given(msgspec.Struct, frozen=True, gc=False):
+    """What a sender has given, read from a ``Content`` once: each look into that makes new objects."""
 
+    client_msg_id: str
+    content_type: str
+    content: str
+    reply_to: str = ""
+    mentions: Sequence[int] = ()
+    mentions_all: bool = False
+    ext_json: str = ""
 
-def mentions(content: Content) -> list[int | frames.All]:
-    """As frames and routes have them."""
-    users = content.mentions
-    if content.mentions_all:
-        return [frames.ALL, *users]
-    return list(users) if users else []
+    @classmethod
+    def of(cls, content: Content) -> Given:
+        mentions = content.mentions
+        return cls(
+            content.client_msg_id,
+            content.content_type,
+            content.content,
+            content.reply_to,
+            tuple(mentions) if mentions else (),
+            content.mentions_all,
+            content.ext_json,
+        )
+
+    def named(self) -> list[int | frames.All]:
+        """The mentions as frames and routes have them."""
+        return [frames.ALL, *self.mentions] if self.mentions_all else list(self.mentions)
+
+    def frame(
+        self,
+        *,
+        message_id: str,
+        conversation_id: str,
+        seq: int,
+        from_: int,
+        to: int,
+        group_id: int,
+        timestamp: int,
+        for_sender: bool,
+        recalled: bool = False,
+    ) -> frames.Message:
+        """``to`` or ``group_id`` is 0."""
+        return frames.Message(
+            message_id=message_id,
+            conversation_id=conversation_id,
+            seq=seq,
+            from_=from_,
+            content_type=self.content_type,
+            content=self.content,
+            timestamp=timestamp,
+            to=to or UNSET,
+            group_id=group_id or UNSET,
+            client_msg_id=self.client_msg_id or UNSET if for_sender else UNSET,
+            reply_to=self.reply_to or UNSET,
+            mentions=self.named() or UNSET,
+            ext=Raw(self.ext_json.encode()) if self.ext_json else UNSET,
+            recalled=True if recalled else UNSET,
+        )
 
 
 def check_ext(chat: frames.Chat) -> None:

@@ -8,7 +8,7 @@ with what comes next, be it the COMMIT.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -21,6 +21,7 @@ from sqlalchemy.util import await_only
 
 T = TypeVar("T")
 Rows = Sequence[tuple[Any, ...]]
+Values = Sequence[Any]
 
 # The execution option of a connection that has its way to the driver; only one that writes has it.
 OPTION = "im_direct"
@@ -47,21 +48,20 @@ class _ForDialect(Protocol):
 
 
 class PreparedInsert:
-    """An INSERT or Upsert of rows with ``columns``; its text is made once for each kind of server."""
+    """An INSERT or Upsert of rows that have values for ``columns``, in that order; its text is made
+    once for each kind of server."""
 
     def __init__(self, statement: Insert | _ForDialect, columns: Sequence[str]) -> None:
         self._statement = statement
-        self._columns = list(columns)
+        self.columns = list(columns)
         self._texts: dict[Any, _Text] = {}
 
-    def put_off(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def put_off(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Inserts all rows at once: at the latest before the next statement, or with the COMMIT."""
         text = self._text(connection.dialect)
         put_off(connection, Statement(text.sql, text.values(rows), many=True))
 
-    def returning(
-        self, connection: Connection, rows: Sequence[Mapping[str, Any]], columns: str
-    ) -> Rows:
+    def returning(self, connection: Connection, rows: Sequence[Values], columns: str) -> Rows:
         """The same now, and gives ``columns`` of what is there then. Only where an INSERT can."""
         text = self._text(connection.dialect)
         statement = text.in_one(text.values(rows))
@@ -74,7 +74,7 @@ class PreparedInsert:
         if text is None:
             statement = self._statement
             insert = statement if isinstance(statement, Insert) else statement.on(dialect)
-            text = self._texts[kind] = _Text(insert, self._columns, dialect)
+            text = self._texts[kind] = _Text(insert, self.columns, dialect)
         return text
 
 
@@ -82,10 +82,12 @@ class _Text:
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=list(columns))
         self.sql = str(compiled)
-        self._values = itemgetter(*compiled.positiontup)
+        # As the statement wants them; None when that is the order in which they come.
+        wanted = [columns.index(name) for name in compiled.positiontup]
+        self._in_order = None if wanted == [*range(len(columns))] else itemgetter(*wanted)
 
-    def values(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        return [self._values(row) for row in rows]
+    def values(self, rows: Sequence[Values]) -> Sequence[Values]:
+        return rows if self._in_order is None else [self._in_order(row) for row in rows]
 
     def in_one(self, values: Sequence[Any]) -> Statement:
         return _in_one(Statement(self.sql, values, many=True))

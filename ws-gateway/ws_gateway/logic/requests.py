@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from im.chat.v1 import chat_pb2 as pb
-from im_common.domain import content, frames
+from im_common.domain import frames
 from im_common.domain.call_limits import MOST_SYNCED
+from im_common.domain.content import Given
 from im_common.domain.ids import MAX_ID
 from im_common.errors import AppError, Code, invalid
 from im_common.runtime.faults import report
@@ -90,8 +91,7 @@ def _delta(delta: pb.ConversationDelta) -> frames.Delta:
 
 
 def _message(message: pb.Message) -> frames.Message:
-    return content.message_frame(
-        message.content,
+    return Given.of(message.content).frame(
         message_id=message.message_id,
         conversation_id=message.conversation_id,
         seq=message.seq,

@@ -135,7 +135,7 @@ class Gateways:
         if _is_for_connections(request):
             push: PushServiceAsyncStub = PushServiceStub(channel)
             exchange: Any = push.PushStream
-            # Else it is late or gone, or another batch is on its way: each has a call of its own.
+            # Else it is late or gone, or many batches are on their way: each has a call of its own.
             if limit_s >= CALL_TIMEOUT_S and exchange.is_free:
                 try:
                     return cast("PushResponse", await exchange.ask(request, timeout=limit_s))

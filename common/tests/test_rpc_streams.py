@@ -125,11 +125,11 @@ async def test_a_late_answer_is_never_taken_for_that_of_another_request() -> Non
         if request.deliveries[0].seq < 3:
             await go_on.wait()
 
-    async with _exchanging(wait) as (exchange, _, _):
+    async with _exchanging(wait) as (exchange, servicer, _):
         error = await failing(exchange.ask(_request(1), timeout=0.2))
         assert error.code is Code.DEADLINE_EXCEEDED
         asking = asyncio.create_task(exchange.ask(_request(2), timeout=20))
-        while not asking.done() and exchange._stream is None:
+        while not asking.done() and 2 not in {number for number, _ in servicer.seen}:
             await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.wait([asking])
@@ -139,19 +139,32 @@ async def test_a_late_answer_is_never_taken_for_that_of_another_request() -> Non
         assert list(answer.absent_user_ids) == [3]
 
 
-async def test_one_that_is_asked_is_not_free() -> None:
+async def test_each_request_on_its_way_has_a_stream_and_there_is_an_end_to_them() -> None:
     go_on = asyncio.Event()
 
     async def wait(_request: PushRequest) -> None:
         await go_on.wait()
 
-    async with _exchanging(wait) as (exchange, _, _):
-        asking = asyncio.create_task(exchange.ask(_request(1), timeout=20))
-        await asyncio.sleep(0)
+    async def ask(number: int) -> None:
+        answer = await exchange.ask(_request(number), timeout=20)
+        assert list(answer.absent_user_ids) == [number]
+
+    async with _exchanging(wait) as (exchange, servicer, _):
+        numbers = set(range(1, streams.MOST_STREAMS + 1))
+        asking = set[asyncio.Task[None]]()
+        for number in numbers:
+            assert exchange.is_free
+            asking.add(asyncio.create_task(ask(number)))
+            await asyncio.sleep(0)
         assert not exchange.is_free
+        while {number for number, _ in servicer.seen} != numbers:
+            await asyncio.sleep(0.01)
         go_on.set()
-        await asking
+        await asyncio.gather(*asking)
         assert exchange.is_free
+        # What comes then takes them over.
+        await asyncio.gather(*map(ask, numbers))
+        assert len({stream for _, stream in servicer.seen}) == len(numbers)
 
 
 async def test_a_server_that_stops_answers_what_is_in_hand_and_waits_for_nobody_else() -> None:

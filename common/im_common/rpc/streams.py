@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -19,34 +19,55 @@ from im_common.runtime.tasks import is_told_to_end
 
 # Who may call is looked at when a stream begins, and its connection has its own age.
 MOST_AGE_S = 30.0
+# Requests on their way at the same time.
+MOST_STREAMS = 8
+
+
+class _Open(NamedTuple):
+    """A stream for one request at a time."""
+
+    call: grpc.aio.StreamStreamCall[Any, Any]
+    # The channel that it is of.
+    real: grpc.aio.Channel
+    # time.monotonic()
+    opened_at: float
 
 
 class Exchange(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
-    """By a stream, for one caller at a time."""
+    """By a stream for each request that is on its way; the next one takes it over."""
 
-    _stream: grpc.aio.StreamStreamCall[Any, Any] | None = None
-    _opened_at = 0.0
-    # Whether nobody waits for an answer, as far as is known on the other side.
-    is_free = True
+    def __init__(self, *about: Any) -> None:
+        """``about``: as of a ``Method``."""
+        super().__init__(*about)
+        # Who was used last comes last.
+        self._idle: list[_Open] = []
+        self._asked = 0
+        self._is_unknown = False
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Itself: a stub's method gives what is asked."""
         return self
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes another request; as far as is known, the other side has it."""
+        return self._asked < MOST_STREAMS and not self._is_unknown
+
     async def ask(self, request: Any, *, timeout: float) -> Any:
         """The answer, within so many seconds. Raises AppError: then nothing is known of what was done,
         but when it is UNIMPLEMENTED: the other side has calls only, and is asked no more."""
         assert self.is_free
-        self.is_free = False
+        self._asked += 1
         started = self._channel.last_used = time.monotonic()
-        code, is_over = Code.INTERNAL.value, True
+        code = Code.INTERNAL.value
         try:
             with tracing.inside(self._method):
                 answer = await self._ask(request, min(timeout, self._channel.timeout_s))
-            code, is_over = "OK", False
+            code = "OK"
             return answer
         except AppError as error:
             code = error.code.value
+            self._is_unknown = error.code is Code.UNIMPLEMENTED
             raise
         except asyncio.CancelledError:
             code = "CANCELLED"
@@ -54,23 +75,23 @@ class Exchange(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
                 raise
             raise unavailable("the connection was closed") from None
         finally:
-            if is_over:
-                self.end()
-            self.is_free = code != Code.UNIMPLEMENTED.value
+            self._asked -= 1
             self._latency.observe(code, time.monotonic() - started)
 
     def end(self) -> None:
         """The next request begins a stream."""
-        if self._stream is not None:
-            self._stream.cancel()
-            self._stream = None
+        idle, self._idle = self._idle, []
+        for stream in idle:
+            stream.call.cancel()
 
     async def _ask(self, request: Any, limit_s: float) -> Any:
+        stream: _Open | None = None
+        answer: Any = grpc.aio.EOF
         try:
             async with asyncio.timeout(limit_s):
-                stream = await self._open(limit_s)
-                await stream.write(request)
-                answer = await stream.read()
+                stream = self._open(await self._channel.call_ready(limit_s))
+                await stream.call.write(request)
+                answer = await stream.call.read()
         except TimeoutError:
             raise AppError(Code.DEADLINE_EXCEEDED, "the request took too long") from None
         except grpc.aio.AioRpcError as error:
@@ -80,22 +101,27 @@ class Exchange(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
             raise_app_error(self._method, error)
         except asyncio.InvalidStateError:
             raise unavailable("a service ended during the call") from None
+        finally:
+            if answer is not grpc.aio.EOF and stream is not None:
+                self._idle.append(stream)
+            elif stream is not None:
+                # Nobody knows what it would say next, and the others may be no better.
+                stream.call.cancel()
+                self.end()
         if answer is grpc.aio.EOF:
             raise unavailable("a service ended during the call")
         return answer
 
-    async def _open(self, limit_s: float) -> grpc.aio.StreamStreamCall[Any, Any]:
-        real, now = await self._channel.call_ready(limit_s), time.monotonic()
-        if self._stream is not None:
-            if real is self._real and now - self._opened_at < MOST_AGE_S:
-                return self._stream
-            self.end()
+    def _open(self, real: grpc.aio.Channel) -> _Open:
+        now = time.monotonic()
+        while self._idle:
+            stream = self._idle.pop()
+            if stream.real is real and now - stream.opened_at < MOST_AGE_S:
+                return stream
+            stream.call.cancel()
         method: Any = real.stream_stream(self._method, self._serializer, self._deserializer)
         metadata = grpc.aio.Metadata((context.SERVICE_TOKEN, self._tokens.current()))
-        self._real, self._opened_at = real, now
-        stream: grpc.aio.StreamStreamCall[Any, Any] = method(metadata=metadata)
-        self._stream = stream
-        return stream
+        return _Open(method(metadata=metadata), real, now)
 
 
 class ServedStreams:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from im.chat.v1.record_pb2 import Origin
 from im_common.domain.content import MAX_EXT_BYTES, build_record
 from im_common.domain.frames import CONTENT_TYPES, Chat
 from im_common.errors import AppError, Code
@@ -34,7 +33,7 @@ def _chat(content_type: str, content: str = "x", **ext: Any) -> Chat:
     ],
 )
 def test_what_is_complete_is_taken(chat: Chat) -> None:
-    record = build_record(1, chat, Origin())
+    record = build_record(1, chat, "h:1")
     assert record.message.content.content_type == chat.content_type
     assert bool(record.message.content.ext_json) == bool(chat.ext)
 
@@ -59,17 +58,17 @@ def test_what_is_complete_is_taken(chat: Chat) -> None:
 )
 def test_what_is_not_names_the_field(chat: Chat, field: str) -> None:
     with pytest.raises(AppError) as caught:
-        build_record(1, chat, Origin())
+        build_record(1, chat, "h:1")
     assert (caught.value.code, caught.value.field) == (Code.INVALID_ARGUMENT, field)
 
 
 def test_an_unknown_type_is_told_which_are_known() -> None:
     with pytest.raises(AppError) as caught:
-        build_record(1, _chat("smell"), Origin())
+        build_record(1, _chat("smell"), "h:1")
     assert all(known in caught.value.message for known in CONTENT_TYPES)
 
 
 def test_ext_is_bounded() -> None:
     with pytest.raises(AppError) as caught:
-        build_record(1, _chat("custom", a="x" * MAX_EXT_BYTES), Origin())
+        build_record(1, _chat("custom", a="x" * MAX_EXT_BYTES), "h:1")
     assert (caught.value.code, caught.value.field) == (Code.PAYLOAD_TOO_LARGE, "ext")

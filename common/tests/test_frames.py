@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.chat.v1.record_pb2 import Origin
 from im_common.domain import frames
 from im_common.domain.content import Given, build_record
 from im_common.domain.ids import parse_conversation
@@ -99,7 +98,7 @@ def test_free_json_that_few_readers_take_is_refused_by_name(value: str) -> None:
 def test_free_json_that_everybody_takes_is_kept(value: str) -> None:
     frame = frames.decode(_chat(f'"content":"x","ext":{{"a":{value}}}'))
     assert isinstance(frame, frames.Chat)
-    assert build_record(1, frame, Origin()).message.content.ext_json == f'{{"a":{value}}}'
+    assert build_record(1, frame, "h:1").message.content.ext_json == f'{{"a":{value}}}'
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ def _refusal(text: str) -> AppError | None:
     try:
         frame = frames.decode(text)
         assert isinstance(frame, frames.Chat)
-        build_record(1, frame, Origin()).SerializeToString()
+        build_record(1, frame, "h:1").SerializeToString()
     except AppError as error:
         return error
     return None
@@ -221,18 +220,18 @@ def test_an_answer_survives_the_way_through_a_frame() -> None:
 )
 def test_what_is_wrong_with_a_message_is_named(chat: frames.Chat, code: Code, field: str) -> None:
     with pytest.raises(AppError) as caught:
-        build_record(1, chat, Origin())
+        build_record(1, chat, "h:1")
     assert (caught.value.code, caught.value.field) == (code, field)
 
 
 def test_a_record_has_its_place_in_the_world() -> None:
-    record = build_record(9, frames.Chat(content="é" * 8192, to=2), Origin(address="h:1"))
+    record = build_record(9, frames.Chat(content="é" * 8192, to=2), "h:1")
     message = record.message
     assert message.conversation_id == "s:2:9"
     assert len(message.message_id) == 36
     assert message.content.client_msg_id
     assert record.origin.address == "h:1"
-    group = build_record(9, frames.Chat(content="x", group_id=5), Origin()).message
+    group = build_record(9, frames.Chat(content="x", group_id=5), "h:1").message
     assert group.conversation_id == "g:5"
 
 
@@ -252,7 +251,7 @@ def test_mentions_are_users_or_all(
     text = f'{{"type":"chat","group_id":5,"content":"x","mentions":{given}}}'
     frame = frames.decode(text)
     assert isinstance(frame, frames.Chat)
-    content = build_record(9, frame, Origin()).message.content
+    content = build_record(9, frame, "h:1").message.content
     assert (content.mentions_all, list(content.mentions)) == (all_of_them, users)
     assert (Given.of(content).named() or None) == shown
 

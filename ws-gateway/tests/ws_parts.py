@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from im.chat.v1 import chat_pb2 as pb
-from im_common.bus import BusUnavailable
+from im_common.bus import BusUnavailable, Settled
 from im_common.domain.in_flight import InFlight
 from im_common.domain.recalls import emptied
 from im_common.domain.routes import Route
@@ -44,26 +44,21 @@ async def nobody() -> None:
 class Log:
     """A bus that does as it is told."""
 
-    def __init__(self, outcome: Exception | None = None, *, refuse: bool = False) -> None:
+    def __init__(self, outcome: BusUnavailable | None = None, *, refuse: bool = False) -> None:
         self.records: list[bytes] = []
         # How long each might wait for others, in seconds.
         self.lingers: list[float] = []
         self._outcome = outcome
         self._refuse = refuse
 
-    async def enqueue(
-        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger_s: float
-    ) -> asyncio.Future[None]:
+    def put(
+        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger_s: float, settled: Settled
+    ) -> None:
         if self._refuse:
             raise BusUnavailable("full")
         self.records.append(value)
         self.lingers.append(linger_s)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._outcome:
-            future.set_exception(self._outcome)
-        else:
-            future.set_result(None)
-        return future
+        asyncio.get_running_loop().call_soon(settled, self._outcome)
 
 
 class List:

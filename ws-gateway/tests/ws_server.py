@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from im.auth.v1.auth_pb2 import SeeSessionsRequest
 from im.chat.v1.chat_pb2 import ListGroupStandingsRequest, ListGroupStandingsResponse
 from im.gateway.v1.push_pb2 import ReplaceRequest
+from im_common.bus import Settled
 from im_common.domain.access_tokens import LiveSessions
 from im_common.domain.comings import Comings
 from im_common.domain.ended_sessions import EndedSessions
@@ -121,10 +122,8 @@ class NoGroups:
 class Log:
     """A bus that takes everything."""
 
-    async def enqueue(self, *_: Any, **__: Any) -> asyncio.Future[None]:
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        taken.set_result(None)
-        return taken
+    def put(self, *_: Any, settled: Settled, **__: Any) -> None:
+        settled(None)
 
 
 class Gateway:

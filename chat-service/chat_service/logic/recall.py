@@ -31,8 +31,8 @@ async def recall_message(svc: ServiceContext, user_id: int, message_id: str) -> 
         timestamp=now_ms(),
     )
 
-    def record(origin: Origin) -> ChatRecord:
-        return ChatRecord(origin=origin, recall=recall)
+    def record(address: str) -> ChatRecord:
+        return ChatRecord(origin=Origin(address=address), recall=recall)
 
     answer = await submit(svc, record)
     assert isinstance(answer, frames.Recalled)

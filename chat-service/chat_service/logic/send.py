@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chat_service.logic.waiting_call import WaitingCall
 from chat_service.svc import ServiceContext
-from im.chat.v1.record_pb2 import ChatRecord, Origin
+from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
@@ -26,17 +26,17 @@ async def send_message(svc: ServiceContext, sender_id: int, chat: frames.Chat) -
         AppError: a refusal, or UNAVAILABLE when the outcome is not known in time; a retry with the
             same client_msg_id never makes a second message.
     """
-    answer = await submit(svc, lambda origin: build_record(sender_id, chat, origin))
+    answer = await submit(svc, lambda address: build_record(sender_id, chat, address))
     assert isinstance(answer, frames.Sent)
     return answer
 
 
 async def submit(
-    svc: ServiceContext, build: Callable[[Origin], ChatRecord]
+    svc: ServiceContext, build: Callable[[str], ChatRecord]
 ) -> frames.Sent | frames.Recalled:
     """Puts a record on the topic and waits for what the consumer makes of it. Raises AppError."""
     in_flight, call, wait_s = svc.in_flight, WaitingCall(), _wait_s()
-    record = build(Origin(address=in_flight.address))
+    record = build(in_flight.address)
     key, conversation_id = _key(record), _conversation_of(record)
     if in_flight.join(key, conversation_id, call.take):
         return await call.outcome(wait_s)

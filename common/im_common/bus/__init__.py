@@ -12,6 +12,7 @@ from im_common.bus.interface import (
     Lag,
     Producer,
     Record,
+    Settled,
     Volume,
     at_once,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Lag",
     "Producer",
     "Record",
+    "Settled",
     "Volume",
     "at_once",
     "dead_letter",

@@ -7,7 +7,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from im_common.bus.interface import BusUnavailable
+from im_common.bus.interface import BusUnavailable, Settled
 from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import background, end
@@ -43,7 +43,7 @@ class Outgoing(NamedTuple):
     size: int
     deadline: float
     linger_s: float
-    future: asyncio.Future[None]
+    settled: Settled
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +82,9 @@ class BatchingProducer(ABC):
         self._backoff = Backoff(0.1, 2.0)
         self._link: asyncio.Task[None] | None = None
         self._closing = False
+        # The time of the event loop; known once it has started. Not asked for each record: in Python
+        # 3.11 that costs a system call.
+        self._now: Callable[[], float]
         # When the last request went out (time.monotonic() seconds), and who waits for the next.
         self._went_at = 0.0
         self._turn = asyncio.Event()
@@ -114,6 +117,7 @@ class BatchingProducer(ABC):
     # --- Producer ----------------------------------------------------------------------------
 
     async def start(self) -> None:
+        self._now = asyncio.get_running_loop().time
         # Of a process's one producer.
         metrics.BUS_BUFFERED.set_function(lambda: self._buffered)
         self._link = background(self._keep_linked(), "bus-producer")
@@ -138,16 +142,31 @@ class BatchingProducer(ABC):
         *,
         linger_s: float = 0.0,
     ) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        room = self.put(topic, key, value, headers, linger_s=linger_s, settled=_telling(future))
+        if room is not None:
+            await room
+        return future
+
+    def put(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, bytes] | None = None,
+        *,
+        linger_s: float = 0.0,
+        settled: Settled,
+    ) -> Awaitable[None] | None:
         size = len(key) + len(value)
-        if headers:
-            size += sum(len(name) + len(content) for name, content in headers.items())
+        for name, content in headers.items() if headers else ():
+            size += len(name) + len(content)
         if size > MAX_RECORD_BYTES:
             raise ValueError(f"a record of {size} bytes, at most {MAX_RECORD_BYTES} are taken")
         if self._closing or not self._connected.is_set():
             raise BusUnavailable("not connected")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
-        outgoing = Outgoing(key, value, headers, size, deadline, linger_s, loop.create_future())
+        deadline = self._now() + self._timeout_s
+        outgoing = Outgoing(key, value, headers, size, deadline, linger_s, settled)
         self._buffered += 1
         self._buffered_bytes += size
         count = self._partition_counts.get(topic)
@@ -156,8 +175,8 @@ class BatchingProducer(ABC):
         else:
             self._put(topic, count, outgoing)
         if self._buffered > self._buffer_records or self._buffered_bytes > _BUFFER_BYTES:
-            await self._wait_for_room(deadline)
-        return outgoing.future
+            return self._wait_for_room(deadline)
+        return None
 
     async def close(self) -> None:
         self._closing = True
@@ -287,15 +306,9 @@ class BatchingProducer(ABC):
         self._turn.clear()
 
     def _settle(self, batch: list[Outgoing], failure: str | None) -> None:
+        error = None if failure is None else BusUnavailable(failure)
         for outgoing in batch:
-            future = outgoing.future
-            if future.done():
-                continue
-            if failure is None:
-                future.set_result(None)
-            else:
-                future.set_exception(BusUnavailable(failure))
-                future.exception()  # a caller that has gone leaves no "never retrieved" in the log
+            outgoing.settled(error)
         self._buffered -= len(batch)
         self._buffered_bytes -= sum(outgoing.size for outgoing in batch)
         if self._buffered <= self._buffer_records and self._buffered_bytes <= _BUFFER_BYTES:
@@ -356,6 +369,20 @@ class BatchingProducer(ABC):
             if lane.task is not None and lane.task is not asyncio.current_task():
                 lane.task.cancel()
         self._wake_waiters()
+
+
+def _telling(future: asyncio.Future[None]) -> Settled:
+    def settled(error: BusUnavailable | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            # One for each: who raises an exception writes its own way into it.
+            future.set_exception(BusUnavailable(str(error)))
+            future.exception()  # a caller that has gone leaves no "never retrieved" in the log
+
+    return settled
 
 
 def _take(pending: deque[Outgoing]) -> list[Outgoing]:

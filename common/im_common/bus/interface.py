@@ -50,6 +50,10 @@ class BusUnavailable(Exception):
     trying again is safe, because consumers are idempotent."""
 
 
+# Told of a record that it is safe in the log, or why that is not certain.
+Settled = Callable[[BusUnavailable | None], None]
+
+
 Committed = Callable[[], Awaitable[None]]
 """What is done when the batch will not come again, its commit being confirmed; repeated as a stage is,
 and not done where the process or its hold of a partition ends first."""
@@ -93,6 +97,21 @@ class Producer(Protocol):
             BusUnavailable: not connected, or the buffer stays full.
             ValueError: the record is larger than the log takes.
         """
+        ...
+
+    def put(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        headers: Mapping[str, bytes] | None = None,
+        *,
+        linger_s: float = 0.0,
+        settled: Settled,
+    ) -> Awaitable[None] | None:
+        """``enqueue`` for who hands over very many, without a task or future for each: ``settled`` is
+        called, once, where the future would be done. Gives what is to be awaited at once when the
+        buffer is full; that raises BusUnavailable when it stays so. Raises as ``enqueue`` does."""
         ...
 
     async def send(

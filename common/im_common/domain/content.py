@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from im.chat.v1.content_pb2 import Content
-from im.chat.v1.record_pb2 import ChatRecord, Origin
+from im.chat.v1.record_pb2 import ChatRecord
 from im_common.domain import frames, free_json, ids
 from im_common.domain.ids import check_id
 from im_common.errors import AppError, Code, invalid
@@ -24,14 +24,15 @@ _FILE_TYPES = ("image", "file", "audio", "video")
 _LOCATION = {"latitude": (-90, 90), "longitude": (-180, 180)}
 
 
-def build_record(sender_id: int, chat: frames.Chat, origin: Origin) -> ChatRecord:
-    """Checks a message and stamps its id and time.
+def build_record(sender_id: int, chat: frames.Chat, address: str) -> ChatRecord:
+    """Checks a message and stamps its id and time; ``address`` is where its outcome is told.
 
     Raises:
         AppError: INVALID_ARGUMENT that names the field, or PAYLOAD_TOO_LARGE.
     """
     # Filled in its place: a message that is put into another one is copied.
-    record = ChatRecord(origin=origin)
+    record = ChatRecord()
+    record.origin.address = address
     message = record.message
     message.message_id = ids.new_message_id()
     message.sender_id = sender_id

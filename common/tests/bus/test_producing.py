@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
@@ -200,6 +200,36 @@ async def test_who_waits_for_room_while_the_link_breaks_is_told(producer: Told) 
     with pytest.raises(BusUnavailable):
         await waiting
     await _fails(held)
+
+
+async def test_who_hands_over_many_is_told_once_of_each_and_waits_where_there_is_no_room(
+    producer: Told,
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def put(number: int, key: bytes) -> Awaitable[None] | None:
+        def settled(error: BusUnavailable | None) -> None:
+            told.append((number, str(error or "")))
+
+        return producer.put("t", key, b"%d" % number, settled=settled)
+
+    producer._buffer_records = 2
+    held = await producer.hold()
+    assert put(1, b"0") is None
+    room = put(2, b"0")
+    assert room is not None
+    waiting = asyncio.ensure_future(room)
+    done, _ = await asyncio.wait([waiting], timeout=0.1)
+    assert not done
+    producer.may_end.set()
+    await asyncio.gather(held, waiting)
+    await eventually(lambda: len(told) == 2)
+    producer.errors = {1: ConnectionError("gone")}
+    assert put(3, b"1") is None
+    await eventually(lambda: len(told) == 3)
+    assert told[:2] == [(1, ""), (2, "")]
+    assert told[2][0] == 3
+    assert "gone" in told[2][1]
 
 
 async def test_closing_sends_what_is_buffered_and_takes_nothing_more(producer: Told) -> None:

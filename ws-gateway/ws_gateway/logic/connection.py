@@ -189,16 +189,20 @@ class Connection:
         or, with seq 0, another frame that keeps its order among the messages."""
         if seq and not self._seen.is_newer(conversation_id, seq):
             return
-        if event_id in self._seen_events:
+        if event_id and event_id in self._seen_events:
             return
-        live = Live(frame, conversation_id, seq, event_id)
         if self._held is None and self.ending is None:
-            self._put_live(live)
+            if seq:
+                self._seen.add(conversation_id, seq)
+            if event_id:
+                self._seen_events.add(event_id)
+                self.live_events += 1
+            self._put(Queued(frame, True))
             return
         # Kept for unsent_messages even when it is one too many, or the connection is about to end.
         self.hold()
         assert self._held is not None
-        self._held.append(live)
+        self._held.append(Live(frame, conversation_id, seq, event_id))
         if self._holds_something is not None and not self._holds_something.done():
             self._holds_something.set_result(None)
         if len(self._held) > self._max_queue:
@@ -334,14 +338,6 @@ class Connection:
             and not (live.seq and self._seen.has(live.conversation_id, live.seq))
         ]
 
-    def _put_live(self, live: Live) -> None:
-        if live.seq:
-            self._seen.add(live.conversation_id, live.seq)
-        if live.event_id:
-            self._seen_events.add(live.event_id)
-            self.live_events += 1
-        self._put(Queued(live.frame, True))
-
     def _put(self, item: Queued) -> None:
         if self.ending is not None and not self.ending.flush:
             # Kept for unsent_messages; nobody sends it here any more.
@@ -414,19 +410,28 @@ class Connections:
         not here, or no more for the consumer. An event that is repeated, as a consumer died, is for
         none who came since: that device may have had younger ones before."""
         absent = []
+        event_id, is_ephemeral = delivery.event_id, delivery.ephemeral
+        frame, conversation_id, seq = delivery.frame, delivery.conversation_id, delivery.seq
+        left_out, left_out_sessions = delivery.except_connection_id, delivery.except_session_ids
         for user_id in delivery.user_ids:
             is_here = False
-            told = f"{user_id}:{delivery.event_id}" if delivery.event_id else ""
+            told = f"{user_id}:{event_id}" if event_id else ""
             is_repeated = told in self._told
             for connection in self.of(user_id):
                 if connection.is_passed_over:
                     continue
                 is_here = True
-                if not is_repeated and not _is_left_out(delivery, connection):
-                    _hand_over(delivery, connection)
+                if is_repeated or connection.id == left_out:
+                    continue
+                if connection.identity.session_id in left_out_sessions:
+                    continue
+                if is_ephemeral:
+                    connection.offer(frame)
+                else:
+                    connection.deliver(frame, conversation_id, seq, event_id)
             if is_here and told:
                 self._told.add(told)
-            if not is_here and not delivery.ephemeral:
+            if not is_here and not is_ephemeral:
                 absent.append(user_id)
         return absent
 
@@ -435,19 +440,3 @@ class Connections:
 
     def all(self) -> list[Connection]:
         return [connection for of_user in self._by_user.values() for connection in of_user]
-
-
-def _is_left_out(delivery: Delivery, connection: Connection) -> bool:
-    return (
-        connection.id == delivery.except_connection_id
-        or connection.identity.session_id in delivery.except_session_ids
-    )
-
-
-def _hand_over(delivery: Delivery, connection: Connection) -> None:
-    if delivery.ephemeral:
-        connection.offer(delivery.frame)
-    else:
-        connection.deliver(
-            delivery.frame, delivery.conversation_id, delivery.seq, delivery.event_id
-        )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from im.chat.v1.record_pb2 import ChatRecord, Origin
+from im.chat.v1.record_pb2 import ChatRecord
 from im_common.bus import BusUnavailable, Producer
 from im_common.bus.topics import CHAT_TOPIC
 from im_common.domain import frames
@@ -113,32 +112,42 @@ class Inbound:
             send = partial(_answered, span, send)
             headers = {TRACEPARENT: span.traceparent.encode()}
         try:
-            record = build_record(connection.user_id, chat, Origin(address=in_flight.address))
-            conversation_id = record.message.conversation_id
-            key = RetryKey(connection.user_id, record.message.content.client_msg_id)
+            record = build_record(connection.user_id, chat, in_flight.address)
+            message = record.message
+            conversation_id = message.conversation_id
+            key = RetryKey(connection.user_id, message.content.client_msg_id)
             if in_flight.join(key, conversation_id, send):
                 return None
             token = in_flight.begin(key, conversation_id, send)
         except AppError as error:
             send(frames.error_frame(error, chat.client_msg_id))
             return None
-        record.origin.token, record.origin.connection_id = token, connection.id
-        return self._produce(record, headers)
+        origin = record.origin
+        origin.token, origin.connection_id = token, connection.id
+        return self._produce(record, conversation_id, token, headers)
 
-    async def _produce(self, record: ChatRecord, headers: Mapping[str, bytes]) -> None:
-        token = record.origin.token
+    def _produce(
+        self, record: ChatRecord, conversation_id: str, token: int, headers: Mapping[str, bytes]
+    ) -> Coroutine[Any, Any, None] | None:
         try:
-            future = await self._producer.enqueue(
+            room = self._producer.put(
                 CHAT_TOPIC,
-                record.message.conversation_id.encode(),
+                conversation_id.encode(),
                 record.SerializeToString(),
                 headers,
                 linger_s=self._linger_s(),
+                settled=partial(self._produced, token),
             )
-        except BusUnavailable:
-            self._in_flight.give_up(token)
-        else:
-            future.add_done_callback(partial(self._produced, token))
+        except BusUnavailable as error:
+            self._produced(token, error)
+            return None
+        return None if room is None else self._wait(room, token)
+
+    async def _wait(self, room: Awaitable[None], token: int) -> None:
+        try:
+            await room
+        except BusUnavailable as error:
+            self._produced(token, error)
 
     def _linger_s(self) -> float:
         others = len(self._in_flight) - 1
@@ -166,8 +175,8 @@ class Inbound:
             return None
         return in_flight.refusal(client_msg_id)
 
-    def _produced(self, token: int, future: asyncio.Future[None]) -> None:
-        if future.cancelled() or future.exception() is not None:
+    def _produced(self, token: int, error: BusUnavailable | None) -> None:
+        if error is not None:
             self._in_flight.give_up(token)
 
 

@@ -49,13 +49,14 @@ class PushServicer(PushServiceServicer):
             for connection in svc.connections.of(user_id):
                 connection.backlog.look()
         svc.rosters.catch_up(request.rosters)
-        if behind := svc.rosters.behind(request.deliveries):
+        of_groups = [delivery for delivery in request.deliveries if delivery.HasField("group")]
+        if behind := svc.rosters.behind(of_groups):
             return pb.PushResponse(behind=behind, behind_ms=svc.turns.behind_ms)
         absent: set[int] = set()
-        for delivery, *more in _runs(request.deliveries):
+        for delivery, *more in _runs(request.deliveries) if of_groups else zip(request.deliveries):
             if more:
                 svc.rosters.deliver_all([delivery, *more])
-            elif delivery.HasField("group"):
+            elif of_groups and delivery.HasField("group"):
                 svc.rosters.deliver(delivery)
             elif delivery.receipt_user_id:
                 svc.receipts.take(delivery)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chat_service.mq.entry import Poison
 from chat_service.mq.events import EventWorker, decode
@@ -51,7 +52,7 @@ async def test_what_is_in_the_log_twice_is_told_once(world: World) -> None:
     """A device that came between the two would hear the second after younger ones."""
     worker = EventWorker(world.consumer._deliverer, world.letters)
     old, young = _record(A, 7, "5-0"), _record(A, 8, "5-1")
-    again = old._replace(position="5-2")
+    again = replace(old, position="5-2")
     await world.online(A)
     for batch in ([old, young], [again]):
         finish = await worker.handle(batch)

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from im_common.bus.interface import BusUnavailable, Settled
@@ -34,7 +34,7 @@ _BATCH_BYTES = 512 * 1024
 _BUFFER_BYTES = 64 * 1024 * 1024
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True):
     """A record on its way; ``deadline`` is a time of the event loop."""
 
     key: bytes

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One consumed record. ``position`` is its place in the partition: a Kafka offset or a stream
     id, as text."""
 

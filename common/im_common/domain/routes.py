@@ -8,8 +8,8 @@ be found: the callers wait (delivery) or say so (presence).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from redis.asyncio import Redis
 
 from im_common.domain.ids import now_ms
@@ -59,8 +59,7 @@ return last
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, gc=False):
     """One connection."""
 
     # host:port of the gateway's PushService.

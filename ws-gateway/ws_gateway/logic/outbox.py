@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from im_common.runtime.tallies import Tally
 
@@ -24,7 +26,7 @@ BURST = 64
 _SENT = Tally("im_frames_sent_total", "Frames that sockets took", "kind", ["message", "other"])
 
 
-class Queued(NamedTuple):
+class Queued(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     # Whether it is a message, which must not be lost with the connection.
     is_message: bool

@@ -69,9 +69,11 @@ class Deliverer:
         # Before the look at the routes: who comes online after it finds them.
         await self._remember([item for item in placed if item.is_kept_for_devices], groups)
         self._gateways.seen_alive((item.origin.address, item.timestamp) for item in items)
-        routes = await self._look(done, placed, groups)
+        sought = list(self._sought(placed, groups))
+        routes = await self._look(done, placed, groups, sought)
         if routes is not None:
-            await self._hand_out(done, placed, groups, routes)
+            whereabouts = _Whereabouts(self._groups, groups, sought, routes)
+            await self._hand_out(done, placed, groups, whereabouts)
         now = now_ms()
         for item in placed:
             metrics.DELIVERED.observe((now - item.timestamp) / 1000)
@@ -83,11 +85,14 @@ class Deliverer:
         await self._gateways.push(only_answers(items))
 
     async def _look(
-        self, items: Sequence[Entry], placed: Sequence[Entry], groups: GroupBatch
+        self,
+        items: Sequence[Entry],
+        placed: Sequence[Entry],
+        groups: GroupBatch,
+        sought: Sequence[int],
     ) -> Routes | None:
         """The routes by which these are to be handed out. A few messages are pushed while they are
         looked up, to where the users were the last time; None when all is done with that."""
-        sought = list(self._sought(placed, groups))
         guess = self._last.of(sought) if self._may_guess(items, sought) else None
         requests = self._requests(items, placed, groups, guess) if guess else {}
         if guess is None or len(requests) != 1:
@@ -120,12 +125,11 @@ class Deliverer:
         items: Sequence[Entry],
         placed: Sequence[Entry],
         groups: GroupBatch,
-        routes: Routes,
+        whereabouts: _Whereabouts,
     ) -> None:
-        whereabouts = _Whereabouts(self._groups, groups, routes)
         # Before anybody is told `sent`: by then a message for who is away is in their list.
         await self._keep(whereabouts.away(placed))
-        requests = self._requests(items, placed, groups, routes)
+        requests = self._requests(items, placed, groups, whereabouts.routes)
         listed = whereabouts.here(requests, self._listed) if self._listed else {}
         listed_times = self._listed.send_first(requests, listed)
         for gateway, request in requests.items():
@@ -265,17 +269,22 @@ class Deliverer:
 class _Whereabouts:
     """Who of a batch is where: by their routes, and of small groups by what gateways said of them."""
 
-    def __init__(self, groups: Groups, batch: GroupBatch, routes: Routes) -> None:
+    def __init__(
+        self, groups: Groups, batch: GroupBatch, sought: Collection[int], routes: Routes
+    ) -> None:
+        """``routes`` are those of the users ``sought``, of whom some may have none."""
         self._groups = groups
         self._batch = batch
-        self._routes = routes
+        self.routes = routes
+        # Mostly nobody is, and there is nothing to look for.
+        self._somebody_is_away = len(routes) < len(sought) or bool(batch.targets)
         # Of groups, who seemed to be away.
         self._away: dict[int, frozenset[int]] = {}
 
     def away(self, placed: Iterable[Entry]) -> Iterator[tuple[Entry, Iterable[int]]]:
         """Of each entry who seems to have no device online, before anything was sent."""
-        routes = self._routes
-        for item in placed:
+        routes = self.routes
+        for item in placed if self._somebody_is_away else ():
             if item.group_id is not None:
                 yield item, self._away_of_group(item)
             elif any(user_id not in routes for user_id in item.members):
@@ -286,7 +295,7 @@ class _Whereabouts:
         if not members:
             return ()
         held = (self._groups.held_at(gateway, on) for gateway in self._batch.gateways[on])
-        away = members.difference(self._routes, *held)
+        away = members.difference(self.routes, *held)
         self._away[id(item)] = away
         return away
 
@@ -298,10 +307,10 @@ class _Whereabouts:
         sound = {gateway for gateway, missing in absent.items() if missing == set()}
         lost = {
             user_id
-            for user_id, routes in self._routes.items()
+            for user_id, routes in self.routes.items()
             if routes[0].gateway not in sound and not _is_reached(routes, user_id, absent)
         }
-        for item in placed:
+        for item in placed if lost or self._batch.targets else ():
             if item.group_id is not None:
                 yield item, self._unreached_of_group(item, absent)
             elif lost:
@@ -320,7 +329,7 @@ class _Whereabouts:
     ) -> dict[int, set[str]]:
         """Those ``among`` whom a request may tell something, with their gateways."""
         here: dict[int, set[str]] = defaultdict(set)
-        for user_id, routes in self._routes.items():
+        for user_id, routes in self.routes.items():
             if user_id in among:
                 here[user_id].update(route.gateway for route in routes)
         for gateway, request in requests.items():

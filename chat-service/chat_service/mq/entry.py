@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,64 +40,86 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 NOBODY = Origin("", 0, 0)
 
 
-class Entry(ABC):
-    """A record, and what became of it. All that consumer and delivery know of it.
+class Entry:
+    """A record, and what became of it. All that consumer and delivery know of it: plain values, as each
+    is looked at many times on the way."""
 
-    Plain values, read from the record once: each is looked at many times on the way. Who makes one
-    sets those that have no default.
-    """
+    __slots__ = (
+        "author_id",
+        "conversation_id",
+        "error",
+        "event_id",
+        "group_id",
+        "is_kept_for_devices",
+        "left_out",
+        "left_out_sessions",
+        "members",
+        "moved_user_ids",
+        "origin",
+        "pair",
+        "record",
+        "roster_seq",
+        "seq",
+        "timestamp",
+        "to_deliver",
+        "traceparent",
+    )
 
-    # --- what it is ------------------------------------------------------------------------------
+    def __init__(
+        self,
+        record: Record,
+        conversation_id: str,
+        author_id: int,
+        timestamp: int,
+        origin: Origin = NOBODY,
+    ) -> None:
+        """``author_id`` is who did it, 0 for nobody; ``timestamp`` Unix milliseconds, by the clock of
+        the origin."""
+        self.record = record
+        self.conversation_id = conversation_id
+        self.author_id = author_id
+        self.timestamp = timestamp
+        self.origin = origin
+        # The two users of whom it depends on what one lets the other do.
+        self.pair: Pair | None = None
+        # The group that it is about; None when it is about users.
+        self.group_id: int | None = None
+        # The users that it concerns; nobody when it is about a group, whose members get it.
+        self.members: Sequence[int] = ()
+        # The connection that gets no copy of the frame, and the sessions whose connections get none.
+        self.left_out = NOBODY
+        self.left_out_sessions: Sequence[str] = ()
+        # By which a connection knows an event that was put into the log twice; else empty.
+        self.event_id = ""
+        # Whether its frame is kept for the devices that are away of users who are here.
+        self.is_kept_for_devices = False
+        # Who becomes a member of the group with it, or is one no more.
+        self.moved_user_ids: Sequence[int] = ()
+        # The span of its delivery; empty when its trace is not recorded.
+        self.traceparent = ""
 
-    record: Record
-    origin: Origin = NOBODY
-    conversation_id: str
-    # Who did it; 0 for nobody.
-    author_id: int
-    # Unix milliseconds, by the clock of the origin.
-    timestamp: int
-    # The two users of whom it depends on what one lets the other do.
-    pair: Pair | None = None
-    # The group that it is about; None when it is about users.
-    group_id: int | None = None
-    # The users that it concerns; nobody when it is about a group, whose members get it.
-    members: Sequence[int] = ()
-    # The connection that gets no copy of the frame, and the sessions whose connections get none.
-    left_out: Origin = NOBODY
-    left_out_sessions: Sequence[str] = ()
-    # By which a connection knows an event that was put into the log twice; else empty.
-    event_id: str = ""
-    # Whether its frame is kept for the devices that are away of users who are here.
-    is_kept_for_devices: bool = False
-    # Who becomes a member of the group with it, or is one no more.
-    moved_user_ids: Sequence[int] = ()
-    # The span of its delivery; empty when its trace is not recorded.
-    traceparent: str = ""
-
-    # --- what became of it -----------------------------------------------------------------------
-
-    # Why it was not done.
-    error: AppError | None = None
-    # Whether the members get it: also when the record comes a second time, as it may not have been
-    # delivered before a crash.
-    to_deliver: bool = False
-    # By which a connection knows that it has had the frame; 0 when it may come twice.
-    seq: int = 0
-    # The last change of the group's members that counts for it; None when that is not known.
-    roster_seq: int | None = None
+        # What became of it. Why it was not done:
+        self.error: AppError | None = None
+        # Whether the members get it: also when the record comes a second time, as it may not have
+        # been delivered before a crash.
+        self.to_deliver = False
+        # By which a connection knows that it has had the frame; 0 when it may come twice.
+        self.seq = 0
+        # The last change of the group's members that counts for it; None when that is not known.
+        self.roster_seq: int | None = None
 
     @property
     def asked_user_ids(self) -> Sequence[int]:
         """Those of whom it must be known what they are in the group."""
         return (self.author_id,)
 
-    @abstractmethod
     def answer(self) -> bytes:
         """The frame for who waits at the origin."""
+        raise NotImplementedError
 
-    @abstractmethod
     def frame(self, *, for_author: bool) -> bytes:
         """What the members get; its author's devices may get more."""
+        raise NotImplementedError
 
 
 class Kind(Protocol):

@@ -33,18 +33,17 @@ MOST_REMEMBERED = 20_000
 
 
 class EventEntry(Entry):
-    to_deliver = True
-    author_id = 0
+    __slots__ = ("event",)
 
     def __init__(self, record: Record, event: UserEvent) -> None:
-        self.record, self.event = record, event
         # What it has an order in: the records of a partition, which are all that a user gets.
-        self.conversation_id = f"events:{record.partition}"
+        super().__init__(record, f"events:{record.partition}", 0, event.timestamp)
+        self.event = event
         self.seq = _number(record.position)
-        self.timestamp = event.timestamp
         self.members = (event.user_id,)
         self.event_id = event.event_id
         self.left_out_sessions = event.except_session_ids
+        self.to_deliver = True
 
     def answer(self) -> bytes:
         raise NotImplementedError("nobody waits for it")

@@ -23,6 +23,8 @@ from im_common.errors import AppError
 class ChangeEntry(MessageEntry):
     """A change and its message. Nobody waits for it."""
 
+    __slots__ = ()
+
     def __init__(self, record: Record, change: GroupChange) -> None:
         """Raises Poison."""
         super().__init__(record, NOBODY, message_of(change))

@@ -32,33 +32,43 @@ _PLACED = Tally(
 class MessageEntry(Entry):
     """A message and what became of it: a place, or an error for its sender."""
 
-    place: Place | None = None
-    # Of those who have to do with it (its author, who is mentioned), the members of the group at the
-    # time of the batch; empty for a single conversation.
-    group_members: Sequence[int] = ()
-    # The change of its group that it tells of: who comes and goes with it.
-    moves: GroupChange | None = None
-    # Why it may not name its files.
-    file_refusal: AppError | None = None
+    __slots__ = (
+        "content",
+        "file_ids",
+        "file_refusal",
+        "group_members",
+        "is_group",
+        "key",
+        "message_id",
+        "moves",
+        "place",
+        "to_user_id",
+    )
 
     def __init__(self, record: Record, origin: Origin, message: NewMessage) -> None:
         """Raises Poison for what no client's message is."""
-        self.record = record
+        author_id, to = message.sender_id, message.to_user_id
+        super().__init__(record, message.conversation_id, author_id, message.timestamp, origin)
         # It is told `sent`.
-        self.origin = self.left_out = origin
+        self.left_out = origin
         self.content = given = Given.of(message.content)
         self.message_id = message.message_id
-        self.conversation_id = message.conversation_id
-        self.author_id = author = message.sender_id
-        self.timestamp = message.timestamp
-        to = self.to_user_id = message.to_user_id
+        self.to_user_id = to
+        self.is_group = not to
         if to:
-            self.pair, self.members = (author, to), (to, author)
+            self.pair, self.members = (author_id, to), (to, author_id)
         else:
             self.group_id = message.group_id
-        self.is_group = not to
-        self.key = RetryKey(author, given.client_msg_id)
+        self.key = RetryKey(author_id, given.client_msg_id)
+        self.place: Place | None = None
+        # Of those who have to do with it (its author, who is mentioned), the members of the group at
+        # the time of the batch; empty for a single conversation.
+        self.group_members: Sequence[int] = ()
+        # The change of its group that it tells of: who comes and goes with it.
+        self.moves: GroupChange | None = None
+        # The files that it names, and why it may not.
         self.file_ids: Sequence[str] = named_files(given.content, given.ext_json)
+        self.file_refusal: AppError | None = None
         self._check()
 
     def _check(self) -> None:
@@ -173,7 +183,8 @@ def _outcome(item: MessageEntry) -> str:
 
 def _is_allowed(item: MessageEntry, facts: Facts) -> bool:
     """Takes in what is known of its group."""
-    item.begin_again()
+    if item.place is not None or item.error is not None:
+        item.begin_again()
     if item.group_id is not None:
         item.group_members = facts.members(item.group_id)
     if item.content.mentions:

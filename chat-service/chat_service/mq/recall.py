@@ -22,18 +22,17 @@ from im_common.sql.db import Database
 class RecallEntry(Entry):
     """A message that somebody takes back: done when there is no error."""
 
-    is_kept_for_devices = True
-    # Of the message; what it is emptied at.
-    message_seq = 0
-    # The group as it is at the time of the batch; None for a single conversation.
-    group: GroupSendInfo | None = None
+    __slots__ = ("group", "message_seq", "recall")
 
     def __init__(self, record: Record, origin: Origin, recall: Recall) -> None:
         """Raises Poison."""
-        self.record, self.origin, self.recall = record, origin, recall
-        self.conversation_id = recall.conversation_id
-        self.author_id = recall.user_id
-        self.timestamp = recall.timestamp
+        super().__init__(record, recall.conversation_id, recall.user_id, recall.timestamp, origin)
+        self.recall = recall
+        # Of the message; what it is emptied at.
+        self.message_seq = 0
+        # The group as it is at the time of the batch; None for a single conversation.
+        self.group: GroupSendInfo | None = None
+        self.is_kept_for_devices = True
         users = parse_conversation(self.conversation_id)
         if not recall.message_id or self.author_id <= 0:
             raise Poison("message_id or user_id is missing")

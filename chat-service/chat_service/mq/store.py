@@ -167,10 +167,13 @@ def _make_members(
 ) -> None:
     """Who had left and writes is back, though their coming has no place yet; of who made a change
     nobody asks whether they are a member."""
-    apart = {(i.author_id, i.conversation_id) for i in items if i.is_group and not _is_back(i)}
-    apart -= {(i.author_id, i.conversation_id) for i in items if _is_back(i)}
-    members.make(connection, {key: row for key, row in rows.items() if key in apart})
-    members.make_writers(connection, {key: row for key, row in rows.items() if key not in apart})
+    of_groups = [item for item in items if item.is_group]
+    back = {(item.author_id, item.conversation_id) for item in of_groups if _is_back(item)}
+    apart = {(item.author_id, item.conversation_id) for item in of_groups} - back
+    if apart:
+        members.make(connection, {key: row for key, row in rows.items() if key in apart})
+        rows = {key: row for key, row in rows.items() if key not in apart}
+    members.make_writers(connection, rows)
 
 
 def _is_back(item: MessageEntry) -> bool:

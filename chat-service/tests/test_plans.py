@@ -11,7 +11,16 @@ from sqlalchemy import Connection, insert
 
 import chat_service
 from chat_service.model import conversations as conversations_model
-from chat_service.model import files, members, mentions, messages, overview, retention, search
+from chat_service.model import (
+    files,
+    members,
+    mentions,
+    messages,
+    overview,
+    retention,
+    search,
+    windows,
+)
 from chat_service.model.members import Cursors, new_row
 from chat_service.model.messages import Range
 from chat_service.model.tables import (
@@ -139,6 +148,7 @@ SEVERAL_MESSAGES: dict[str, Work] = {
         messages.writers, ranges=[Range(c, 9, 11) for c in CONVERSATIONS[:20]]
     ),
     "of an age": partial(retention.ages, conversation_id="g:7", above=9, limit=40),
+    "changes among them": partial(windows.changes, conversation_id="g:7", after=9, last=49),
     "too old": partial(retention.expire, conversation_id="g:7", above=0, upto=1, now=1),
 }
 

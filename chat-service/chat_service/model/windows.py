@@ -13,11 +13,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection, or_, select
 
 from chat_service.model.members import of_keys
-from chat_service.model.tables import conversation_members, conversations
+from chat_service.model.tables import conversation_members, conversations, messages
+from im_common.domain.frames import SYSTEM
 from im_common.runtime.chunks import chunks
 
 _c = conversations.c
 _m = conversation_members.c
+_t = messages.c
 
 # Members whose rows one query reads.
 _CHUNK = 1000
@@ -56,11 +58,36 @@ def members(connection: Connection, conversation_id: str, *, most: int) -> froze
     return found if len(found) <= most else None
 
 
-def members_at(connection: Connection, conversation_id: str, seq: int) -> frozenset[int]:
-    """Who was one when this message was stored, and has not come back since."""
+def members_at(
+    connection: Connection, conversation_id: str, seq: int
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Who was one when this message was stored, by their rows; and who came after it, among whom those
+    may be who had been members before."""
     since = or_(_m.left_seq.is_(None), _m.left_seq >= seq)
-    query = select(_m.user_id).where(_m.conversation_id == conversation_id, _m.min_seq < seq, since)
-    return frozenset(connection.execute(query).scalars())
+    query = select(_m.user_id, _m.min_seq).where(_m.conversation_id == conversation_id, since)
+    found = connection.execute(query).all()
+    return (
+        frozenset(user_id for user_id, min_seq in found if min_seq < seq),
+        frozenset(user_id for user_id, min_seq in found if min_seq >= seq),
+    )
+
+
+def changes(
+    connection: Connection, conversation_id: str, after: int, last: int
+) -> list[tuple[int, str]]:
+    """What the group's history says of its changes after one place, up to another, in order: the place
+    and the ``ext`` of each."""
+    query = (
+        select(_t.seq, _t.ext)
+        .where(
+            _t.conversation_id == conversation_id,
+            _t.seq > after,
+            _t.seq <= last,
+            _t.content_type == SYSTEM,
+        )
+        .order_by(_t.seq)
+    )
+    return [(row[0], row[1] or "{}") for row in connection.execute(query)]
 
 
 def of_users(

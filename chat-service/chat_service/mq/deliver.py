@@ -174,6 +174,7 @@ class Deliverer:
                 target = groups.of(item)
                 sought.add(item.author_id)
                 sought.update(user_id for user_id, _ in target.moved)
+                sought.update(target.returned)
                 on = item.conversation_id
                 if target.user_ids:
                     held = (self._groups.held_at(g, on) for g in groups.gateways[on])

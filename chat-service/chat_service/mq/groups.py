@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from chat_service.model import windows
 from chat_service.model.windows import Window
+from chat_service.mq import rosters
 from chat_service.mq.entry import Entry
 from im.gateway.v1.push_pb2 import (
     BehindGroup,
@@ -72,6 +73,9 @@ class Target:
     after: int
     # None for a group that gets no copies.
     user_ids: frozenset[int] | None = None
+    # Of them, who was a member then, has gone since, and has come back: no gateway shows them what was
+    # before, and it is for them all the same.
+    returned: frozenset[int] = frozenset()
     # Where those stand who come or go with it.
     moved: Moved = ()
 
@@ -157,6 +161,8 @@ class Groups:
                 members = windows.members(connection, conversation_id, most=self._most)
                 self._rosters[conversation_id] = Roster(last, members)
         moved = _moved(connection, items)
+        # By conversation, what its history says of changes after the first of the items.
+        told: dict[str, list[tuple[int, str]]] = {}
         for item in items:
             target, conversation_id = batch.of(item), item.conversation_id
             roster = self._rosters.get(conversation_id) or Roster(0, None)
@@ -165,7 +171,15 @@ class Groups:
                 target.roster_seq = target.after = roster.roster_seq
             elif roster.user_ids is not None and roster.roster_seq > item.seq:
                 # Others came and went since.
-                target.user_ids = windows.members_at(connection, conversation_id, item.seq)
+                here, came = windows.members_at(connection, conversation_id, item.seq)
+                if came:
+                    if conversation_id not in told:
+                        told[conversation_id] = windows.changes(
+                            connection, conversation_id, item.seq, roster.roster_seq
+                        )
+                    later = [ext for seq, ext in told[conversation_id] if seq > item.seq]
+                    target.returned = came & rosters.who_left_first(later)
+                target.user_ids = here | target.returned
             if item.moved_user_ids:
                 found = moved[conversation_id]
                 target.moved = [(u, found[u]) for u in item.moved_user_ids if u in found]

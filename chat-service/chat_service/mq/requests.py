@@ -103,6 +103,9 @@ class Requests:
                     ),
                 )
             )
+        for user_id in target.returned:
+            if user_id != item.author_id:
+                self._tell_user(item, user_id, for_author=False)
 
     def _is_at(self, gateway: str, user_id: int) -> bool:
         return any(route.gateway == gateway for route in self._routes.get(user_id, ()))

@@ -6,13 +6,26 @@ time of the last change: one that is older does nothing, such as a dead letter t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from chat_service.model.members import Cursors, MemberKey, new_row
 from im.chat.v1.record_pb2 import GroupChange
 
 # Whole rows of conversation_members.
 Rows = dict[MemberKey, dict[str, Any]]
+_COMING = frozenset(("members_added", "member_joined"))
+_GOING = frozenset(("member_left", "member_removed"))
+
+
+class _Told(msgspec.Struct):
+    """What is read of a change's ``ext``."""
+
+    event: str = ""
+    user_id: int = 0
+    user_ids: tuple[int, ...] = ()
 
 
 def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> None:
@@ -25,6 +38,22 @@ def take(rows: Rows, change: GroupChange, conversation_id: str, seq: int) -> Non
             row["changed_at"] = change.timestamp
             if row["left_seq"] is None:
                 row["left_seq"] = seq - 1
+
+
+def who_left_first(changes: Iterable[str]) -> frozenset[int]:
+    """Of some changes, as the history tells of them (``ext``), the users of whom the first one says
+    that they went: they were members before."""
+    went: dict[int, bool] = {}
+    for ext in changes:
+        try:
+            told = msgspec.json.decode(ext, type=_Told)
+        except msgspec.DecodeError:
+            # Not from group-service.
+            continue
+        for user_id in told.user_ids or (told.user_id,):
+            if told.event in _COMING or told.event in _GOING:
+                went.setdefault(user_id, told.event in _GOING)
+    return frozenset(user_id for user_id, has_gone in went.items() if has_gone)
 
 
 def before(change: GroupChange, seq: int) -> int:

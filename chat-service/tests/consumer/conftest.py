@@ -293,12 +293,15 @@ class World:
     def change(self, by: int, group_id: int, event: str, **more: Any) -> Record:
         """A change of a group, as group-service tells of it; each is later than the one before."""
         self.changes += 1
+        told = {"event": event} | {
+            name: more.pop(name) for name in ("user_id", "user_ids") if name in more
+        }
         change = GroupChange(
             group_id=group_id,
             user_id=by,
             message_id=new_message_id(),
             timestamp=more.pop("timestamp", self.changes),
-            ext_json=msgspec.json.encode({"event": event}).decode(),
+            ext_json=msgspec.json.encode(told).decode(),
             **more,
         )
         value = ChatRecord(group_change=change).SerializeToString()
@@ -345,16 +348,16 @@ async def world(db: Database, redis: Redis) -> AsyncIterator[World]:
         policy = Policy(
             UserServiceStub(channel), Blocks(FriendServiceStub(channel)), GroupServiceStub(channel)
         )
-        deliverer = Deliverer(
-            RouteTable(redis),
-            OfflineList(redis),
-            RecallLog(redis),
-            MissedLog(redis),
-            gateways,
-            Groups(db, GroupGateways(redis), most_members=3),
-        )
 
         def consumer_on(db: Database) -> Worker:
+            deliverer = Deliverer(
+                RouteTable(redis),
+                OfflineList(redis),
+                RecallLog(redis),
+                MissedLog(redis),
+                gateways,
+                Groups(db, GroupGateways(redis), most_members=3),
+            )
             return Worker(db, policy, deliverer, letters)  # type: ignore[arg-type]
 
         yield World(consumer_on(db), db, redis, owners, gateway, letters, gateways, consumer_on)

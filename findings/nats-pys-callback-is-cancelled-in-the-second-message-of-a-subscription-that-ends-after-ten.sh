@@ -97,7 +97,8 @@ async def main(port):
 
 sys.exit(0 if asyncio.run(main(*sys.argv[1:])) else 1)
 PY
-port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
+# Below the ports that the system gives to outgoing connections, so that it is not taken before the server has it.
+port=$(python3 -c 'import random; print(random.randrange(20000, 32000))')
 venv/bin/nats-server --addr 127.0.0.1 --port "$port" >log 2>&1 &
 server=$!
 until grep -q "Server is ready" log; do kill -0 "$server"; sleep 0.1; done

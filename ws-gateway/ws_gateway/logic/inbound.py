@@ -170,8 +170,9 @@ class Inbound:
                 retry_after_ms=max(1, int(wait_s * 1000)),
             )
         in_flight, client_msg_id = self._in_flight, chat.client_msg_id
-        key = RetryKey(self._connection.user_id, client_msg_id or "")
-        if in_flight.has_room or in_flight.knows(key):
+        if in_flight.has_room:
+            return None
+        if in_flight.knows(RetryKey(self._connection.user_id, client_msg_id or "")):
             return None
         return in_flight.refusal(client_msg_id)
 

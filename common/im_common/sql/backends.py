@@ -33,6 +33,9 @@ Work = Callable[[Connection], T]
 
 # Of SQLite.
 _READERS = 3
+# Pages (of 4 KiB) that its log grows to before they go into the database. SQLite's own 1,000 are full
+# after a few batches: a page of an index that all of them change is written with each.
+_PAGES_IN_LOG = 4_000
 # A connection that was used so lately is not asked whether it lives before it is used again.
 _TRUSTED_S = 0.5
 # After so long the pool looks at one in any case: how old it is, and to which server it leads.
@@ -329,5 +332,6 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=8000",
+        f"wal_autocheckpoint={_PAGES_IN_LOG}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()

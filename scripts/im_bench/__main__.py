@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -91,6 +92,8 @@ def main(argv: Sequence[str]) -> int:
     except (TimeoutError, Failed, OSError, RuntimeError) as error:
         print(f"bench: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     command = ("command", "scripts/bench " + " ".join(argv))
     head = [command, *described, ("load average", _load())]
     print_table([*head, *rows])
@@ -192,4 +195,6 @@ def _add(subparsers: _SubParsers, name: str, module: ModuleType) -> argparse.Arg
 
 
 if __name__ == "__main__":
+    # So that a plain kill unwinds like Ctrl-C does, and leaves no servers behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,10 @@
-"""What scripts/bench reads out of its own tables."""
+"""What scripts/bench reads out of its own tables, and how it ends."""
 
+import json
 import os
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import PIPE
 
@@ -134,3 +136,26 @@ def test_a_process_with_all_its_threads_stays_on_its_cores() -> None:
         assert len(threads) == 2
         assert [os.sched_getaffinity(thread) for thread in threads] == [{core}] * 2
         process.communicate(b"\n")
+
+
+def test_one_that_is_ended_leaves_no_process_behind(tmp_path: Path) -> None:
+    load = ["--pairs", "1", "--in-flight", "1", "--seconds", "120"]
+    command = [PYTHON, "-P", "-m", "im_bench", "messages", *load, "--data", str(tmp_path)]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            _wait(lambda: (tmp_path / "ready.json").exists() or process.poll() is not None, 60)
+            assert process.poll() is None
+            pids = list(json.loads((tmp_path / "ready.json").read_text())["pids"].values())
+            assert len(pids) > 8
+            process.terminate()
+            assert process.wait(60) == 130
+            _wait(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], 10)
+        finally:
+            process.kill()
+
+
+def _wait(what: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
-from ws_server import Gateway, gateway, redis, valkey
+from ws_server import Gateway, gateway, redis, running, valkey
 
 from im.gateway.v1.push_pb2 import Delivery, GroupStanding, GroupTarget
 from im_common.domain import in_flight as in_flight_module
@@ -20,6 +20,7 @@ from im_common.domain.offline import OfflineList
 from im_common.domain.routes import TTL_MS, Route
 from im_common.testing.waiting import eventually
 from ws_gateway.logic import upkeep
+from ws_gateway.server import websocket
 
 __all__ = ["gateway", "redis", "valkey"]
 
@@ -298,3 +299,29 @@ async def test_when_redis_fails_those_on_their_way_are_sent_elsewhere(
     await eventually(lambda: not len(gateway.svc.connections))
     async with gateway.user(7):
         pass
+
+
+async def test_what_has_waited_unread_for_long_is_refused_and_what_comes_after_it_is_taken(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this process is what cannot do more, nobody else refuses anything."""
+    monkeypatch.setattr(websocket, "LATE_S", 0.0)
+    count = 1500
+    no_bound = {"messages_per_second": 100_000, "message_burst": 100_000}
+    async with running(redis, **no_bound) as gateway, gateway.user(7) as client:
+        for number in range(count):
+            await client.send(_chat(number))
+        refused = []
+        async with asyncio.timeout(20):
+            while len(refused) + len(gateway.svc.in_flight) < count:
+                refused.append(msgspec.json.decode(await client.recv()))
+        assert len(refused) > count / 2
+        assert {frame["code"] for frame in refused} == {"UNAVAILABLE"}
+        assert all(frame["retry_after_ms"] > 0 for frame in refused)
+        taken = len(gateway.svc.in_flight)
+        await client.send(_chat(count))
+        await eventually(lambda: len(gateway.svc.in_flight) == taken + 1)
+
+
+def _chat(number: int) -> str:
+    return f'{{"type":"chat","to":8,"content":"{"x" * 100}","client_msg_id":"{number}"}}'

@@ -53,6 +53,8 @@ class Inbound:
     ) -> None:
         """``rate`` bounds the messages of this connection; None for no bound."""
         self._connection = connection
+        # Whether its messages have waited too long before they came here.
+        self.is_late = False
         self._in_flight = in_flight
         self._rate = rate
         self._over_rate = Bucket(OVER_RATE_PER_S, MOST_OVER_RATE)
@@ -170,7 +172,7 @@ class Inbound:
                 retry_after_ms=max(1, int(wait_s * 1000)),
             )
         in_flight, client_msg_id = self._in_flight, chat.client_msg_id
-        if in_flight.has_room:
+        if in_flight.has_room and not self.is_late:
             return None
         if in_flight.knows(RetryKey(self._connection.user_id, client_msg_id or "")):
             return None

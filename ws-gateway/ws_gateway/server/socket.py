@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, cast
@@ -66,6 +67,9 @@ class Socket(asyncio.BufferedProtocol):
         self._is_text = True
         self._reader: asyncio.Future[None] | None = None
         self._is_paused = False
+        # Since when (time.monotonic()) each read has filled the buffer, so that more was there already;
+        # None when the last one did not.
+        self._full_since: float | None = None
         # Whether something came since the last ping.
         self._is_alive = True
         # Whether all that was written has left.
@@ -118,6 +122,11 @@ class Socket(asyncio.BufferedProtocol):
     def has_waiting(self) -> bool:
         """Whether ``take`` has something."""
         return bool(self._incoming)
+
+    @property
+    def late_s(self) -> float:
+        """For how long more has come than was taken: what is next may have waited that long, unread."""
+        return 0.0 if self._full_since is None else time.monotonic() - self._full_since
 
     def take(self) -> str | bytes:
         """The next message; bytes for a binary one."""
@@ -186,6 +195,10 @@ class Socket(asyncio.BufferedProtocol):
         self._is_alive = True
         if self._task is None and self._is_handshake_too_long(nbytes):
             return
+        if nbytes < len(self._buffer):
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = time.monotonic()
         self._protocol.receive_data(bytes(self._buffer[:nbytes]))
         self._received()
 

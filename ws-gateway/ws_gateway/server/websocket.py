@@ -37,6 +37,10 @@ FRAMES_A_TURN = 16
 REFUSED_A_TURN = 128
 REFUSED_REST_S = 0.5
 REFUSED_FEW = 64
+# A connection that has sent more than was taken for so long has messages that wait unread, longer and
+# longer: they are refused until there is nothing more in its socket. Else nobody would, where it is
+# this process that can do no more, and not what is behind it.
+LATE_S = 1.0
 # For so long what a connection was not sent is tried to be put into the list; its route is renewed
 # meanwhile.
 LIST_AGAIN_S = 0.5
@@ -146,10 +150,12 @@ class WebSocketServer:
         )
         while True:
             await socket.readable()
-            if not svc.in_flight.has_room:
+            inbound.is_late = socket.late_s > LATE_S
+            if inbound.is_late or not svc.in_flight.has_room:
                 await svc.turns.take()
             connection.heard_at = now_ms()
-            taken, most = 0, FRAMES_A_TURN if svc.in_flight.has_room else REFUSED_A_TURN
+            takes_all = svc.in_flight.has_room and not inbound.is_late
+            taken, most = 0, FRAMES_A_TURN if takes_all else REFUSED_A_TURN
             while taken < most:
                 if connection.ending is not None:
                     return

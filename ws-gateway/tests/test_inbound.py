@@ -34,6 +34,23 @@ async def test_what_the_bus_took_is_answered_later() -> None:
     assert (sent(one), len(answers)) == ([], 1)
 
 
+async def test_what_goes_wrong_with_one_client_does_not_end_in_the_bus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take the link for broken, and fail what others sent."""
+    one, failed = connection(), list[str]()
+
+    def broken(_frame: bytes) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(one, "send", broken)
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: failed.append(said["message"]))
+    frames, answers = inbound(one, Log(BusUnavailable("late")))
+    await take(frames, '{"type":"chat","to":8,"content":"x","client_msg_id":"c"}')
+    await asyncio.sleep(0)
+    assert (len(failed), len(answers)) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("answer_s", "longest_s"), [(0.001, 0.005), (0.04, 0.014), (10.0, 0.02)], ids=str
 )

@@ -58,7 +58,7 @@ class Log:
             raise BusUnavailable("full")
         self.records.append(value)
         self.lingers.append(linger_s)
-        asyncio.get_running_loop().call_soon(settled, self._outcome)
+        settled(self._outcome)
 
 
 class List:

@@ -288,8 +288,8 @@ class _Whereabouts:
         for item in placed if self._somebody_is_away else ():
             if item.group_id is not None:
                 yield item, self._away_of_group(item)
-            elif any(user_id not in routes for user_id in item.members):
-                yield item, [user_id for user_id in item.members if user_id not in routes]
+            elif away := [user_id for user_id in item.members if user_id not in routes]:
+                yield item, away
 
     def _away_of_group(self, item: Entry) -> Collection[int]:
         members, on = self._batch.of(item).user_ids, item.conversation_id

@@ -67,7 +67,8 @@ class Exchange(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
             return answer
         except AppError as error:
             code = error.code.value
-            self._is_unknown = error.code is Code.UNIMPLEMENTED
+            # Another one on its way may fail otherwise: it does not take that back.
+            self._is_unknown |= error.code is Code.UNIMPLEMENTED
             raise
         except asyncio.CancelledError:
             code = "CANCELLED"

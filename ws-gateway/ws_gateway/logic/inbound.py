@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -140,16 +141,16 @@ class Inbound:
                 linger_s=self._linger_s(),
                 settled=partial(self._produced, token),
             )
-        except BusUnavailable as error:
-            self._produced(token, error)
+        except BusUnavailable:
+            self._in_flight.give_up(token)
             return None
         return None if room is None else self._wait(room, token)
 
     async def _wait(self, room: Awaitable[None], token: int) -> None:
         try:
             await room
-        except BusUnavailable as error:
-            self._produced(token, error)
+        except BusUnavailable:
+            self._in_flight.give_up(token)
 
     def _linger_s(self) -> float:
         others = len(self._in_flight) - 1
@@ -180,7 +181,8 @@ class Inbound:
 
     def _produced(self, token: int, error: BusUnavailable | None) -> None:
         if error is not None:
-            self._in_flight.give_up(token)
+            # Not in the producer's turn: what goes wrong with one client must not end there.
+            asyncio.get_running_loop().call_soon(self._in_flight.give_up, token)
 
 
 def _answered(span: tracing.Span, send: Callable[[bytes], None], frame: bytes) -> None:

@@ -14,7 +14,7 @@
 #
 # Seen, ten rows whose days go backwards, batches of two: Order("day"): 10 9 10, and no error; without it all ten.
 # Of ann, or an image, which are six: Where().Or(): 1 3 1 3 1 3, and so on, until the function says to stop, which
-# it does here after ten batches; in one string, or within a Where(): 1 3 5 6 7 9. Find() gives the right ones each time.
+# it does here after ten batches; in one string, or within a Where(): 1 3 5 6 7 9. Find() gives ten and six.
 # Exits 1 when that is no longer so. Needs Debian 12 (amd64), and Go 1.24 or newer.
 set -euo pipefail
 version=1:10.11.19-0+deb12u1

@@ -2,8 +2,8 @@
 # Sequelize 6.37.8 with mysql2 3.24.6 and MariaDB 10.11.19: a condition { column: { [Op.or]: [] } } is left out, so that
 # findAll() gives all rows, update() changes and destroy() deletes all of them.
 #
-# One would expect no row: no part of an empty list is true. So it is for { [Op.or]: [] } one level above, which becomes 0 = 1,
-# and for { column: [] } and { column: { [Op.in]: [] } }. Below a column the operator takes any others, as in
+# One would expect no row: no part of an empty list is true. So it is for { [Op.or]: [] } one level above, which
+# becomes 0 = 1, and for { column: [] } and { column: { [Op.in]: [] } }. Below a column the operator takes others, as in
 # { name: { [Op.or]: names.map((name) => ({ [Op.startsWith]: name })) } }, and with an empty list it becomes no SQL at
 # all. destroy() refuses to run without `where`, so that nobody empties a table by mistake, but there is one. With other
 # columns beside it these are what is left: "mine, and in one of these rooms" becomes all that is mine. And within an

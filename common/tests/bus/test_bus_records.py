@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from im_common.bus import BusUnavailable, Record, Volume, dead_letter
@@ -154,11 +155,93 @@ async def test_a_stream_holds_only_what_is_not_committed(streams_bus: Bus) -> No
     async with started(streams_bus.producer()) as producer:
         await asyncio.gather(*(producer.send(name, b"k", b"%d" % n) for n in range(150)))
         key = f"bus:{{{name}:0}}"
-        assert await streams_bus.redis().xlen(key) == 150
+        assert await streams_bus.redis().xlen(key) > 0
         async with consuming(streams_bus.consumer([name]), sink):
             await eventually(lambda: len(sink.values) == 150)
         assert await streams_bus.redis().xlen(key) == 0
         assert await streams_bus.redis().exists(f"{key}:owner") == 0
+
+
+async def test_who_stops_within_an_entry_leaves_the_rest_of_it_to_the_next(
+    streams_bus: Bus,
+) -> None:
+    name, second, gate = f"t-{uuid4().hex}", asyncio.Event(), asyncio.Event()
+    await streams_bus.ensure_topics({name: 1})
+    first_values: list[bytes] = []
+
+    async def held_up(batch: Sequence[Record]) -> None:
+        if first_values:
+            second.set()
+            await gate.wait()
+        first_values.extend(record.value for record in batch)
+
+    async with started(streams_bus.producer()) as producer:
+        await asyncio.gather(*(producer.send(name, b"k", b"%d" % n) for n in range(250)))
+        async with consuming(streams_bus.consumer([name]), held_up) as consumer:
+            await second.wait()
+            stopping = asyncio.create_task(consumer.stop())
+            # Once it is no member any more it begins nothing more.
+            members = f"bus:{{{name}}}:members"
+            await eventually(lambda: _is_gone(streams_bus.redis(), members))
+            gate.set()
+            await stopping
+    assert first_values == [b"%d" % n for n in range(200)]
+    # Three entries of 64 are gone.
+    assert await streams_bus.volume(name) == Volume(250 - 192, 250)
+    sink = Sink()
+    async with consuming(streams_bus.consumer([name]), sink):
+        await eventually(lambda: b"249" in sink.values)
+    assert sink.values == [b"%d" % n for n in range(192, 250)]
+    assert await streams_bus.volume(name) == Volume(0, 250)
+
+
+async def _is_gone(redis: Redis, key: str) -> bool:
+    return not await redis.exists(key)
+
+
+async def test_positions_rise_within_an_entry_at_one_moment_and_when_the_clock_was_set_back(
+    streams_bus: Bus,
+) -> None:
+    name = f"t-{uuid4().hex}"
+    await streams_bus.ensure_topics({name: 1})
+    tomorrow_ms = int(time.time() * 1000) + 86_400_000
+    sink = Sink()
+    async with started(streams_bus.producer()) as producer:
+        for of_a_call in (70, 1, 130):
+            await asyncio.gather(*(producer.send(name, b"k", b"v") for _ in range(of_a_call)))
+        # As an earlier version wrote it, of a clock that was ahead.
+        await streams_bus.redis().xadd(
+            f"bus:{{{name}:0}}", {b"k": b"k", b"v": b"of before"}, id=f"{tomorrow_ms}-7"
+        )
+        await asyncio.gather(*(producer.send(name, b"k", b"v") for _ in range(100)))
+        async with consuming(streams_bus.consumer([name]), sink):
+            await eventually(lambda: len(sink.values) == 302)
+    records = [record for batch in sink.batches for record in batch]
+    places = [tuple(map(int, record.position.split("-"))) for record in records]
+    assert places == sorted(set(places))
+    assert (records[201].value, places[201]) == (b"of before", (tomorrow_ms, 7))
+    assert await streams_bus.redis().xlen(f"bus:{{{name}:0}}") == 0
+
+
+async def test_what_an_earlier_version_wrote_a_record_to_an_entry_is_read_and_counted(
+    streams_bus: Bus,
+) -> None:
+    name = f"t-{uuid4().hex}"
+    await streams_bus.ensure_topics({name: 1})
+    for n in range(5):
+        await streams_bus.redis().xadd(f"bus:{{{name}:0}}", {b"k": b"k", b"v": b"%d" % n})
+    assert await streams_bus.volume(name) == Volume(5, 5)
+    browsed = [record.value async for record in streams_bus.browse(name)]
+    assert browsed == [b"%d" % n for n in range(5)]
+    sink = Sink()
+    async with started(streams_bus.producer()) as producer:
+        await asyncio.gather(*(producer.send(name, b"k", b"%d" % n) for n in range(5, 12)))
+        assert await streams_bus.volume(name) == Volume(12, 12)
+        assert await streams_bus.lag(name) == {0: 12}
+        async with consuming(streams_bus.consumer([name]), sink):
+            await eventually(lambda: len(sink.values) == 12)
+    assert sink.values == [b"%d" % n for n in range(12)]
+    assert await streams_bus.volume(name) == Volume(0, 12)
 
 
 async def test_a_stream_that_nobody_empties_takes_no_more(streams_bus: Bus) -> None:

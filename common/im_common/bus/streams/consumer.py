@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from im_common.bus.interface import BusUnavailable, Handler
 from im_common.bus.pipeline import Partition, Pipeline
 from im_common.bus.streams import layout
-from im_common.bus.streams.layout import owner_key, stream_key
+from im_common.bus.streams.layout import counts_key, owner_key, stream_key
 from im_common.bus.streams.records import read_entry
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.redis_lane import Lane
@@ -26,6 +26,8 @@ _LEASE_S = 5.0
 _TICK_S = 1.0
 _COMMAND_TIMEOUT_S = 2.0
 _BLOCK_MS = 2_000
+# Each of up to MOST_IN_ENTRY records.
+_READ_ENTRIES = 64
 _READ_TIMEOUT_S = _BLOCK_MS / 1000 + 2
 _STOP_DRAIN_S = 4.0  # shorter than what is left of a lease that is no longer renewed
 
@@ -254,7 +256,7 @@ class StreamsConsumer:
             command = (
                 "XREAD",
                 "COUNT",
-                2 * self._max_batch,
+                _READ_ENTRIES,
                 "BLOCK",
                 _BLOCK_MS,
                 "STREAMS",
@@ -274,7 +276,11 @@ class StreamsConsumer:
             if answer:
                 entries = answer[0][1]
                 holding.queue.feed(
-                    [read_entry(holding.topic, holding.partition, *entry) for entry in entries]
+                    [
+                        record
+                        for entry in entries
+                        for record in read_entry(holding.topic, holding.partition, *entry)
+                    ]
                 )
                 last = entries[-1][0]
 
@@ -296,4 +302,5 @@ def _keys(holding: _Holding) -> list[str]:
     return [
         stream_key(holding.topic, holding.partition),
         owner_key(holding.topic, holding.partition),
+        counts_key(holding.topic, holding.partition),
     ]

@@ -1,9 +1,11 @@
 """How the log lies in Redis (6.2 or later), and the scripts that change it.
 
-A stream for each partition; a key beside it names the partition's owner, in the same slot of a
-cluster. What is committed is trimmed away, so what is in a stream is what is still to be done, and
-**a topic has one consumer group**. A record is as safe as Redis keeps it: with the append-only
-file on it survives a kill, and with ``appendfsync always`` a power cut as well.
+A stream for each partition, whose entries hold some records each; beside it, in the same slot of a
+cluster, a key that names the partition's owner, and a hash that counts its records: how many were ever
+``written``, and how many are ``done``, as what holds them is gone. What is committed is trimmed away,
+so what is in a stream is what is still to be done, and **a topic has one consumer group**. A record is
+as safe as Redis keeps it: with the append-only file on it survives a kill, and with ``appendfsync
+always`` a power cut as well.
 """
 
 from __future__ import annotations
@@ -26,32 +28,71 @@ log = structlog.get_logger(__name__)
 OUTAGE = (RedisError, OSError, TimeoutError)
 DEFAULT_PARTITIONS = 3
 
+# Records of one entry, at most: what Redis takes for an entry is most of what a small record costs it.
+MOST_IN_ENTRY = 64
+
 FULL = "the partition holds too many records"
-# ARGV: most records, then key, value, headers (may be empty) of each record.
+# KEYS: stream, counts. ARGV: most records, then of each entry how many records it has, and these.
+# An entry's id is that of its last record; those before it count down from there. `b`: how many were
+# written before it.
 APPEND = f"""
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then
+local written = tonumber(redis.call('HGET', KEYS[2], 'written'))
+if not written then
+  written = redis.call('XLEN', KEYS[1])
+  redis.call('HSET', KEYS[2], 'done', 0)
+end
+if written - tonumber(redis.call('HGET', KEYS[2], 'done')) >= tonumber(ARGV[1]) then
   return redis.error_reply('{FULL}')
 end
-for i = 2, #ARGV, 3 do
-  if ARGV[i + 2] == '' then
-    redis.call('XADD', KEYS[1], '*', 'k', ARGV[i], 'v', ARGV[i + 1])
+local time = redis.call('TIME')
+local ms, count = time[1] * 1000 + math.floor(time[2] / 1000), -1
+local added = 1
+for i = 2, #ARGV, 2 do
+  local function add()
+    count = count + tonumber(ARGV[i])
+    return redis.pcall('XADD', KEYS[1], ms .. '-' .. count, 'b', written, 'r', ARGV[i + 1])
+  end
+  added = add()
+  if added.err then
+    -- The last id is of the same moment, or the clock was set back.
+    local about = redis.call('XINFO', 'STREAM', KEYS[1])
+    for j = 1, #about, 2 do
+      if about[j] == 'last-generated-id' then
+        ms, count = string.match(about[j + 1], '(%d+)-(%d+)')
+      end
+    end
+    added = add()
+  end
+  if added.err then break end
+  written = written + tonumber(ARGV[i])
+end
+redis.call('HSET', KEYS[2], 'written', written)
+return added
+"""
+# KEYS: stream, owner, counts. ARGV: token, the first id to keep. 0 when the partition is not ours.
+COMMIT = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local trimmed = redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2])
+local written = redis.call('HGET', KEYS[3], 'written')
+if trimmed > 0 and written then
+  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if not first then
+    redis.call('HSET', KEYS[3], 'done', written)
+  elseif first[2][1] == 'b' then
+    redis.call('HSET', KEYS[3], 'done', first[2][2])
   else
-    redis.call('XADD', KEYS[1], '*', 'k', ARGV[i], 'v', ARGV[i + 1], 'h', ARGV[i + 2])
+    redis.call('HINCRBY', KEYS[3], 'done', trimmed)
   end
 end
 return 1
 """
-# KEYS: stream, owner. ARGV: token, the first id to keep. 0 when the partition is not ours.
-COMMIT = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2])
-return 1
-"""
-# KEYS: stream, owner. ARGV: token, lease in ms. The length of the stream; -1 when it is not ours.
+# KEYS: stream, owner, counts. ARGV: token, lease in ms. The records there; -1 when it is not ours.
 RENEW = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return redis.call('XLEN', KEYS[1])
+local counts = redis.call('HMGET', KEYS[3], 'written', 'done')
+if not counts[1] then return redis.call('XLEN', KEYS[1]) end
+return counts[1] - counts[2]
 """
 # KEYS: owner. ARGV: token.
 RELEASE = """
@@ -84,6 +125,10 @@ def stream_key(topic: str, partition: int) -> str:
 
 def owner_key(topic: str, partition: int) -> str:
     return f"bus:{{{topic}:{partition}}}:owner"
+
+
+def counts_key(topic: str, partition: int) -> str:
+    return f"bus:{{{topic}:{partition}}}:counts"
 
 
 def members_key(topic: str) -> str:

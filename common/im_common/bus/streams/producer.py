@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from im_common.bus.batching import BatchingProducer, Outgoing
 from im_common.bus.interface import BusUnavailable
 from im_common.bus.streams import layout
+from im_common.bus.streams.records import pack
 from im_common.runtime.backoff import describe
+from im_common.runtime.chunks import chunks
 
 _PING_TIMEOUT_S = 3.0
-
-_encode_headers = msgspec.msgpack.Encoder().encode
 
 
 class StreamsProducer(BatchingProducer):
@@ -56,11 +55,11 @@ class StreamsProducer(BatchingProducer):
 
     async def _write(self, topic: str, partition: int, batch: Sequence[Outgoing]) -> None:
         arguments: list[bytes | int] = [self._max_backlog]
-        for outgoing in batch:
-            headers = _encode_headers(dict(outgoing.headers)) if outgoing.headers else b""
-            arguments += (outgoing.key, outgoing.value, headers)
+        for some in chunks(batch, layout.MOST_IN_ENTRY):
+            arguments += (len(some), pack(some))
+        keys = [layout.stream_key(topic, partition), layout.counts_key(topic, partition)]
         try:
-            await self._append(keys=[layout.stream_key(topic, partition)], args=arguments)
+            await self._append(keys=keys, args=arguments)
         except ResponseError as error:
             if layout.FULL in str(error):
                 raise BusUnavailable(f"{topic} {partition}: {layout.FULL}") from error

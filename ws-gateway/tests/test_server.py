@@ -20,7 +20,7 @@ from im_common.domain.offline import OfflineList
 from im_common.domain.routes import TTL_MS, Route
 from im_common.testing.waiting import eventually
 from ws_gateway.logic import upkeep
-from ws_gateway.server import websocket
+from ws_gateway.server import reading
 
 __all__ = ["gateway", "redis", "valkey"]
 
@@ -305,7 +305,7 @@ async def test_what_has_waited_unread_for_long_is_refused_and_what_comes_after_i
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where this process is what cannot do more, nobody else refuses anything."""
-    monkeypatch.setattr(websocket, "LATE_S", 0.0)
+    monkeypatch.setattr(reading, "LATE_S", 0.0)
     count = 1500
     no_bound = {"messages_per_second": 100_000, "message_burst": 100_000}
     async with running(redis, **no_bound) as gateway, gateway.user(7) as client:

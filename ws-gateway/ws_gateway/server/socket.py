@@ -38,7 +38,8 @@ class Closed(Exception):
 
 class Socket(asyncio.BufferedProtocol):
     """Made by the listener for each connection; ``serve`` runs, in a task, from a complete request on,
-    answers it by ``accept`` or ``refuse``, and then takes what comes by ``readable`` and ``take``."""
+    answers it by ``accept`` or ``refuse``, and then takes what comes by ``readable`` and ``take``, or
+    at once by ``on_text``."""
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class Socket(asyncio.BufferedProtocol):
         # Of a message that comes in fragments.
         self._parts: list[bytes] = []
         self._is_text = True
-        self._reader: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        # Of who waits: whether it is for what ``on_text`` has left.
+        self._reader: asyncio.Future[bool] | None = None
         self._is_paused = False
         # Since when (time.monotonic()) each read has filled the buffer, so that more was there already;
         # None when the last one did not.
@@ -78,6 +81,8 @@ class Socket(asyncio.BufferedProtocol):
         # Of its other end; empty when that is not known.
         self.address = ""
         self.on_writable: Callable[[], None] = lambda: None
+        # Called when something has come, while ``serve`` waits in ``readable``: False wakes it.
+        self.on_text: Callable[[], bool] = lambda: False
 
     # --- handshake ---------------------------------------------------------------------------
 
@@ -111,12 +116,13 @@ class Socket(asyncio.BufferedProtocol):
     # --- texts -------------------------------------------------------------------------------
 
     async def readable(self) -> None:
-        """Waits until it ``has_waiting``. Raises Closed."""
-        while not self._incoming:
+        """Waits until it ``has_waiting``, or ``on_text`` has given False. Raises Closed."""
+        is_due = False
+        while not self._incoming and not is_due:
             if self._protocol.state is not State.OPEN or self._transport is None:
                 raise Closed
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            self._reader = self._loop.create_future()
+            is_due = await self._reader
 
     @property
     def has_waiting(self) -> bool:
@@ -170,7 +176,7 @@ class Socket(asyncio.BufferedProtocol):
     async def ended(self) -> None:
         """Waits until it is gone."""
         while self._transport is not None:
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             await self._reader
 
     # --- called by the event loop --------------------------------------------------------------
@@ -234,9 +240,17 @@ class Socket(asyncio.BufferedProtocol):
         self._send()
         if self._protocol.state is not State.OPEN and self._protocol.close_expected():
             self._await_end()
-        self._wake()
+        if self._protocol.state is not State.OPEN:
+            self._wake()
+        elif not self._is_worked_on():
+            self._wake(is_due=True)
         if len(self._incoming) > MOST_WAITING:
             self._pause_reading()
+
+    def _is_worked_on(self) -> bool:
+        """Whether there is nothing to wake a task for: that costs as much as the work on a message."""
+        reader = self._reader
+        return reader is None or reader.done() or not self._incoming or self.on_text()
 
     def _is_handshake_too_long(self, nbytes: int) -> bool:
         """And if so refuses it; what goes on coming is thrown away until the end."""
@@ -304,9 +318,9 @@ class Socket(asyncio.BufferedProtocol):
         else:
             transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
 
-    def _wake(self) -> None:
+    def _wake(self, *, is_due: bool = False) -> None:
         if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+            self._reader.set_result(is_due)
 
     def ping(self) -> None:
         """It is ended when it has said nothing since the last one."""
@@ -332,7 +346,7 @@ class Socket(asyncio.BufferedProtocol):
         """There is one: until it is open, or until it has ended."""
         self._stop_timer()
         if self._transport is not None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, then)
+            self._timer = self._loop.call_later(seconds, then)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The WebSocket server: one task for each connection reads, and works on what it read."""
+"""The WebSocket server: one task for each connection lets it in, reads, and closes it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 
 from websockets.http11 import Request
 
-from im_common.domain.ids import now_ms
 from im_common.runtime.faults import report
 from im_common.runtime.http_limits import Guests, affordable
-from im_common.runtime.rate import Bucket
 from ws_gateway.logic.connection import GOING_AWAY, Connection, going_away
-from ws_gateway.logic.inbound import Inbound
 from ws_gateway.logic.outbox import FINISH_TIMEOUT_S
 from ws_gateway.server.entrance import Entrance, Newcomer
 from ws_gateway.server.handshake import SUBPROTOCOL, Applicant, Refusal, check
 from ws_gateway.server.pings import Pings
+from ws_gateway.server.reading import Reading
 from ws_gateway.server.socket import (
     CLOSE_TIMEOUT_S,
     MOST_NEWCOMERS,
@@ -29,18 +27,6 @@ from ws_gateway.server.socket import (
 )
 from ws_gateway.svc import ServiceContext
 
-# Frames of one connection that are worked on before others have their turn. While messages are
-# refused, which takes little time, one connection has a turn in each turn of the event loop, so that
-# answers pass quickly; and it is read only so often, as what comes together costs much less. Who sends
-# more than a few meanwhile is read on at once: else frames would wait unread, longer and longer.
-FRAMES_A_TURN = 16
-REFUSED_A_TURN = 128
-REFUSED_REST_S = 0.5
-REFUSED_FEW = 64
-# A connection that has sent more than was taken for so long has messages that wait unread, longer and
-# longer: they are refused until there is nothing more in its socket. Else nobody would, where it is
-# this process that can do no more, and not what is behind it.
-LATE_S = 1.0
 # For so long what a connection was not sent is tried to be put into the list; its route is renewed
 # meanwhile.
 LIST_AGAIN_S = 0.5
@@ -127,48 +113,13 @@ class WebSocketServer:
     async def _serve_one(self, socket: Socket, connection: Connection) -> None:
         try:
             if connection.opened_at is not None:
-                await self._read(socket, connection)
+                await Reading(self._svc, socket, connection).run()
         except Closed:
             pass
         except Exception as error:
             _end_failed(connection, error)
         finally:
             await self._close(socket, connection)
-
-    def _rate(self) -> Bucket | None:
-        conf = self._svc.settings.web_socket
-        if self._svc.settings.rate_limits == "off":
-            return None
-        return Bucket(conf.messages_per_second, conf.message_burst)
-
-    async def _read(self, socket: Socket, connection: Connection) -> None:
-        svc = self._svc
-        # Nearly all connections rest, and say nothing at first.
-        await socket.readable()
-        inbound = Inbound(
-            connection, svc.in_flight, svc.producer, relay=svc.relay, rate=self._rate()
-        )
-        while True:
-            await socket.readable()
-            inbound.is_late = socket.late_s > LATE_S
-            if inbound.is_late or not svc.in_flight.has_room:
-                await svc.turns.take()
-            connection.heard_at = now_ms()
-            takes_all = svc.in_flight.has_room and not inbound.is_late
-            taken, most = 0, FRAMES_A_TURN if takes_all else REFUSED_A_TURN
-            while taken < most:
-                if connection.ending is not None:
-                    return
-                if not socket.has_waiting:
-                    break
-                if (producing := inbound.handle(socket.take())) is not None:
-                    await producing
-                taken += 1
-            if not svc.in_flight.has_room:
-                if not socket.has_waiting and taken < REFUSED_FEW:
-                    await socket.rest(REFUSED_REST_S)
-            elif socket.has_waiting:
-                await asyncio.sleep(0)
 
     async def _close(self, socket: Socket, connection: Connection) -> None:
         svc = self._svc

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from im.chat.v1 import chat_pb2 as pb
-from im_common.bus import BusUnavailable, Settled
+from im_common.bus import BusUnavailable, Linger, Settled
 from im_common.domain.in_flight import InFlight
 from im_common.domain.recalls import emptied
 from im_common.domain.routes import Route
@@ -52,12 +52,12 @@ class Log:
         self._refuse = refuse
 
     def put(
-        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger_s: float, settled: Settled
+        self, _t: str, _k: bytes, value: bytes, _h: Any, *, linger: Linger, settled: Settled
     ) -> None:
         if self._refuse:
             raise BusUnavailable("full")
         self.records.append(value)
-        self.lingers.append(linger_s)
+        self.lingers.append(linger())
         settled(self._outcome)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from im_common.bus.interface import BusUnavailable, Settled
+from im_common.bus.interface import BusUnavailable, Linger, Settled
 from im_common.runtime import metrics
 from im_common.runtime.backoff import Backoff, describe
 from im_common.runtime.tasks import background, end
@@ -42,7 +42,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: Mapping[str, bytes] | None
     size: int
     deadline: float
-    linger_s: float
+    linger: Linger | None
     settled: Settled
 
 
@@ -143,7 +143,8 @@ class BatchingProducer(ABC):
         linger_s: float = 0.0,
     ) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        room = self.put(topic, key, value, headers, linger_s=linger_s, settled=_telling(future))
+        linger = (lambda: linger_s) if linger_s else None
+        room = self.put(topic, key, value, headers, linger=linger, settled=_telling(future))
         if room is not None:
             await room
         return future
@@ -155,7 +156,7 @@ class BatchingProducer(ABC):
         value: bytes,
         headers: Mapping[str, bytes] | None = None,
         *,
-        linger_s: float = 0.0,
+        linger: Linger | None = None,
         settled: Settled,
     ) -> Awaitable[None] | None:
         size = len(key) + len(value)
@@ -166,7 +167,7 @@ class BatchingProducer(ABC):
         if self._closing or not self._connected.is_set():
             raise BusUnavailable("not connected")
         deadline = self._now() + self._timeout_s
-        outgoing = Outgoing(key, value, headers, size, deadline, linger_s, settled)
+        outgoing = Outgoing(key, value, headers, size, deadline, linger, settled)
         self._buffered += 1
         self._buffered_bytes += size
         count = self._partition_counts.get(topic)
@@ -266,7 +267,8 @@ class BatchingProducer(ABC):
         batch: list[Outgoing] = []
         try:
             while lane.pending:
-                await self._take_turn(lane.pending[0].linger_s)
+                linger = lane.pending[0].linger
+                await self._take_turn(linger() if linger is not None else 0.0)
                 batch = _take(lane.pending)
                 # All in the batch came after its first record, so its deadline is the earliest;
                 # those still pending came later again, and fail with it.

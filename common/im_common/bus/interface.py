@@ -54,6 +54,8 @@ class BusUnavailable(Exception):
 
 # Told of a record that it is safe in the log, or why that is not certain.
 Settled = Callable[[BusUnavailable | None], None]
+# How long a record may wait for others, in seconds.
+Linger = Callable[[], float]
 
 
 Committed = Callable[[], Awaitable[None]]
@@ -108,11 +110,12 @@ class Producer(Protocol):
         value: bytes,
         headers: Mapping[str, bytes] | None = None,
         *,
-        linger_s: float = 0.0,
+        linger: Linger | None = None,
         settled: Settled,
     ) -> Awaitable[None] | None:
         """``enqueue`` for who hands over very many, without a task or future for each: ``settled`` is
-        called, once, where the future would be done. Gives what is to be awaited at once when the
+        called, once, where the future would be done, and ``linger`` gives ``linger_s`` when it is asked
+        for: only of the one whose turn it is. Gives what is to be awaited at once when the
         buffer is full; that raises BusUnavailable when it stays so. Raises as ``enqueue`` does."""
         ...
 

@@ -138,7 +138,7 @@ class Inbound:
                 conversation_id.encode(),
                 record.SerializeToString(),
                 headers,
-                linger_s=self._linger_s(),
+                linger=self._linger_s,
                 settled=partial(self._produced, token),
             )
         except BusUnavailable:

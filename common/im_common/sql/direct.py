@@ -8,7 +8,7 @@ with what comes next, be it the COMMIT.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -233,7 +233,8 @@ class MysqlDirect:
             raise
 
     async def _execute(self, cursor: Any, statements: Sequence[Statement]) -> Rows:
-        texts = [cursor.mogrify(s.sql, s.parameters or None) for s in map(_in_one, statements)]
+        literal = cursor.connection.literal
+        texts = [_filled(s, literal) for s in map(_in_one, statements)]
         if sum(map(len, texts)) > _MOST_TOGETHER:
             for statement in statements:
                 execute = cursor.executemany if statement.many else cursor.execute
@@ -255,6 +256,19 @@ class MysqlDirect:
             raise _wrapped(error, sql, self._dialect, broken=broken) from error
         except Exception as error:
             raise ConnectionError(f"the database broke off: {error!r}") from error
+
+
+def _filled(statement: Statement, literal: Callable[[Any], str]) -> str:
+    """With its parameters, as the driver's ``mogrify`` makes it: of what most are, in two thirds of the
+    time."""
+    if not statement.parameters:
+        return statement.sql
+    return statement.sql % tuple(
+        [
+            str(value) if type(value) is int else "NULL" if value is None else literal(value)
+            for value in statement.parameters
+        ]
+    )
 
 
 def _in_one(statement: Statement) -> Statement:

@@ -167,9 +167,8 @@ class Deliverer:
     def _sought(self, placed: Sequence[Entry], groups: GroupBatch) -> set[int]:
         """Whose routes are needed: of a group, of those who wrote, of who comes and goes, and, if it is
         a small one, of the members who were at no gateway the last time."""
-        sought: set[int] = set()
-        for item in placed:
-            sought.update(item.members)
+        sought = {user_id for item in placed for user_id in item.members}
+        for item in placed if groups.targets else ():
             if item.group_id is not None:
                 target = groups.of(item)
                 sought.add(item.author_id)

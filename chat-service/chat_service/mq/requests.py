@@ -45,19 +45,18 @@ class Requests:
 
     def _tell_user(self, item: Entry, user_id: int, *, for_author: bool) -> None:
         """At each gateway where a connection of the user is that is not left out."""
-        routes = self._routes.get(user_id, ())
         left_out = item.left_out
-        if for_author:
-            routes = [
-                route
-                for route in routes
-                if route.connection_id != left_out.connection_id
-                or route.gateway != left_out.address
-            ]
-        if not routes:
+        gateways = [
+            route.gateway
+            for route in self._routes.get(user_id, ())
+            if not for_author
+            or route.connection_id != left_out.connection_id
+            or route.gateway != left_out.address
+        ]
+        if not gateways:
             return
         frame = item.frame(for_author=for_author)
-        for gateway in {route.gateway: None for route in routes}:
+        for gateway in gateways if len(gateways) == 1 else dict.fromkeys(gateways):
             # Made in its place, and of what most have: this is done for each message.
             delivery = self.by_gateway[gateway].deliveries.add()
             delivery.frame = frame

@@ -187,17 +187,17 @@ class Connection:
     def deliver(self, frame: bytes, conversation_id: str, seq: int, event_id: str = "") -> None:
         """A message or an event, dropped when it or a younger one of its conversation was sent here;
         or, with seq 0, another frame that keeps its order among the messages."""
-        if seq and not self._seen.is_newer(conversation_id, seq):
-            return
         if event_id and event_id in self._seen_events:
             return
         if self._held is None and self.ending is None:
-            if seq:
-                self._seen.add(conversation_id, seq)
+            if seq and not self._seen.add_newer(conversation_id, seq):
+                return
             if event_id:
                 self._seen_events.add(event_id)
                 self.live_events += 1
             self._put(Queued(frame, True))
+            return
+        if seq and not self._seen.is_newer(conversation_id, seq):
             return
         # Kept for unsent_messages even when it is one too many, or the connection is about to end.
         self.hold()
@@ -416,14 +416,14 @@ class Connections:
         for user_id in delivery.user_ids:
             is_here = False
             told = f"{user_id}:{event_id}" if event_id else ""
-            is_repeated = told in self._told
-            for connection in self.of(user_id):
+            is_repeated = bool(told) and told in self._told
+            for connection in self._by_user.get(user_id, ()):
                 if connection.is_passed_over:
                     continue
                 is_here = True
                 if is_repeated or connection.id == left_out:
                     continue
-                if connection.identity.session_id in left_out_sessions:
+                if left_out_sessions and connection.identity.session_id in left_out_sessions:
                     continue
                 if is_ephemeral:
                     connection.offer(frame)

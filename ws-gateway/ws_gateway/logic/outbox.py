@@ -61,7 +61,17 @@ class Outbox:
     """What is put in goes out at the next turn of the event loop, all of it together, as far as the
     socket takes it. What it has not taken is known: it may go to the offline list."""
 
-    __slots__ = ("_due", "_ending", "_most", "_outlet", "_timer", "_too_slow", "_written", "queue")
+    __slots__ = (
+        "_due",
+        "_ending",
+        "_loop",
+        "_most",
+        "_outlet",
+        "_timer",
+        "_too_slow",
+        "_written",
+        "queue",
+    )
 
     def __init__(self, most: int, too_slow: Callable[[], None]) -> None:
         """``too_slow`` is told when the client takes nothing any more."""
@@ -70,6 +80,8 @@ class Outbox:
         self._most = most
         self._too_slow = too_slow
         self._outlet: Outlet | None = None
+        # Known with the outlet. Not asked for each frame: in Python 3.11 that costs a system call.
+        self._loop: asyncio.AbstractEventLoop
         # How many at the head of the queue the socket is writing.
         self._written = 0
         self._due = False
@@ -81,7 +93,7 @@ class Outbox:
 
     def attach(self, outlet: Outlet) -> None:
         """From now on it is sent there."""
-        self._outlet = outlet
+        self._outlet, self._loop = outlet, asyncio.get_running_loop()
         self._soon()
 
     def detach(self) -> None:
@@ -111,8 +123,7 @@ class Outbox:
         self._ending = ending
         if self._outlet is not None:
             self._stop_timer()
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(FINISH_TIMEOUT_S, self._outlet.abort)
+            self._timer = self._loop.call_later(FINISH_TIMEOUT_S, self._outlet.abort)
             self._soon()
 
     def unsent(self) -> list[bytes]:
@@ -125,25 +136,26 @@ class Outbox:
         outlet, queue, ending = self._outlet, self.queue, self._ending
         if outlet is None:
             return
-        if self._written and outlet.writable:
+        is_writable = outlet.writable
+        if self._written and is_writable:
             self._forget_written()
-        while queue and outlet.writable and (ending is None or ending.flush):
+        while queue and is_writable and (ending is None or ending.flush):
             if len(queue) <= BURST:
                 outlet.write([item.frame for item in queue])
                 self._written = len(queue)
             else:
                 outlet.write([item.frame for item in islice(queue, BURST)])
                 self._written = BURST
-            if outlet.writable:
+            is_writable = outlet.writable
+            if is_writable:
                 self._forget_written()
         if ending is not None:
-            if not ending.flush or (not queue and outlet.writable):
+            if not ending.flush or (not queue and is_writable):
                 self._outlet = None
                 outlet.close(ending.code, ending.reason)
                 self._stop_timer()
         elif self._written and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(SEND_TIMEOUT_S, self._too_slow)
+            self._timer = self._loop.call_later(SEND_TIMEOUT_S, self._too_slow)
 
     def _has_room(self, waiting: int) -> bool:
         """Whether the messages that wait are few enough in bytes."""
@@ -154,7 +166,7 @@ class Outbox:
     def _soon(self) -> None:
         if self._outlet is not None:
             self._due = True
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._loop.call_soon(self.flush)
 
     def _forget_written(self) -> None:
         messages = sum([item.is_message for item in islice(self.queue, self._written)])

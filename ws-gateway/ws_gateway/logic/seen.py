@@ -56,6 +56,14 @@ class Seen:
             bits = had.bits | (1 << (had.begin - seq))
             self._had[conversation_id] = _Had(had.highest, had.begin, bits)
 
+    def add_newer(self, conversation_id: str, seq: int) -> bool:
+        """Adds one that comes after all that were added; whether it does."""
+        had = self._had.get(conversation_id, _NOTHING)
+        if seq <= had.highest:
+            return False
+        self._put(conversation_id, _after(had, seq))
+        return True
+
     def add_new(self, conversation_id: str, seqs: Sequence[int]) -> int:
         """Adds those that come after all that were added, of some in ascending order; how many those
         are, from the end."""

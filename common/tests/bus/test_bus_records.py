@@ -207,19 +207,21 @@ async def test_positions_rise_within_an_entry_at_one_moment_and_when_the_clock_w
     tomorrow_ms = int(time.time() * 1000) + 86_400_000
     sink = Sink()
     async with started(streams_bus.producer()) as producer:
-        for of_a_call in (70, 1, 130):
+        # Some of these calls are in one millisecond.
+        for of_a_call in (1, 10) * 100:
             await asyncio.gather(*(producer.send(name, b"k", b"v") for _ in range(of_a_call)))
+        await asyncio.gather(*(producer.send(name, b"k", b"v") for _ in range(200)))
         # As an earlier version wrote it, of a clock that was ahead.
         await streams_bus.redis().xadd(
             f"bus:{{{name}:0}}", {b"k": b"k", b"v": b"of before"}, id=f"{tomorrow_ms}-7"
         )
         await asyncio.gather(*(producer.send(name, b"k", b"v") for _ in range(100)))
         async with consuming(streams_bus.consumer([name]), sink):
-            await eventually(lambda: len(sink.values) == 302)
+            await eventually(lambda: len(sink.values) == 1401)
     records = [record for batch in sink.batches for record in batch]
     places = [tuple(map(int, record.position.split("-"))) for record in records]
     assert places == sorted(set(places))
-    assert (records[201].value, places[201]) == (b"of before", (tomorrow_ms, 7))
+    assert (records[1300].value, places[1300]) == (b"of before", (tomorrow_ms, 7))
     assert await streams_bus.redis().xlen(f"bus:{{{name}:0}}") == 0
 
 

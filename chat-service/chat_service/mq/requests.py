@@ -56,7 +56,7 @@ class Requests:
         if not gateways:
             return
         frame = item.frame(for_author=for_author)
-        for gateway in gateways if len(gateways) == 1 else dict.fromkeys(gateways):
+        for gateway in dict.fromkeys(gateways):
             # Made in its place, and of what most have: this is done for each message.
             delivery = self.by_gateway[gateway].deliveries.add()
             delivery.frame = frame

@@ -36,12 +36,13 @@ FULL = "the partition holds too many records"
 # An entry's id is that of its last record; those before it count down from there. `b`: how many were
 # written before it.
 APPEND = f"""
-local written = tonumber(redis.call('HGET', KEYS[2], 'written'))
+local counts = redis.call('HMGET', KEYS[2], 'written', 'done')
+local written, done = tonumber(counts[1]), tonumber(counts[2])
 if not written then
-  written = redis.call('XLEN', KEYS[1])
+  written, done = redis.call('XLEN', KEYS[1]), 0
   redis.call('HSET', KEYS[2], 'done', 0)
 end
-if written - tonumber(redis.call('HGET', KEYS[2], 'done')) >= tonumber(ARGV[1]) then
+if written - done >= tonumber(ARGV[1]) then
   return redis.error_reply('{FULL}')
 end
 local time = redis.call('TIME')
